@@ -1,0 +1,209 @@
+"""Headers, requests and responses."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsstream.protocol.http import Headers, Request, Response
+
+# --- Headers ---
+
+
+def test_names_are_case_insensitive_and_fields_are_kept_as_written() -> None:
+    headers = Headers([("Host", "a"), ("X-Two", "1"), ("x-two", "2")])
+    assert headers["HOST"] == headers.get("host") == "a"
+    assert "hOsT" in headers
+    assert headers.get_all("X-TWO") == ("1", "2")
+    assert headers["x-Two"] == headers.get("X-Two") == "1, 2"
+    assert headers.items() == (("Host", "a"), ("X-Two", "1"), ("x-two", "2"))
+    assert list(headers) == ["host", "x-two"]
+    assert len(headers) == 2
+
+
+def test_a_missing_field_is_told_in_the_ways_of_a_mapping() -> None:
+    headers = Headers()
+    assert headers.get("x") is None
+    assert headers.get("x", "default") == "default"
+    assert headers.get_all("x") == ()
+    assert "x" not in headers
+    assert 5 not in headers
+    with pytest.raises(KeyError):
+        headers["x"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"A": "1", "B": "2"},
+        MappingProxyType({"A": "1", "B": "2"}),
+        [("A", "1"), ("B", "2")],
+        iter([("A", "1"), ("B", "2")]),
+        Headers({"A": "1", "B": "2"}),
+    ],
+)
+def test_headers_are_made_of_mappings_pairs_and_headers(fields: object) -> None:
+    assert Headers(fields).items() == (("A", "1"), ("B", "2"))  # type: ignore[arg-type]
+
+
+def test_equality_looks_at_the_order_of_one_name_only() -> None:
+    assert Headers([("A", "1"), ("b", "2")]) == Headers([("B", "2"), ("a", "1")])
+    assert Headers([("a", "1"), ("a", "2")]) != Headers([("a", "2"), ("a", "1")])
+    assert Headers() != ()
+    with pytest.raises(TypeError):
+        hash(Headers())
+
+
+def test_blanks_around_a_value_are_no_part_of_it() -> None:
+    assert Headers({"A": " \tx y\t "})["a"] == "x y"
+
+
+def test_the_repr_shows_the_fields() -> None:
+    assert repr(Headers({"A": "1"})) == "Headers([('A', '1')])"
+
+
+@pytest.mark.parametrize("name", ["", " ", "A B", "A:", "A\r\n", "Ä", "A\0", '"A"'])
+def test_a_name_that_is_no_token_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is not the name of a header field"):
+        Headers({name: "x"})
+
+
+@pytest.mark.parametrize("bad", ["\r", "\n", "\0", "\x0b", "\x1f", "\x7f", "€", "\ud800"])
+def test_a_value_with_a_line_end_or_another_foreign_character_is_refused(bad: str) -> None:
+    for value in (bad, f"a{bad}b", f"a{bad}Injected: 1"):
+        with pytest.raises(ValueError, match="characters it must not have"):
+            Headers({"A": value})
+
+
+@pytest.mark.parametrize("field", [(b"A", "x"), ("A", b"x"), ("A", 5), ("A", None)])
+def test_a_field_that_is_no_str_is_a_type_error(field: object) -> None:
+    with pytest.raises(TypeError, match="a header field is two str"):
+        Headers([field])  # type: ignore[list-item]
+
+
+# --- Request ---
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/", "/", ""),
+        ("/a%20b?c=%20&d?e", "/a%20b", "c=%20&d?e"),
+        ("/?", "/", ""),
+        ("http://h:80/a?b", "/a", "b"),
+        ("HTTPS://h?b", "/", "b"),
+        ("ws://h", "/", ""),
+        ("*", "*", ""),
+        ("h:443", "h:443", ""),
+        ("/http://h/x", "/http://h/x", ""),
+    ],
+)
+def test_a_target_is_split_at_the_question_mark(target: str, path: str, query: str) -> None:
+    request = Request(target, Headers())
+    assert (request.target, request.path, request.query) == (target, path, query)
+
+
+def test_a_request_carries_what_the_application_puts_into_its_state() -> None:
+    request = Request("/", Headers({"Origin": "https://x"}), peer=("::1", 5, 0, 0))
+    request.state.user = "someone"
+    assert request.state.user == "someone"
+    assert request.peer == ("::1", 5, 0, 0)
+    assert request.origin == "https://x"
+    assert (request.method, request.http_version) == ("GET", "1.1")
+    assert repr(request) == "<Request GET />"
+    other = Request("/", Headers())
+    assert (other.origin, other.peer, vars(other.state)) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "cookies"),
+    [
+        ([], {}),
+        (["a=1"], {"a": "1"}),
+        (["a=1; b=2;c=3 ; d = 4"], {"a": "1", "b": "2", "c": "3", "d": "4"}),
+        (["a=1", "b=2"], {"a": "1", "b": "2"}),
+        (["a=specific; a=general"], {"a": "specific"}),
+        (['a="quoted"; b="; c="x'], {"a": "quoted", "b": '"', "c": '"x'}),
+        (["a=b=c=="], {"a": "b=c=="}),
+        (["a="], {"a": ""}),
+        (["nonsense; =x; ;;; a=1; [x]=\xff"], {"a": "1", "[x]": "\xff"}),
+    ],
+)
+def test_cookies_are_read_and_bad_ones_left_out(fields: list[str], cookies: dict[str, str]) -> None:
+    assert Request("/", Headers([("Cookie", value) for value in fields])).cookies == cookies
+
+
+@given(st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"])))
+def test_no_cookie_field_raises(value: str) -> None:
+    cookies = Request("/", Headers({"Cookie": value})).cookies
+    assert all(cookies)
+
+
+def test_the_subprotocols_offered_are_none_when_the_field_is_malformed() -> None:
+    fields = [("Sec-WebSocket-Protocol", "a, b"), ("Sec-WebSocket-Protocol", "c")]
+    assert Request("/", Headers(fields)).subprotocols == ("a", "b", "c")
+    assert Request("/", Headers({"Sec-WebSocket-Protocol": "a b"})).subprotocols == ()
+    assert Request("/", Headers()).subprotocols == ()
+
+
+# --- Response ---
+
+
+def test_a_str_body_is_utf_8_and_says_so() -> None:
+    response = Response(HTTPStatus.OK, {"X": "y"}, "grüß")
+    assert type(response.status) is int
+    assert response.body == "grüß".encode()
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert repr(response) == "<Response 200>"
+
+
+def test_a_content_type_of_the_application_is_kept() -> None:
+    response = Response(200, {"content-type": "text/html"}, "<p>")
+    assert response.headers.items() == (("content-type", "text/html"),)
+    assert "content-type" not in Response(200, body=b"x").headers
+
+
+@pytest.mark.parametrize("status", [100, 101, 199, 600, -1, 0])
+def test_a_status_out_of_range_is_refused(status: int) -> None:
+    with pytest.raises(ValueError, match=r"is not in 200\.\.599"):
+        Response(status)
+
+
+@pytest.mark.parametrize("status", ["200", 200.0, None, True])
+def test_a_status_that_is_no_int_is_a_type_error(status: object) -> None:
+    with pytest.raises(TypeError, match="a status is an int"):
+        Response(status)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("body", [None, bytearray(b"x"), 5, ["x"]])
+def test_a_body_that_is_neither_bytes_nor_str_is_a_type_error(body: object) -> None:
+    with pytest.raises(TypeError, match="a body is bytes or str"):
+        Response(200, (), body)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_a_status_without_a_body_takes_none(status: int) -> None:
+    assert Response(status).body == b""
+    with pytest.raises(ValueError, match="has no body"):
+        Response(status, (), "x")
+
+
+@pytest.mark.parametrize("name", ["Connection", "content-length", "Transfer-Encoding"])
+def test_framing_is_not_the_applications(name: str) -> None:
+    with pytest.raises(ValueError, match="set by wsstream itself"):
+        Response(200, {name: "0"})
+
+
+def test_a_header_with_a_line_end_is_refused() -> None:
+    with pytest.raises(ValueError):
+        Response(302, {"Location": "/\r\nSet-Cookie: a=b"})
+
+
+def test_a_received_response_is_not_checked() -> None:
+    headers = Headers({"Connection": "Upgrade", "Content-Length": "5"})
+    response = Response.received(101, headers, b"cut")
+    assert (response.status, response.headers, response.body) == (101, headers, b"cut")

@@ -1,0 +1,198 @@
+"""WebSocket URLs: what is read, what is refused, and that nothing gets into the request line."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsstream.errors import InvalidURL
+from wsstream.protocol.url import URL, parse_url
+
+GOOD = [
+    # url, secure, host, port, target
+    ("ws://example.com", False, "example.com", 80, "/"),
+    ("wss://example.com", True, "example.com", 443, "/"),
+    ("http://example.com/a", False, "example.com", 80, "/a"),
+    ("https://example.com/a", True, "example.com", 443, "/a"),
+    ("WSS://EXAMPLE.Com/A?B=C", True, "example.com", 443, "/A?B=C"),
+    ("ws://example.com:8080/", False, "example.com", 8080, "/"),
+    ("ws://example.com:443", False, "example.com", 443, "/"),
+    ("ws://example.com:/x", False, "example.com", 80, "/x"),
+    ("ws://example.com:00080/x", False, "example.com", 80, "/x"),
+    ("ws://example.com:65535", False, "example.com", 65535, "/"),
+    ("ws://example.com?q=1", False, "example.com", 80, "/?q=1"),
+    ("ws://example.com/a?", False, "example.com", 80, "/a?"),
+    ("ws://example.com/a?b?c/d", False, "example.com", 80, "/a?b?c/d"),
+    ("ws://example.com/a//b/../c;p=1", False, "example.com", 80, "/a//b/../c;p=1"),
+    ("ws://example.com/%2f%E4", False, "example.com", 80, "/%2f%E4"),
+    ("ws://example.com/[x]?a[0]=1", False, "example.com", 80, "/[x]?a[0]=1"),
+    ("ws://example.com/ä?ö=€", False, "example.com", 80, "/%C3%A4?%C3%B6=%E2%82%AC"),
+    ('ws://example.com/"<>\\^`{|}', False, "example.com", 80, "/%22%3C%3E%5C%5E%60%7B%7C%7D"),
+    ("ws://example.com./", False, "example.com.", 80, "/"),
+    ("ws://my_service/", False, "my_service", 80, "/"),
+    ("ws://localhost", False, "localhost", 80, "/"),
+    ("ws://e%78ample.com", False, "example.com", 80, "/"),
+    ("ws://127.0.0.1:9", False, "127.0.0.1", 9, "/"),
+    ("ws://1.example", False, "1.example", 80, "/"),
+    ("ws://[::1]", False, "::1", 80, "/"),
+    ("wss://[2001:DB8:0:0::1]:444/x", True, "2001:db8::1", 444, "/x"),
+    ("ws://[::ffff:1.2.3.4]/", False, "::ffff:102:304", 80, "/"),
+    ("ws://Bücher.example", False, "xn--bcher-kva.example", 80, "/"),
+    ("ws://b%C3%BCcher.example", False, "xn--bcher-kva.example", 80, "/"),
+    ("ws://straße.example", False, "xn--strae-oqa.example", 80, "/"),
+    ("ws://例え。テスト", False, "xn--r8jz45g.xn--zckzah", 80, "/"),
+    ("ws://１２７.0.0.1", False, "127.0.0.1", 80, "/"),
+    ("ws://" + "a" * 63 + ".b", False, "a" * 63 + ".b", 80, "/"),
+    ("ws://" + "a." * 126 + "b", False, "a." * 126 + "b", 80, "/"),
+    ("ws://" + "a." * 127, False, "a." * 127, 80, "/"),
+]
+
+BAD = {
+    "no scheme": ["", "example.com", "//example.com/", "/path", "://x", "1s://x"],
+    "no authority": ["ws:", "ws:x", "ws:/x", "ws:?x"],
+    "another scheme": ["ftp://example.com", "wsx://example.com", "file:///etc/passwd"],
+    "a fragment": ["ws://example.com/#", "ws://example.com/#x", "ws://example.com#x", "ws://example.com/?q#"],
+    "no host": ["ws://", "ws:///x", "ws://:80", "ws://user@", "ws://user@:80/x", "ws://?x", "ws://."],
+    "a bad port": ["ws://h:0", "ws://h:65536", "ws://h:99999999999", "ws://h:x", "ws://h:-1", "ws://h:1:2",
+        "ws://h:１"],
+    "white space or control characters": [
+        f"ws://example.com{c}" for c in (" ", "/ x", "/\t", "/\r\nX: y", "/\n", "/\0", "/\x7f", "/\x85")
+    ]
+    + [" ws://example.com", "ws://example.com/ ", "ws://exa mple.com", "ws://h/\ud800", "ws://u\n@h/", "ws://h/\xa0",
+        "ws://h/\u2028"],
+    "an encoded line end in the host": ["ws://h%0d%0ax/", "ws://h%00/", "ws://h%2fx/", "ws://h%40x/", "ws://h%3a80/"],
+    "IPv6": [
+        "ws://[", "ws://[]", "ws://[::1", "ws://::1]", "ws://[::1]x", "ws://[::g]", "ws://[1.2.3.4]",
+        "ws://[fe80::1%25eth0]/", "ws://[v1.x]", "ws://[[::1]]", "ws://2001:db8::1/",
+    ],
+    "IPv4": ["ws://127.1", "ws://1", "ws://256.0.0.1", "ws://0x7f.0.0.0x1", "ws://010.0.0.1", "ws://1.2.3.4.",
+        "ws://0x"],
+    "percent": ["ws://h/%", "ws://h/%1", "ws://h/%zz", "ws://h/?%x", "ws://%/", "ws://u%@h/", "ws://%ff/",
+        "ws://%ff@h/"],
+    "a host name": [
+        "ws://a..b", "ws://.a", "ws://-a", "ws://a-", "ws://a!b", "ws://a,b", "ws://a\\b", "ws://a..",
+        "ws://" + "a" * 64, "ws://" + "a." * 128, "ws://" + "a." * 126 + "bc", "ws://" + "ü" * 300,
+        "ws://" + "ü" * 70, "ws://" + "ü." * 50 + "x",
+    ],
+    "IDNA": ["ws://☕.example", "ws://\u0378.example", "ws://a\u200d.example", "ws://ü_x.example", "ws://\u0301a.example"],
+    "userinfo": ["ws://a@b@h/", "ws://a\\@h/", "ws://a[@h/", "ws://a%3ab:c@h/", "ws://a:%0d%0ab@h/", "ws://a%00@h/"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "secure", "host", "port", "target"), GOOD, ids=[row[0][:60] for row in GOOD]
+)
+def test_a_url_is_taken_into_its_parts(text: str, secure: bool, host: str, port: int, target: str) -> None:
+    assert parse_url(text) == URL(secure, host, port, target)
+
+
+@pytest.mark.parametrize("text", [row[0] for row in GOOD])
+def test_the_normalised_url_means_the_same_and_is_stable(text: str) -> None:
+    url = parse_url(text)
+    assert parse_url(str(url)) == url
+    assert str(parse_url(str(url))) == str(url)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [(kind, text) for kind, texts in BAD.items() for text in texts],
+    ids=lambda text: text[:60],
+)
+def test_a_bad_url_is_refused(kind: str, text: str) -> None:
+    with pytest.raises(InvalidURL) as caught:
+        parse_url(text)
+    assert caught.value.code is None
+    assert isinstance(caught.value, ValueError)
+    assert len(str(caught.value)) < 250
+
+
+def test_hosts_and_ports_of_any_length_are_refused_for_their_length() -> None:
+    for text in ("ws://" + "ü" * 255, "ws://" + "a" * 100_000, "ws://" + "ü" * 100_000):
+        with pytest.raises(InvalidURL, match="more than 253 characters"):
+            parse_url(text)
+    with pytest.raises(InvalidURL, match=r"is not in 1\.\.65535"):
+        parse_url("ws://h:" + "1" * 5000)
+
+
+@pytest.mark.parametrize("value", [None, b"ws://example.com", 5, parse_url("ws://example.com")])
+def test_what_is_no_str_is_a_type_error(value: object) -> None:
+    with pytest.raises(TypeError, match="a URL is a str, not"):
+        parse_url(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "userinfo"),
+    [
+        ("ws://h", None),
+        ("ws://@h", None),
+        ("ws://user@h", ("user", "")),
+        ("ws://user:@h", ("user", "")),
+        ("ws://:word@h", ("", "word")),
+        ("ws://user:pass:word@h", ("user", "pass:word")),
+        ("ws://%75s%40er:p%3A%2F%C3%A4@h", ("us@er", "p:/ä")),
+        ("ws://üser:wörd@h", ("üser", "wörd")),
+    ],
+)
+def test_the_userinfo_is_percent_decoded_and_never_shown(text: str, userinfo: tuple[str, str] | None) -> None:
+    url = parse_url(text)
+    assert url.userinfo == userinfo
+    assert str(url) == "ws://h/"
+    assert "word" not in repr(url)
+    assert "user" not in repr(url)
+
+
+def test_a_password_is_not_in_the_message_of_an_error() -> None:
+    for text in (
+        "ws://user:secret@h:x/",
+        "ws://user:secret@a b/",
+        "ws://user:sec[ret@h/",
+        "ws://u:secret@@h/",
+    ):
+        with pytest.raises(InvalidURL) as caught:
+            parse_url(text)
+        assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "host_header", "normalised", "origin"),
+    [
+        ("wss://h:443/x", "h", "wss://h/x", ("wss", "h", 443)),
+        ("https://h:80/x", "h:80", "wss://h:80/x", ("wss", "h", 80)),
+        ("http://H", "h", "ws://h/", ("ws", "h", 80)),
+        ("ws://[::1]:80", "[::1]", "ws://[::1]/", ("ws", "::1", 80)),
+        ("ws://[::1]:81?x", "[::1]:81", "ws://[::1]:81/?x", ("ws", "::1", 81)),
+    ],
+)
+def test_a_default_port_is_left_out_and_ipv6_stands_in_brackets(
+    text: str, host_header: str, normalised: str, origin: tuple[str, str, int]
+) -> None:
+    url = parse_url(text)
+    assert (url.host_header, str(url), url.origin) == (host_header, normalised, origin)
+    assert url.scheme == origin[0]
+
+
+URL_CHARACTERS = st.sampled_from("wsh:/?#@[]%.-_~ab01€ü\\ \t\r\n\0\x85\u3000。")
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.text(URL_CHARACTERS),
+        st.text(URL_CHARACTERS).map("ws://".__add__),
+        st.text().map("ws://h/".__add__),
+        st.text().map("ws://".__add__),
+    )
+)
+def test_whatever_is_given_nothing_else_comes_out_than_a_sendable_url_or_invalid_url(text: str) -> None:
+    try:
+        url = parse_url(text)
+    except InvalidURL:
+        return
+    assert re.fullmatch(r"/[!-~]*", url.target)
+    assert re.fullmatch(r"[!-~]+", url.host_header)
+    assert re.fullmatch(r"[a-z0-9_.\-]+|[0-9a-f:]+", url.host)
+    assert 1 <= url.port <= 65535
+    assert parse_url(str(url)) == URL(url.secure, url.host, url.port, url.target)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import socket
+
+import anyio
+import pytest
+
+from wsstream.transports import sockets
+from wsstream.transports.base import receive_some, send_all
+from wsstream.transports.sockets import SocketTransport
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_bytes_arrive_as_they_were_sent(pair):
+    left, right = pair
+    for data in (b"a", b"b" * 1000, bytes(range(256)) * 16):
+        await send_all(left, data)
+        received = b""
+        while len(received) < len(data):
+            received += await receive_some(right, 65536)
+        assert received == data
+
+
+async def test_nothing_arrived_is_none_and_not_the_end(pair):
+    left, _ = pair
+    assert left.recv_into(memoryview(bytearray(10))) is None
+
+
+async def test_a_buffer_that_is_too_small_leaves_the_rest_for_the_next_read(pair):
+    left, right = pair
+    await send_all(left, b"abcdef")
+    await right.wait_readable()
+    buffer = bytearray(4)
+    assert right.recv_into(memoryview(buffer)) == 4
+    assert await receive_some(right, 100) == b"ef"
+    assert bytes(buffer) == b"abcd"
+
+
+async def test_several_buffers_leave_in_order(pair):
+    left, right = pair
+    assert left.send([b"ab", memoryview(b"cd"), b"", b"e"]) == 5
+    assert await receive_some(right, 100) == b"abcde"
+
+
+async def test_no_buffers_are_no_bytes(pair):
+    left, _ = pair
+    assert left.send([]) == 0
+    assert left.send([b""]) == 0
+
+
+async def test_more_buffers_than_one_system_call_takes_are_taken_in_part(pair):
+    left, right = pair
+    buffers = [bytes([i % 256]) for i in range(3000)]
+    assert left.send(buffers) == 1024
+    assert await receive_some(right, 4096) == b"".join(buffers[:1024])
+
+
+async def test_buffers_are_joined_where_the_system_has_no_sendmsg(pair, monkeypatch):
+    monkeypatch.setattr(sockets, "_HAS_SENDMSG", False)
+    left, right = pair
+    assert left.send([b"ab", memoryview(b"cd")]) == 4
+    assert await receive_some(right, 100) == b"abcd"
+
+
+async def test_a_peer_that_does_not_read_stops_the_sender_until_it_reads(pair, fill):
+    left, right = pair
+    sent = fill(left, bytes(range(251)) * 100)
+    assert left.unsent == 0
+    resumed = anyio.Event()
+
+    async def resume() -> None:
+        await left.wait_writable()
+        assert left.send([b"more"]) == 4
+        resumed.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(resume)
+        await anyio.wait_all_tasks_blocked()
+        assert not resumed.is_set()
+        received = bytearray()
+        while len(received) < len(sent) + 4:
+            received += await receive_some(right, 65536)
+    assert bytes(received) == sent + b"more"
+
+
+async def test_the_end_of_one_direction_leaves_the_other_open(pair):
+    left, right = pair
+    await send_all(left, b"last")
+    left.send_eof()
+    assert await receive_some(right, 100) == b"last"
+    assert await receive_some(right, 100) == b""
+    assert await receive_some(right, 100) == b""
+    await send_all(right, b"answer")
+    assert await receive_some(left, 100) == b"answer"
+
+
+async def test_a_reset_connection_is_broken_with_the_system_error_as_cause(connect_sockets, reset):
+    a, b = connect_sockets("tcp4")
+    transport = SocketTransport(a)
+    reset(b)
+    await transport.wait_readable()
+    with pytest.raises(anyio.BrokenResourceError) as raised:
+        transport.recv_into(memoryview(bytearray(10)))
+    assert isinstance(raised.value.__cause__, ConnectionResetError)
+    assert str(raised.value.__cause__) in str(raised.value)
+    with pytest.raises(anyio.BrokenResourceError) as raised:
+        transport.send([b"x"])
+    assert isinstance(raised.value.__cause__, BrokenPipeError)
+    transport.send_eof()  # says nothing
+    transport.close()
+
+
+async def test_close_wakes_the_tasks_that_wait(pair):
+    left, _ = pair
+    woken = []
+
+    async def wait(name: str) -> None:
+        with pytest.raises(anyio.ClosedResourceError):
+            await getattr(left, name)()
+        woken.append(name)
+
+    while left.send([bytes(65536)]):
+        pass
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait, "wait_readable")
+        group.start_soon(wait, "wait_writable")
+        await anyio.wait_all_tasks_blocked()
+        left.close()
+    assert sorted(woken) == ["wait_readable", "wait_writable"]
+
+
+async def test_calls_after_close_raise_closed_resource_error(pair):
+    left, right = pair
+    left.close()
+    left.close()
+    await left.aclose()
+    with pytest.raises(anyio.ClosedResourceError):
+        left.recv_into(memoryview(bytearray(1)))
+    with pytest.raises(anyio.ClosedResourceError):
+        left.send([b"x"])
+    with pytest.raises(anyio.ClosedResourceError):
+        await left.wait_readable()
+    with pytest.raises(anyio.ClosedResourceError):
+        await left.wait_writable()
+    assert left.extra("peername") is None
+    assert await receive_some(right, 10) == b""
+
+
+async def test_a_cancelled_aclose_closes_all_the_same(pair):
+    left, right = pair
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await left.aclose()
+    assert scope.cancelled_caught
+    assert await receive_some(right, 10) == b""
+
+
+async def test_a_cancelled_wait_loses_nothing(pair):
+    left, right = pair
+    async with anyio.create_task_group() as group:
+        group.start_soon(right.wait_readable)
+        await anyio.wait_all_tasks_blocked()
+        await send_all(left, b"abc")
+        group.cancel_scope.cancel()
+    assert await receive_some(right, 10) == b"abc"
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "tcp6", "unix"])
+async def test_extra_tells_the_addresses_and_the_socket(connect_sockets, kind):
+    a, b = connect_sockets(kind)
+    transport = SocketTransport(a)
+    assert transport.extra("peername") == b.getsockname()
+    assert transport.extra("sockname") == a.getsockname()
+    assert transport.extra("socket") is a
+    assert transport.extra("ssl_object") is None
+    assert transport.extra("color") is None
+    transport.close()
+    b.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "tcp6"])
+async def test_tcp_sockets_are_non_blocking_and_send_without_delay(connect_sockets, kind):
+    a, b = connect_sockets(kind)
+    transport = SocketTransport(a)
+    assert not a.getblocking()
+    assert a.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        assert a.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 * 1024
+    transport.close()
+    b.close()

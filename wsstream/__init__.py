@@ -1,0 +1,118 @@
+"""One WebSocket, two async streams, with backpressure, on asyncio and trio."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsstream.client import connect as connect
+    from wsstream.errors import ClosedLocally as ClosedLocally
+    from wsstream.errors import CloseInfo as CloseInfo
+    from wsstream.errors import ConnectionBroken as ConnectionBroken
+    from wsstream.errors import ConnectionClosed as ConnectionClosed
+    from wsstream.errors import HandshakeError as HandshakeError
+    from wsstream.errors import HandshakeRejected as HandshakeRejected
+    from wsstream.errors import InvalidURL as InvalidURL
+    from wsstream.errors import InvalidUTF8 as InvalidUTF8
+    from wsstream.errors import KeepaliveTimeout as KeepaliveTimeout
+    from wsstream.errors import MessageAborted as MessageAborted
+    from wsstream.errors import MessageTooBig as MessageTooBig
+    from wsstream.errors import ProtocolViolation as ProtocolViolation
+    from wsstream.errors import StreamEnded as StreamEnded
+    from wsstream.errors import WebSocketError as WebSocketError
+    from wsstream.protocol.http import Headers as Headers
+    from wsstream.protocol.http import Request as Request
+    from wsstream.protocol.http import Response as Response
+    from wsstream.server import Server as Server
+    from wsstream.server import accept as accept
+    from wsstream.server import serve as serve
+    from wsstream.streams.flow import FlowControl as FlowControl
+    from wsstream.streams.message import MessageReader as MessageReader
+    from wsstream.streams.message import MessageWriter as MessageWriter
+    from wsstream.streams.pipe import pipe as pipe
+    from wsstream.streams.pipe import proxy as proxy
+    from wsstream.streams.readable import Readable as Readable
+    from wsstream.streams.websocket import ConnectionState as ConnectionState
+    from wsstream.streams.websocket import Statistics as Statistics
+    from wsstream.streams.websocket import WebSocketStream as WebSocketStream
+    from wsstream.streams.writable import Writable as Writable
+
+__version__ = "0.1.0"
+
+# Imported at first use: the command line answers --help without loading anyio and h11.
+_HOMES = {
+    "wsstream.client": ("connect",),
+    "wsstream.errors": (
+        "CloseInfo",
+        "ClosedLocally",
+        "ConnectionBroken",
+        "ConnectionClosed",
+        "HandshakeError",
+        "HandshakeRejected",
+        "InvalidURL",
+        "InvalidUTF8",
+        "KeepaliveTimeout",
+        "MessageAborted",
+        "MessageTooBig",
+        "ProtocolViolation",
+        "StreamEnded",
+        "WebSocketError",
+    ),
+    "wsstream.protocol.http": ("Headers", "Request", "Response"),
+    "wsstream.server": ("Server", "accept", "serve"),
+    "wsstream.streams.flow": ("FlowControl",),
+    "wsstream.streams.message": ("MessageReader", "MessageWriter"),
+    "wsstream.streams.pipe": ("pipe", "proxy"),
+    "wsstream.streams.readable": ("Readable",),
+    "wsstream.streams.websocket": ("ConnectionState", "Statistics", "WebSocketStream"),
+    "wsstream.streams.writable": ("Writable",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 - sorted without regard to case
+    "accept",
+    "ClosedLocally",
+    "CloseInfo",
+    "connect",
+    "ConnectionBroken",
+    "ConnectionClosed",
+    "ConnectionState",
+    "FlowControl",
+    "HandshakeError",
+    "HandshakeRejected",
+    "Headers",
+    "InvalidURL",
+    "InvalidUTF8",
+    "KeepaliveTimeout",
+    "MessageAborted",
+    "MessageReader",
+    "MessageTooBig",
+    "MessageWriter",
+    "pipe",
+    "ProtocolViolation",
+    "proxy",
+    "Readable",
+    "Request",
+    "Response",
+    "serve",
+    "Server",
+    "Statistics",
+    "StreamEnded",
+    "WebSocketError",
+    "WebSocketStream",
+    "Writable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The command line: ``wsstream``, also ``python -m wsstream``."""

@@ -1,0 +1,200 @@
+"""The exceptions of wsstream.
+
+The type alone says whose fault it was::
+
+    WebSocketError(Exception)                        .code  .reason
+    ├─ InvalidURL(ValueError)                        raised before any I/O
+    ├─ HandshakeError                                the opening handshake failed
+    │   └─ HandshakeRejected                         .status .headers .body
+    ├─ ConnectionClosed                              .info: CloseInfo
+    │   ├─ StreamEnded(anyio.EndOfStream)            clean end; ends ``async for``
+    │   ├─ ClosedLocally(anyio.ClosedResourceError)  we closed; a call made afterwards
+    │   └─ ConnectionBroken(anyio.BrokenResourceError)
+    │                                                unclean end, or sending after the peer closed
+    ├─ MessageTooBig                                 1009
+    ├─ InvalidUTF8                                   1007
+    ├─ ProtocolViolation                             1002
+    ├─ MessageAborted                                a MessageWriter was left unfinished
+    └─ KeepaliveTimeout                              the peer gave no sign of life
+
+What the library found out about the peer (a violation, a timeout, a failed system call) is the
+``__cause__`` of the :class:`ConnectionBroken` that calls raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import anyio
+
+__all__ = [
+    "CloseInfo",
+    "ClosedLocally",
+    "ConnectionBroken",
+    "ConnectionClosed",
+    "HandshakeError",
+    "HandshakeRejected",
+    "InvalidURL",
+    "InvalidUTF8",
+    "KeepaliveTimeout",
+    "MessageAborted",
+    "MessageTooBig",
+    "ProtocolViolation",
+    "StreamEnded",
+    "WebSocketError",
+    "check_close_arguments",
+]
+
+
+class CloseInfo(NamedTuple):
+    """How a connection ended.
+
+    `code` and `reason` are the peer's when it sent a Close frame. `code` is 1005 when its Close
+    frame carried none and 1006 when there was no Close frame (RFC 6455 section 7.1.5). `clean` is
+    true when both Close frames passed and no message was cut off in either direction.
+    """
+
+    code: int
+    reason: str
+    clean: bool
+
+
+def check_close_arguments(code: object, reason: object) -> None:
+    """Check a close code and a reason before anything is done with them.
+
+    `code` is ``None`` or an ``int`` in 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 section 7.4);
+    `reason` is a ``str`` of at most 123 bytes of UTF-8 (section 5.5).
+
+    Raises:
+        TypeError: `code` is not an ``int`` (``bool`` is none), or `reason` is not a ``str``.
+        ValueError: the code must not be sent, or the reason is too long or has a lone surrogate.
+    """
+    if code is not None:
+        if not isinstance(code, int) or isinstance(code, bool):
+            raise TypeError(f"a close code is an int, not {type(code).__name__}")
+        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+            raise ValueError(f"close code {code} must not be sent (RFC 6455 section 7.4)")
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is a str, not {type(reason).__name__}")
+    if len(reason.encode()) > 123:
+        raise ValueError("a close reason is at most 123 bytes of UTF-8 (RFC 6455 section 5.5)")
+
+
+class WebSocketError(Exception):
+    """The root of the tree; raise it yourself to close with a code.
+
+    Raised inside the body of ``connect``, ``accept`` or a server's handler, its `code` and `reason`
+    are sent to the peer in the Close frame. A reason without a code stands for code 1000.
+
+    Args:
+        message: what ``str()`` of the exception says; by default the reason.
+        code: a close code that may be sent (1000–1003, 1007–1014, 3000–4999), or ``None``.
+        reason: at most 123 bytes of UTF-8.
+
+    Raises:
+        TypeError, ValueError: `code` or `reason` is not fit to be sent.
+    """
+
+    code: int | None
+    reason: str
+
+    def __init__(self, message: str = "", *, code: int | None = None, reason: str = "") -> None:
+        check_close_arguments(code, reason)
+        super().__init__(message or reason)
+        self.code = 1000 if code is None and reason else code
+        self.reason = reason
+
+
+class InvalidURL(WebSocketError, ValueError):
+    """The URL is not a WebSocket URL (RFC 6455 section 3). Nothing was sent."""
+
+
+class HandshakeError(WebSocketError):
+    """The opening handshake failed: the peer does not speak RFC 6455 as it should."""
+
+
+class HandshakeRejected(HandshakeError):
+    """The server answered the opening handshake with another status than 101.
+
+    `status` is the HTTP status, `headers` the header fields as a list of (name, value) with names
+    in lower case, `body` the first KiB of the body.
+    """
+
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
+        super().__init__(f"the server answered the opening handshake with HTTP status {status}")
+        self.status = status
+        self.headers = list(headers)
+        self.body = body
+
+
+class ConnectionClosed(WebSocketError):
+    """The connection is closing or closed. `info` says how; `code` and `reason` are those of `info`."""
+
+    info: CloseInfo
+
+    def __init__(self, message: str, info: CloseInfo) -> None:
+        super().__init__(f"{message} ({_describe(info)})")
+        self.info = info
+        self.code = info.code
+        self.reason = info.reason
+
+
+def _describe(info: CloseInfo) -> str:
+    names = {1005: "no close code", 1006: "no Close frame"}
+    text = names.get(info.code, f"close code {info.code}")
+    return f"{text}: {info.reason!r}" if info.reason else text
+
+
+class StreamEnded(ConnectionClosed, anyio.EndOfStream):
+    """The peer closed cleanly and everything it sent has been received."""
+
+
+class ClosedLocally(ConnectionClosed, anyio.ClosedResourceError):
+    """The connection was closed on this side; this call came afterwards."""
+
+
+class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
+    """The connection ended without a closing handshake, inside a message, or before a send.
+
+    ``__cause__`` is what was found out, if anything.
+    """
+
+
+class _Failure(WebSocketError):
+    """An error whose class knows the close code that goes to the peer."""
+
+    default_code: int
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code=self.default_code)
+
+
+class MessageTooBig(_Failure):
+    """A message is larger than ``max_message_size`` and was asked for whole. The code is 1009."""
+
+    default_code = 1009
+
+
+class InvalidUTF8(_Failure):
+    """A text message or a close reason is not UTF-8. The code is 1007."""
+
+    default_code = 1007
+
+
+class ProtocolViolation(_Failure):
+    """The peer broke a rule of RFC 6455. The code is 1002."""
+
+    default_code = 1002
+
+
+class MessageAborted(_Failure):
+    """The block of a :class:`~wsstream.MessageWriter` was left before the message was finished."""
+
+    default_code = 1011
+
+
+class KeepaliveTimeout(_Failure):
+    """Nothing was received within ``ping_timeout`` of a Ping. The code is 1011."""
+
+    default_code = 1011

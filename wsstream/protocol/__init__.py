@@ -1,0 +1,1 @@
+"""One WebSocket connection without I/O: the opening handshake, then the rules of RFC 6455."""

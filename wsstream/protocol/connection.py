@@ -1,0 +1,228 @@
+"""The rules of RFC 6455 for an open connection, without I/O: what to answer, what may be sent.
+
+Bytes go in through :meth:`Connection.receive`, which gives events; the same events go out through
+:meth:`Connection.send`; what has to be written waits in :attr:`Connection.outgoing`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from wsstream.codec.decoder import Decoder
+from wsstream.codec.encoder import encode_close, encode_frame, encode_header
+from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
+from wsstream.codec.frames import Opcode
+from wsstream.codec.masking import apply_mask
+from wsstream.protocol.outgoing import Outgoing
+from wsstream.protocol.state import Input, ProtocolError, State, next_state
+
+__all__ = ["Connection", "next_masking_key"]
+
+_OPCODES: Final[dict[Kind, Opcode]] = {"text": Opcode.TEXT, "binary": Opcode.BINARY}
+_KEYS_IN_A_BATCH = 256
+_UNLIMITED: Final = 1 << 62
+
+_keys: list[bytes] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keys.clear)  # two processes must not use the same keys
+
+
+def next_masking_key() -> bytes:
+    """A fresh masking key from the system's cryptographic source (section 5.3), drawn in batches."""
+    try:
+        return _keys.pop()
+    except IndexError:
+        batch = os.urandom(4 * _KEYS_IN_A_BATCH)
+        _keys.extend(batch[i : i + 4] for i in range(4, len(batch), 4))
+        return batch[:4]
+
+
+class Connection:
+    """One endpoint of a connection whose opening handshake is done.
+
+    Args:
+        client: the role; a client masks what it sends (section 5.1).
+        next_key: gives a masking key of 4 bytes for each frame of a client.
+
+    Attributes:
+        state: see :class:`~wsstream.protocol.state.State`.
+        outgoing: what is to be written to the transport.
+        consumed: bytes of the last `receive`'s data that are done with.
+        cost: what the last `receive` handed on, in bytes, plus 64 for each piece.
+        close_sent, close_received: the Close frames; `close_sent` is set when it is queued.
+        violation: why this endpoint failed the connection.
+        message_cut: a Close came or went inside a message, whose end will never come.
+    """
+
+    def __init__(self, *, client: bool, next_key: Callable[[], bytes] = next_masking_key) -> None:
+        self.client = client
+        self.state = State.OPEN
+        self.outgoing = Outgoing()
+        self.consumed = 0
+        self.cost = 0
+        self.close_sent: Close | None = None
+        self.close_received: Close | None = None
+        self.violation: Violation | None = None
+        self.message_cut = False
+        self._decoder = Decoder(masked=not client)
+        self._next_key: Callable[[], bytes | None] = next_key if client else _no_key
+        self._sending: Kind | None = None  # the message of which a fragment was sent and not the last
+        self._declared = 0  # bytes that are due of a frame of declared size
+        self._frame_key: bytes | None = None
+        self._frame_offset = 0
+
+    @property
+    def mid_frame(self) -> bool:
+        """Whether a frame of declared size has been begun and not completed."""
+        return self._declared > 0
+
+    @property
+    def sending(self) -> bool:
+        """Whether a message has been begun and not completed."""
+        return self._sending is not None
+
+    # -- receiving ---------------------------------------------------------------------------
+
+    def receive(self, data: bytes | memoryview, room: int) -> list[Event]:
+        """Decode `data` until `cost` reaches `room` bytes, and answer Ping and Close.
+
+        Once this endpoint has sent Close, data is dropped; once it has seen Close or has failed the
+        connection, everything is. A Violation among the events has already failed the connection.
+        """
+        if self.state is State.OPEN:
+            events = self._decoder.decode(data, room)
+        elif self.state is State.CLOSE_SENT:
+            events = [
+                e for e in self._decoder.decode(data, _UNLIMITED) if not isinstance(e, str | bytes | Chunk)
+            ]
+        else:
+            self.consumed, self.cost = len(data), 0
+            return []
+        self.consumed = self._decoder.consumed
+        self.cost = self._decoder.cost if self.state is State.OPEN else 0
+        if self._decoder.control:
+            for event in events:
+                self._react(event)
+        return events
+
+    def receive_eof(self) -> None:
+        """The transport has ended."""
+        self.state = next_state(self.state, Input.EOF)
+
+    def _react(self, event: Event) -> None:
+        match event:
+            case Ping() if self.state is State.OPEN:
+                self.send(Pong(event.payload))
+            case Close():
+                self._receive_close(event)
+            case Violation():
+                self.fail(event)
+
+    def _receive_close(self, close: Close) -> None:
+        """Section 5.5.1: answer at once, echoing the code."""
+        answer_due = self.state is State.OPEN
+        self.state = next_state(self.state, Input.RECEIVE_CLOSE)
+        self.close_received = close
+        if answer_due:
+            self.message_cut = self.message_cut or self._decoder.inside_message
+            self.send_close(close, urgent=True)
+
+    # -- sending -----------------------------------------------------------------------------
+
+    def send(self, event: Event) -> None:
+        """Queue what `event` says: a whole message as one frame, a chunk as a fragment, a control frame.
+
+        Raises:
+            ProtocolError: the state does not allow it, or it would break into another message.
+            UnicodeEncodeError: a ``str`` with a lone surrogate.
+        """
+        match event:
+            case str():
+                self.send_message("text", event.encode())
+            case bytes():
+                self.send_message("binary", event)
+            case Chunk():
+                self.send_data(event.kind, event.payload, last=event.last)
+            case Ping():
+                self._require(Input.SEND_CONTROL)
+                self.outgoing.put_ping(encode_frame(Opcode.PING, event.payload, self._next_key()))
+            case Pong():
+                self._require(Input.SEND_CONTROL)
+                self.outgoing.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
+            case Close():
+                self.send_close(event)
+            case Violation():
+                self.fail(event)
+
+    def send_message(self, kind: Kind, payload: bytes | memoryview) -> None:
+        """Queue a whole message as one frame."""
+        self._require_border()
+        self.send_data(kind, payload, last=True)
+
+    def send_data(self, kind: Kind, payload: bytes | memoryview, *, last: bool) -> None:
+        """Queue one frame with the next `payload` of a message, and the end of the message if `last`."""
+        opcode = self._begin_frame(kind, last)
+        self.outgoing.put_data(encode_frame(opcode, payload, self._next_key(), fin=last))
+
+    def begin_frame(self, kind: Kind, size: int) -> None:
+        """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""
+        self._require_border()
+        opcode = self._begin_frame(kind, True)
+        self._frame_key = self._next_key()
+        self._frame_offset = 0
+        self._declared = size
+        self.outgoing.put_data(encode_header(opcode, size, self._frame_key), ends_frame=size == 0)
+
+    def send_part(self, payload: bytes | memoryview) -> None:
+        """Queue the next bytes of the frame that `begin_frame` began, not more than are due."""
+        self._require(Input.SEND_DATA)
+        if not 0 < len(payload) <= self._declared:
+            raise ProtocolError(f"{len(payload)} bytes for a frame that has {self._declared} left")
+        key = self._frame_key
+        part = bytes(payload) if key is None else apply_mask(payload, key, self._frame_offset)
+        self._frame_offset += len(part)
+        self._declared -= len(part)
+        self.outgoing.put_data(part, ends_frame=self._declared == 0)
+
+    def send_close(self, close: Close, *, urgent: bool = False) -> None:
+        """Queue Close behind everything queued, or, if `urgent`, in place of the data that has not left.
+
+        Close is not sent (`close_sent` stays ``None``) where a frame of declared size is incomplete:
+        only dropping the transport is left then.
+        """
+        self.state = next_state(self.state, Input.SEND_CLOSE)
+        self._put_close(close, urgent)
+
+    def fail(self, violation: Violation) -> None:
+        """_Fail the WebSocket Connection_ (section 7.1.7): Close at once if possible, ignore all input."""
+        self.state = next_state(self.state, Input.FAIL)
+        self.violation = self.violation or violation
+        if self.close_sent is None:
+            self._put_close(Close(violation.code, violation.reason), urgent=True)
+
+    def _put_close(self, close: Close, urgent: bool) -> None:
+        self.message_cut = self.message_cut or self.sending or self.mid_frame
+        frame = encode_frame(Opcode.CLOSE, encode_close(close.code, close.reason), self._next_key())
+        if not self.mid_frame and self.outgoing.put_close(frame, urgent=urgent):
+            self.close_sent = close
+
+    def _begin_frame(self, kind: Kind, last: bool) -> int:
+        self._require(Input.SEND_DATA)
+        if self._sending != kind:
+            self._require_border()
+        opcode = Opcode.CONTINUATION if self._sending else _OPCODES[kind]
+        self._sending = None if last else kind
+        return opcode
+
+    def _require_border(self) -> None:
+        if self.sending or self.mid_frame:
+            raise ProtocolError("another message is not finished")
+
+    def _require(self, happening: Input) -> None:
+        self.state = next_state(self.state, happening)
+
+
+def _no_key() -> None:
+    return None

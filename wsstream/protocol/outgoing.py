@@ -1,0 +1,154 @@
+"""What waits to be sent: encoded frames, in the order in which they may leave.
+
+Control frames have a lane of their own that goes before data, though never into the middle of a
+frame (RFC 6455 section 5.4). Of the Pongs only the latest is kept (section 5.5.3), so a flood of
+Pings costs nothing. Close stands behind the data or, if urgent, takes its place; nothing follows it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+__all__ = ["Outgoing"]
+
+_MAX_BUFFERS = 64  # for one gathering write
+
+
+class Outgoing:
+    """Frames on their way to the transport.
+
+    Attributes:
+        size: bytes that wait, in both lanes.
+        sent: bytes that have left.
+        pings_sent: Pings that have left.
+    """
+
+    __slots__ = (
+        "_at_border",
+        "_close",
+        "_close_urgent",
+        "_data",
+        "_head",
+        "_ping",
+        "_pong",
+        "pings_sent",
+        "sent",
+        "size",
+    )
+
+    def __init__(self) -> None:
+        self._head: memoryview | None = None  # what is left of a piece of which a part has gone
+        self._at_border = True  # behind the head, or behind all that has left
+        self._pong: bytes | None = None
+        self._ping: bytes | None = None
+        self._data: deque[tuple[bytes, bool]] = deque()  # (piece, whether it ends its frame)
+        self._close: bytes | None = None
+        self._close_urgent = False
+        self.size = 0
+        self.sent = 0
+        self.pings_sent = 0
+
+    @property
+    def ping_waits(self) -> bool:
+        """Whether a Ping has been put and has not left."""
+        return self._ping is not None
+
+    @property
+    def pong_waits(self) -> bool:
+        """Whether a Pong has been put and has not left."""
+        return self._pong is not None
+
+    def put_data(self, piece: bytes, *, ends_frame: bool = True) -> None:
+        """Queue a frame, or with `ends_frame` false a part of one whose rest will follow."""
+        self._data.append((piece, ends_frame))
+        self.size += len(piece)
+
+    def put_pong(self, frame: bytes) -> None:
+        """Queue a Pong in place of one that waits."""
+        self.size += len(frame) - len(self._pong or b"")
+        self._pong = frame
+
+    def put_ping(self, frame: bytes) -> None:
+        """Queue a Ping in place of one that waits."""
+        self.size += len(frame) - len(self._ping or b"")
+        self._ping = frame
+
+    def put_close(self, frame: bytes, *, urgent: bool) -> bool:
+        """Queue the Close frame; if `urgent`, in place of the data, save the rest of a frame half gone.
+
+        Returns false if Close can never leave, because the frame before it is not complete.
+        """
+        if urgent:
+            self._drop_data()
+            if not self._at_border and not self._data:
+                return False
+        elif self._data and not self._data[-1][1]:
+            return False
+        self._close = frame
+        self._close_urgent = urgent
+        self.size += len(frame)
+        return True
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.__init__()  # type: ignore[misc]
+
+    def buffers(self) -> list[bytes | memoryview]:
+        """What to offer to the transport next, in order; at most 64 pieces."""
+        result: list[bytes | memoryview] = []
+        if self._head is not None:
+            result.append(self._head)
+        if self._at_border:
+            result += self._control()
+        for piece, ends_frame in self._data:
+            result.append(piece)
+            if len(result) >= _MAX_BUFFERS or (ends_frame and not self._at_border):
+                return result
+        if self._close is not None and (self._at_border or self._data) and not self._close_urgent:
+            result.append(self._close)
+        return result
+
+    def advance(self, count: int) -> None:
+        """The first `count` bytes of `buffers()` have left."""
+        self.size -= count
+        self.sent += count
+        while count:
+            piece = self._head if self._head is not None else memoryview(self._pop())
+            size = len(piece)
+            self._head = piece[count:] if size > count else None
+            count -= min(size, count)
+
+    def _control(self) -> Iterator[bytes]:
+        lane = (self._pong, self._ping, self._close if self._close_urgent else None)
+        return (frame for frame in lane if frame is not None)
+
+    def _pop(self) -> bytes:
+        """Take the next piece, in the same order as `buffers`."""
+        if self._at_border:
+            if (frame := self._pong) is not None:
+                self._pong = None
+                return frame
+            if (frame := self._ping) is not None:
+                self._ping = None
+                self.pings_sent += 1
+                return frame
+        if self._data and not (self._at_border and self._close_urgent):
+            piece, self._at_border = self._data.popleft()
+            return piece
+        frame = self._close
+        assert frame is not None, "more was sent than offered"
+        self._close = None
+        return frame
+
+    def _drop_data(self) -> None:
+        kept: deque[tuple[bytes, bool]] = deque()
+        if not self._at_border:
+            for piece, ends_frame in self._data:
+                kept.append((piece, ends_frame))
+                if ends_frame:
+                    break
+            else:
+                kept.clear()
+        self.size += sum(len(piece) for piece, _ in kept) - sum(len(piece) for piece, _ in self._data)
+        self._data = kept

@@ -1,0 +1,78 @@
+"""The states of an open connection and what moves it from one to the next.
+
+A pair that is not in `TRANSITIONS` is a mistake of the caller, not of the peer.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+__all__ = ["TRANSITIONS", "Input", "ProtocolError", "State", "next_state"]
+
+
+class State(Enum):
+    """Where the connection is between the opening handshake and its end."""
+
+    OPEN = auto()
+    CLOSE_SENT = auto()
+    """We sent Close; the peer's is awaited, its data is dropped."""
+    CLOSE_RECEIVED = auto()
+    """The peer sent Close; ours is due at once, and no data any more."""
+    CLOSE_DONE = auto()
+    """Both Close frames have passed; the TCP connection is to be closed, by the server first."""
+    FAILED = auto()
+    """We failed the connection (section 7.1.7): a Close with the reason was queued, input is ignored."""
+    CLOSED = auto()
+    """The transport has ended."""
+
+
+class Input(Enum):
+    """What can happen."""
+
+    RECEIVE_DATA = auto()
+    RECEIVE_CONTROL = auto()
+    RECEIVE_CLOSE = auto()
+    SEND_DATA = auto()
+    SEND_CONTROL = auto()
+    SEND_CLOSE = auto()
+    FAIL = auto()
+    EOF = auto()
+
+
+TRANSITIONS: dict[tuple[State, Input], State] = {
+    (State.OPEN, Input.RECEIVE_DATA): State.OPEN,
+    (State.OPEN, Input.RECEIVE_CONTROL): State.OPEN,
+    (State.OPEN, Input.RECEIVE_CLOSE): State.CLOSE_RECEIVED,
+    (State.OPEN, Input.SEND_DATA): State.OPEN,
+    (State.OPEN, Input.SEND_CONTROL): State.OPEN,
+    (State.OPEN, Input.SEND_CLOSE): State.CLOSE_SENT,
+    (State.OPEN, Input.FAIL): State.FAILED,
+    (State.OPEN, Input.EOF): State.CLOSED,
+    (State.CLOSE_SENT, Input.RECEIVE_DATA): State.CLOSE_SENT,
+    (State.CLOSE_SENT, Input.RECEIVE_CONTROL): State.CLOSE_SENT,
+    (State.CLOSE_SENT, Input.RECEIVE_CLOSE): State.CLOSE_DONE,
+    (State.CLOSE_SENT, Input.FAIL): State.FAILED,
+    (State.CLOSE_SENT, Input.EOF): State.CLOSED,
+    (State.CLOSE_RECEIVED, Input.SEND_CLOSE): State.CLOSE_DONE,
+    (State.CLOSE_RECEIVED, Input.EOF): State.CLOSED,
+    (State.CLOSE_DONE, Input.EOF): State.CLOSED,
+    (State.FAILED, Input.FAIL): State.FAILED,
+    (State.FAILED, Input.EOF): State.CLOSED,
+    (State.CLOSED, Input.EOF): State.CLOSED,
+}
+
+
+class ProtocolError(Exception):
+    """The caller asked for something that the connection's state does not allow."""
+
+
+def next_state(state: State, happening: Input) -> State:
+    """The state after `happening`.
+
+    Raises:
+        ProtocolError: `happening` is not possible in `state`.
+    """
+    try:
+        return TRANSITIONS[state, happening]
+    except KeyError:
+        raise ProtocolError(f"{happening.name} is not possible in state {state.name}") from None

@@ -1,0 +1,604 @@
+"""The only place where a protocol connection meets a transport.
+
+Theory. Four rules keep a connection whole whatever is cancelled, and make it fast:
+
+1. *Reading and decoding are one synchronous step*, `read_now`, that anybody may take: the reader
+   task when the socket becomes readable, and a consumer that finds its inbox empty, before it waits.
+   A step that cannot be interrupted cannot be cut in two, so the one read buffer serves all
+   connections of a thread, and bulk data flows without a task switch for each read.
+2. *Reading stops by bytes.* A step reads no more than there is room for below the high-water mark,
+   and decodes until the mark is reached; undecoded bytes wait in `_tail`. Then the reader sleeps, the
+   TCP window closes and the peer blocks. At the low-water mark it goes on. So Pings are answered and a
+   Close is seen whether or not the application reads, as long as its unread data is below the mark.
+3. *Sending is a hand-over.* `send` waits for its turn and for room; then, in one synchronous step,
+   the message belongs to the driver and goes out whole. `pump` encodes and offers to the transport what
+   it takes without waiting; what it does not take is left to the writer task. Only the application's
+   *waiting* can be cancelled, never its bytes: no application task writes to the transport in a way
+   that can be interrupted.
+4. *An end is a fact, not an exception in a task.* Whatever goes wrong is concluded once, in
+   `_conclude` (`info`, `cause`), everybody is woken, and each call raises what it then sees. The two
+   loops raise nothing.
+
+The reader task lives as long as the connection and also keeps the time (keepalive and the closing
+handshake). The writer task is started when the transport first takes less than it is offered.
+"""
+
+from __future__ import annotations
+
+import threading
+from itertools import count
+from math import inf
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
+from wsstream.codec.frames import CloseCode
+from wsstream.errors import (
+    ClosedLocally,
+    CloseInfo,
+    ConnectionBroken,
+    InvalidUTF8,
+    KeepaliveTimeout,
+    MessageAborted,
+    MessageTooBig,
+    ProtocolViolation,
+    StreamEnded,
+    WebSocketError,
+)
+from wsstream.protocol.connection import Connection
+from wsstream.protocol.keepalive import Action, Keepalive
+from wsstream.protocol.state import State
+from wsstream.streams.flow import FlowControl
+from wsstream.streams.inbox import Inbox
+from wsstream.streams.outbox import Outbox, OutgoingMessage
+from wsstream.streams.pings import PingRecord, Pings
+from wsstream.streams.tasks import Signal, spawn
+from wsstream.transports.base import Transport
+
+__all__ = ["Driver"]
+
+_READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
+_LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
+_PUMP_STEP = 256 * 1024  # bytes sent in one synchronous step, so that other tasks get their turn
+_SENDS_IN_A_ROW = 64  # without a checkpoint, when none of them has to wait
+_RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
+_LAST_READS = 64  # of what the peer sent before sending to it failed
+_UNLIMITED = 1 << 62  # bytes
+_NOT_CLOSED = CloseInfo(CloseCode.ABNORMAL, "", False)  # for errors while the end is still to come
+_LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+_connection_ids = count(1)
+
+
+class _ReadBuffer(threading.local):
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(_READ_BUFFER))
+
+
+_shared = _ReadBuffer()
+
+
+class Driver:
+    """Moves the bytes of one open connection.
+
+    Args:
+        transport: owned by the driver from now on.
+        connection: its opening handshake is done.
+        received: bytes that came behind the handshake.
+        flow: the water marks.
+        max_message_size: bytes of a message that is asked for whole.
+        close_timeout: seconds for the closing handshake.
+        ping_interval, ping_timeout: see :class:`~wsstream.protocol.keepalive.Keepalive`.
+
+    Attributes:
+        info: how the connection ended; set as soon as that is certain.
+        cause: what was found out then.
+        closed_locally: this side has asked for the end.
+        inbox: what has arrived.
+        outbox: what was handed over.
+        paused: reading has stopped at the high-water mark.
+        finished: set when the transport is released and no task is left.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        connection: Connection,
+        received: bytes = b"",
+        *,
+        flow: FlowControl,
+        max_message_size: int | None,
+        close_timeout: float | None,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+    ) -> None:
+        self.id = f"{next(_connection_ids):x}"
+        self.transport = transport
+        self.connection = connection
+        self.flow = flow
+        self.max_message_size = max_message_size
+        self.info: CloseInfo | None = None
+        self.cause: BaseException | None = None
+        self.closed_locally = False
+        self.finished = anyio.Event()
+        self._aborted = False
+        self._gone = False  # the transport is closed
+        self._tasks = 0
+        # reading
+        self.inbox = Inbox()
+        self.bytes_received = 0
+        self.paused = False
+        self._tail = received  # arrived and not decoded
+        self._arrived = Signal()
+        self._resumed = Signal()
+        # writing
+        self.outbox = Outbox(connection, flow)
+        self._progress = Signal()
+        self._output = Signal()
+        self._writer_runs = False
+        self._write_failed = False
+        self._sends_left = _SENDS_IN_A_ROW
+        # time
+        self._keepalive = Keepalive(ping_interval, ping_timeout, anyio.current_time())
+        self._close_timeout = inf if close_timeout is None else close_timeout
+        self._close_deadline = inf
+        self._timer: anyio.CancelScope | None = None
+        self._pings = Pings()
+        self._pings_sent = 0
+
+    def start(self) -> None:
+        """Start the reader task."""
+        self._tasks += 1
+        spawn(self._read_loop, f"wsstream reader {self.id}")
+
+    # -- what is true now --------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages may be sent."""
+        return self.info is None and not self.closed_locally and self.connection.state is State.OPEN
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were handed over and have not left for the kernel."""
+        return self.connection.outgoing.size + self.transport.unsent + self.outbox.size
+
+    @property
+    def tasks_waiting_receive(self) -> int:
+        """Tasks that wait for data."""
+        return self._arrived.tasks_waiting
+
+    @property
+    def tasks_waiting_send(self) -> int:
+        """Tasks that wait for their turn or for room."""
+        return self.outbox.turn.tasks_waiting + self._progress.tasks_waiting
+
+    def receive_error(self) -> WebSocketError | None:
+        """What a call that finds no data raises; ``None`` if some may come."""
+        if self.closed_locally:
+            return ClosedLocally("the connection was closed on this side", self.info or _NOT_CLOSED)
+        if self.info is None:
+            return None
+        if self.info.clean:
+            return StreamEnded("the peer closed the connection", self.info)
+        return self._broken("the connection broke")
+
+    def send_error(self) -> WebSocketError:
+        """What a call raises that cannot send."""
+        if self.closed_locally:
+            return ClosedLocally("the connection was closed on this side", self.info or _NOT_CLOSED)
+        clean = self.info is not None and self.info.clean
+        return self._broken("the peer closed the connection" if clean else "the connection broke")
+
+    def check_open(self) -> None:
+        """Raise what a call to send raises, unless the connection is open."""
+        if not self.is_open:
+            raise self.send_error()
+
+    def _broken(self, message: str) -> ConnectionBroken:
+        error = ConnectionBroken(message, self.info or _NOT_CLOSED)
+        error.__cause__ = self.cause
+        return error
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def read_now(self) -> bool:
+        """Take one step of reading if there is something to read; whether there was."""
+        if self.paused or self._gone:
+            return False
+        if self._tail:
+            tail, self._tail = self._tail, b""
+            self._decode(tail)
+            return True
+        view = _shared.view
+        try:
+            size = self.transport.recv_into(view[: self._read_size()])
+        except _LOST as error:
+            self.drop(error.__cause__ or error)
+            return True
+        if size is None:
+            return False
+        if size == 0:
+            self.drop()
+            return True
+        self.bytes_received += size
+        self._keepalive.received(anyio.current_time())
+        self._decode(view[:size])
+        return True
+
+    async def more_or_raise(self) -> None:
+        """Return when something may have arrived; raise if nothing can. If cancelled, nothing is lost."""
+        if (error := self.receive_error()) is not None:
+            raise error
+        if self.read_now():
+            await checkpoint()
+        else:
+            await self._arrived.wait()
+
+    def consumed(self) -> None:
+        """Something was taken from the inbox: go on reading at the low-water mark."""
+        if self.paused and self.inbox.held <= self.flow.receive_low_water:
+            self.paused = False
+            self._keepalive.resume(anyio.current_time())
+            self._resumed.notify()
+
+    def discard(self) -> None:
+        """Drop what has arrived and what will."""
+        self.inbox.discard()
+        self.consumed()
+
+    def _read_size(self) -> int:
+        return max(min(self._room(), _READ_BUFFER), _LEAST_READ)
+
+    def _room(self) -> int:
+        return _UNLIMITED if self.inbox.discarding else self.flow.receive_high_water - self.inbox.held
+
+    def _decode(self, data: bytes | memoryview) -> None:
+        inbox, connection = self.inbox, self.connection
+        events = connection.receive(data, self._room())
+        inbox.put(events, connection.cost)
+        if connection.consumed < len(data):
+            self._tail = bytes(data[connection.consumed :])
+        if self._room() <= 0:
+            self._pause()
+        for event in events:
+            if isinstance(event, Pong | Close | Violation):
+                self._handle(event)
+        if connection.outgoing.size or connection.state is not State.OPEN:
+            self.pump()
+        self._arrived.notify()
+
+    def _pause(self) -> None:
+        self.paused = True
+        self._keepalive.pause(anyio.current_time())
+        self._reschedule()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Pong():
+                self._pings.receive_pong(event.payload, anyio.current_time())
+            case Close():
+                self._conclude(None)
+            case Violation():
+                kind = InvalidUTF8 if event.code == CloseCode.INVALID_PAYLOAD else ProtocolViolation
+                self._conclude(kind(event.reason))
+
+    # -- sending -----------------------------------------------------------------------------
+
+    async def send_message(self, kind: Kind, payload: bytes | memoryview) -> None:
+        """Send a whole message: wait for the turn and for room, hand it over, wait until little is left.
+
+        If cancelled before the hand-over, nothing of it is sent; afterwards all of it is.
+        """
+        self.check_open()
+        if not self.outbox.turn.taken and len(payload) <= self.flow.frame_size and self._has_room():
+            self.connection.send_message(kind, payload)
+            self.pump()
+            self._sends_left -= 1
+            if not self._sends_left:
+                self._sends_left = _SENDS_IN_A_ROW
+                await checkpoint()
+            return
+        message = await self.begin_message(kind)
+        try:
+            await self.wait_for_room()
+        except BaseException:
+            self.forget_message()
+            raise
+        await self.hand_over(message, payload, finished=True)
+
+    async def begin_message(self, kind: Kind, declared: int | None = None) -> OutgoingMessage:
+        """Wait for the turn. If cancelled, it is not taken."""
+        await self.outbox.turn.acquire()
+        self.check_open()
+        self.outbox.message = OutgoingMessage(kind, declared)
+        return self.outbox.message
+
+    def forget_message(self) -> None:
+        """Give back the turn of a message of which nothing was handed over."""
+        self.outbox.message = None
+        self.outbox.turn.release()
+
+    async def wait_for_room(self) -> None:
+        """Once the high-water mark is reached, wait until no more than the low-water mark is unsent."""
+        self.check_open()
+        if not self._has_room():
+            while self.unsent > self.flow.send_low_water and self.is_open:
+                await self._progress.wait()
+            self.check_open()
+
+    async def hand_over(self, message: OutgoingMessage, data: bytes | memoryview, *, finished: bool) -> None:
+        """Take over `data` at once, then wait until no more than the high-water mark is left."""
+        message.append(data)
+        message.finished = finished
+        try:
+            self.pump()
+            if self.unsent <= self.flow.send_high_water:
+                await checkpoint()
+                return
+            while self.outbox.message is message and self.unsent > self.flow.send_high_water:
+                await self._progress.wait()
+            if message.size and self.outbox.message is not message:
+                raise self.send_error()
+        finally:
+            message.detach()
+
+    async def flush(self, message: OutgoingMessage) -> None:
+        """Wait until all that was handed over has left for the kernel, small as it may be."""
+        message.flushing = True
+        try:
+            self.pump()
+            await self.drain()
+        finally:
+            message.flushing = False
+
+    async def drain(self) -> None:
+        """Wait until all that was handed over has left for the kernel, or the connection has ended."""
+        while self.unsent and self.info is None:
+            await self._progress.wait()
+        await checkpoint()
+
+    async def ping(self) -> float:
+        """Send a Ping, wait for its Pong, return the seconds between. If cancelled, the Ping is sent."""
+        self.check_open()
+        start = anyio.current_time()
+        record = self._send_ping()
+        record.waiters += 1
+        try:
+            await record.done.wait()
+        finally:
+            record.waiters -= 1
+        if record.answered is None:
+            raise self.send_error()
+        return record.answered - start
+
+    def _send_ping(self) -> PingRecord:
+        if self.connection.outgoing.ping_waits:
+            return self._pings.latest
+        record = self._pings.new()
+        self.connection.send(Ping(record.payload))
+        self.pump()
+        return record
+
+    def _has_room(self) -> bool:
+        return self.unsent < self.flow.send_high_water
+
+    def pump(self) -> None:
+        """Make frames of what there is room for and offer them to the transport, without waiting."""
+        if self._gone or self._write_failed:
+            return
+        outgoing, transport, budget = self.connection.outgoing, self.transport, _PUMP_STEP
+        try:
+            while budget > 0:
+                self.outbox.fill(idle=not outgoing.size and not transport.unsent)
+                if not outgoing.size:
+                    break
+                sent = transport.send(outgoing.buffers())
+                if not sent:
+                    break
+                outgoing.advance(sent)
+                budget -= sent
+        except _LOST as error:
+            self._lost(error.__cause__ or error)
+        else:
+            self._after_sending()
+
+    def _after_sending(self) -> None:
+        outgoing = self.connection.outgoing
+        if outgoing.pings_sent != self._pings_sent:
+            self._pings_sent = outgoing.pings_sent
+            self._keepalive.ping_left(anyio.current_time())
+            self._reschedule()
+        if self.unsent <= self.flow.send_low_water:
+            self._progress.notify()
+        if self.unsent:
+            self._wake_writer()
+        elif self.connection.state is not State.OPEN:
+            self._after_close()
+
+    def _after_close(self) -> None:
+        """All has left. The server closes TCP first (section 7.1.1); both do if Close cannot be sent."""
+        connection = self.connection
+        if connection.close_sent is None or (connection.state is State.CLOSE_DONE and not connection.client):
+            self.drop()
+        elif connection.state is State.FAILED:
+            self.transport.send_eof()
+
+    def _wake_writer(self) -> None:
+        if self._writer_runs:
+            self._output.notify()
+        else:
+            self._writer_runs = True
+            self._tasks += 1
+            spawn(self._write_loop, f"wsstream writer {self.id}")
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def close(self, code: int | None, reason: str) -> None:
+        """Begin to close: Close follows what has been accepted, what comes in is dropped."""
+        if self.is_open:
+            self.outbox.close(Close(1000 if code is None and reason else code, reason))
+            self._start_close_clock()
+        self._leave()
+
+    def abort_sending(self, code: int | None, reason: str) -> None:
+        """Begin to close: Close goes out in place of what has not left."""
+        if self.is_open:
+            self.outbox.end()
+            self.connection.send_close(Close(1000 if code is None and reason else code, reason), urgent=True)
+            self._start_close_clock()
+        self._leave()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._aborted = self._aborted or not self._gone
+        self.drop()
+        self._leave()
+
+    def fail(self, error: MessageTooBig | MessageAborted | KeepaliveTimeout) -> None:
+        """Fail the connection for a reason found on this side."""
+        if self.info is None and self.connection.state in (State.OPEN, State.CLOSE_SENT):
+            self.connection.fail(Violation(error.default_code, str(error)))
+            self._conclude(error)
+            self.discard()
+            self.pump()
+
+    def drop(self, cause: BaseException | None = None) -> None:
+        """Close the transport; the connection has ended."""
+        if self._gone:
+            return
+        self._gone = True
+        self.connection.receive_eof()
+        self._conclude(cause)
+        self.connection.outgoing.clear()
+        self.transport.close()
+        self._resumed.notify()
+        self._output.notify()
+
+    async def wait_finished(self) -> None:
+        """Wait until the connection is gone. If cancelled, it is dropped."""
+        try:
+            await self.finished.wait()
+        except BaseException:
+            self.abort()
+            raise
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait until the connection is gone; raise if the end was neither clean nor asked for."""
+        await self.finished.wait()
+        assert self.info is not None
+        if not self.info.clean and not self._aborted:
+            raise self._broken("the connection broke")
+        return self.info
+
+    def _leave(self) -> None:
+        """This side has had enough."""
+        self.closed_locally = True
+        self.discard()
+        self.pump()
+        self._arrived.notify()
+        self._progress.notify()
+
+    def _lost(self, error: BaseException) -> None:
+        """Sending failed. What the peer sent before that, perhaps a Close, is still there to be read."""
+        self._write_failed = True
+        for _ in range(_LAST_READS):
+            if not self.read_now():
+                break
+        self.drop(error)
+
+    def _conclude(self, cause: BaseException | None) -> None:
+        """The end is certain; what has arrived can still be read."""
+        if self.info is None:
+            self.info = self._close_info()
+            self.cause = cause
+            self._start_close_clock()
+        self.outbox.end()
+        self._pings.dissolve()
+        self.paused = False
+        for signal in (self._arrived, self._progress, self._resumed):
+            signal.notify()
+
+    def _close_info(self) -> CloseInfo:
+        connection = self.connection
+        if connection.violation is not None:
+            return CloseInfo(connection.violation.code, connection.violation.reason, False)
+        if (close := connection.close_received) is not None:
+            clean = connection.close_sent is not None and not connection.message_cut
+            return CloseInfo(CloseCode.NO_CODE if close.code is None else close.code, close.reason, clean)
+        return _NOT_CLOSED
+
+    # -- time --------------------------------------------------------------------------------
+
+    def _start_close_clock(self) -> None:
+        if self._close_deadline == inf:
+            self._close_deadline = anyio.current_time() + self._close_timeout
+        self._reschedule()
+
+    def _deadline(self) -> float:
+        if self.connection.state is State.OPEN:
+            return min(self._close_deadline, self._keepalive.deadline)
+        return self._close_deadline
+
+    def _reschedule(self) -> None:
+        if self._timer is not None:
+            self._timer.deadline = self._deadline()
+
+    def _tick(self) -> None:
+        now = anyio.current_time()
+        if now >= self._close_deadline:
+            self.drop()
+        elif self.connection.state is State.OPEN:
+            match self._keepalive.tick(now):
+                case Action.PING:
+                    self._send_ping()
+                case Action.PONG if not self.connection.outgoing.pong_waits:
+                    self.connection.send(Pong())
+                    self.pump()
+                case Action.TIMEOUT:
+                    self.drop(KeepaliveTimeout("the peer gave no sign of life after a Ping"))
+
+    # -- the two tasks -----------------------------------------------------------------------
+
+    async def _read_loop(self) -> None:
+        try:
+            while not self._gone:
+                with anyio.CancelScope(deadline=self._deadline()) as self._timer:
+                    await self._read()
+                self._tick()
+        except _LOST as error:
+            self.drop(error.__cause__ or error)
+        finally:
+            await self._end_task()
+
+    async def _read(self) -> None:
+        while not self._gone:
+            if self.paused:
+                await self._resumed.wait()
+            elif self.read_now():
+                await checkpoint()
+            else:
+                await self.transport.wait_readable()
+
+    async def _write_loop(self) -> None:
+        try:
+            while not self._gone:
+                if self.unsent:
+                    await self.transport.wait_writable()
+                    self.pump()
+                else:
+                    await self._output.wait()
+        except _LOST as error:
+            self._lost(error.__cause__ or error)
+        finally:
+            await self._end_task()
+
+    async def _end_task(self) -> None:
+        """The last task releases the transport."""
+        self.drop()
+        self._tasks -= 1
+        if not self._tasks:
+            with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+                await self.transport.aclose()
+            self.finished.set()

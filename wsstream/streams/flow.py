@@ -1,0 +1,57 @@
+"""The water marks (WHATWG Streams: high-water mark, backpressure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FlowControl"]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class FlowControl:
+    """How much one connection buffers, in bytes. The marks hold for the connection, not for a message.
+
+    Attributes:
+        receive_high_water: reading stops when so much is unread; 64 bytes are counted for each piece.
+        receive_low_water: reading goes on when no more than so much is unread; by default a quarter
+            of the high-water mark.
+        send_high_water: ``send`` waits while so much is unsent.
+        send_low_water: ``send`` goes on when no more than so much is unsent; by default a quarter.
+        frame_size: larger messages are sent as fragments of this size.
+    """
+
+    receive_high_water: int
+    receive_low_water: int
+    send_high_water: int
+    send_low_water: int
+    frame_size: int
+
+    def __init__(
+        self,
+        *,
+        receive_high_water: int = 256 * 1024,
+        receive_low_water: int | None = None,
+        send_high_water: int = 64 * 1024,
+        send_low_water: int | None = None,
+        frame_size: int = 64 * 1024,
+    ) -> None:
+        self._set("receive_high_water", receive_high_water, 1)
+        self._set("send_high_water", send_high_water, 1)
+        self._set("frame_size", frame_size, 1)
+        self._set("receive_low_water", _quarter(receive_high_water, receive_low_water), 0)
+        self._set("send_low_water", _quarter(send_high_water, send_low_water), 0)
+        if self.receive_low_water >= self.receive_high_water:
+            raise ValueError("receive_low_water is not below receive_high_water")
+        if self.send_low_water >= self.send_high_water:
+            raise ValueError("send_low_water is not below send_high_water")
+
+    def _set(self, name: str, value: object, least: int) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} is a number of bytes, not {type(value).__name__}")
+        if value < least:
+            raise ValueError(f"{name} is too small: {value}")
+        object.__setattr__(self, name, value)
+
+
+def _quarter(high: int, low: int | None) -> int:
+    return high // 4 if low is None else low

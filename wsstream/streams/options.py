@@ -1,0 +1,82 @@
+"""The options that every connection has, on a client and on a server alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
+
+from wsstream.protocol.connection import Connection
+from wsstream.streams.driver import Driver
+from wsstream.streams.flow import FlowControl
+from wsstream.transports.base import Transport
+
+__all__ = ["ConnectionOptions", "release"]
+
+_RELEASE_TIMEOUT = 2.0  # seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOptions:
+    """Sizes in bytes, times in seconds; ``None`` means no limit. Checked when made.
+
+    Attributes:
+        max_message_size: the largest message that may be asked for whole.
+        compression: not supported yet: ``None``.
+        flow: the water marks.
+        open_timeout: for everything up to the end of the opening handshake.
+        close_timeout: for the closing handshake.
+        ping_interval: send a Ping when nothing was received for so long; ``None``: never.
+        ping_timeout: give up when nothing is received for so long after a Ping; ``None``: never.
+    """
+
+    max_message_size: int | None
+    compression: None
+    flow: FlowControl
+    open_timeout: float | None
+    close_timeout: float | None
+    ping_interval: float | None
+    ping_timeout: float | None
+
+    def __post_init__(self) -> None:
+        if self.compression is not None:
+            raise NotImplementedError("compression is not supported yet; leave it at None")
+        if not isinstance(self.flow, FlowControl):
+            raise TypeError(f"flow is a FlowControl, not {type(self.flow).__name__}")
+        for name in ("max_message_size", "open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
+            _check_limit(name, getattr(self, name))
+        if self.ping_interval == 0:
+            raise ValueError("ping_interval is above 0, or None for no Pings")
+
+    def start(self, transport: Transport, connection: Connection, received: bytes) -> Driver:
+        """Start the driver of a connection whose opening handshake is done."""
+        driver = Driver(
+            transport,
+            connection,
+            received,
+            flow=self.flow,
+            max_message_size=self.max_message_size,
+            close_timeout=self.close_timeout,
+            ping_interval=self.ping_interval,
+            ping_timeout=self.ping_timeout,
+        )
+        driver.start()
+        return driver
+
+
+def _check_limit(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number or None, not {type(value).__name__}")
+    if not value >= 0:
+        raise ValueError(f"{name} is not negative: {value}")
+
+
+async def release(transport: Transport) -> None:
+    """Drop a transport that no driver owns, whatever is cancelled meanwhile; at most 2 seconds."""
+    transport.close()
+    with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+        await transport.aclose()
+    await cancel_shielded_checkpoint()

@@ -1,0 +1,197 @@
+"""The message that is being sent, and whose turn is next: the sending side's order. No I/O.
+
+One message has the turn at a time; others wait, first in, first out. What was handed over belongs to
+the outbox and goes out whole, whatever becomes of the call that handed it over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+
+from wsstream.codec.events import Close, Kind
+from wsstream.codec.utf8 import split_point
+from wsstream.protocol.connection import Connection
+from wsstream.protocol.state import State
+from wsstream.streams.flow import FlowControl
+
+__all__ = ["Outbox", "OutgoingMessage", "Turn"]
+
+_SMALL = 4096  # bytes; smaller chunks are copied together
+
+
+class Turn:
+    """Who may send: one at a time, first in, first out. It is passed on by whoever completes a message."""
+
+    __slots__ = ("_waiting", "taken")
+
+    def __init__(self) -> None:
+        self.taken = False
+        self._waiting: deque[anyio.Event] = deque()
+
+    @property
+    def tasks_waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    async def acquire(self) -> None:
+        """Wait for the turn. If cancelled, the turn is not taken."""
+        if not self.taken:
+            self.taken = True
+            return
+        event = anyio.Event()
+        self._waiting.append(event)
+        try:
+            await event.wait()
+        except BaseException:
+            if event.is_set():
+                self.release()
+            else:
+                self._waiting.remove(event)
+            raise
+
+    def release(self) -> None:
+        """Pass the turn on."""
+        if self._waiting:
+            self._waiting.popleft().set()
+        else:
+            self.taken = False
+
+    def dissolve(self) -> None:
+        """Let everybody go at once: the connection has ended, and they will see that."""
+        for event in self._waiting:
+            event.set()
+        self._waiting.clear()
+
+
+class OutgoingMessage:
+    """A message of which a part may still be to come.
+
+    Attributes:
+        kind: ``"text"`` or ``"binary"``.
+        declared: the size in bytes of a message that is sent as one frame, else ``None``.
+        finished: all of it has been handed over.
+        flushing: what is there should be sent even if it is little.
+        size: bytes that were handed over and are not in a frame yet.
+        taken: bytes that are in frames.
+    """
+
+    __slots__ = ("_borrowed", "_pieces", "declared", "finished", "flushing", "kind", "size", "taken")
+
+    def __init__(self, kind: Kind, declared: int | None = None) -> None:
+        self.kind = kind
+        self.declared = declared
+        self.finished = False
+        self.flushing = False
+        self.size = 0
+        self.taken = 0
+        self._pieces: deque[bytes | bytearray | memoryview] = deque()
+        self._borrowed = False  # a piece is somebody else's mutable buffer
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Add `data`. Large mutable data is referred to until `detach` copies what is left of it."""
+        size = len(data)
+        self.size += size
+        if size >= _SMALL:
+            self._borrowed = self._borrowed or isinstance(data, memoryview)
+            self._pieces.append(data)
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += data
+        elif size:
+            self._pieces.append(bytearray(data))
+
+    def detach(self) -> None:
+        """Copy what is left of mutable data: its owner may change it from now on."""
+        if self._borrowed:
+            self._pieces = deque(bytes(p) if isinstance(p, memoryview) else p for p in self._pieces)
+            self._borrowed = False
+
+    def take(self, limit: int) -> bytes | memoryview:
+        """Take up to `limit` bytes from the front; text is cut between code points."""
+        parts: list[bytes | memoryview] = []
+        room = limit
+        while self._pieces and room > 0:
+            piece = memoryview(self._pieces.popleft())
+            size = split_point(piece, room) if self.kind == "text" else min(len(piece), room)
+            if size < len(piece):
+                rest = piece[size:]
+                self._pieces.appendleft(rest if piece.nbytes >= _SMALL else bytearray(rest))
+            parts.append(piece[:size])
+            room = room - size if size == len(piece) else 0
+        result = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.size -= len(result)
+        self.taken += len(result)
+        return result
+
+
+class Outbox:
+    """What was handed over and is not in a frame yet.
+
+    Attributes:
+        turn: whose message is next.
+        message: the one that has the turn, if anything of it may still come.
+        closing: the Close that stands behind all that was accepted.
+    """
+
+    __slots__ = ("_connection", "_flow", "closing", "message", "turn")
+
+    def __init__(self, connection: Connection, flow: FlowControl) -> None:
+        self._connection = connection
+        self._flow = flow
+        self.turn = Turn()
+        self.message: OutgoingMessage | None = None
+        self.closing: Close | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that were handed over and are not in a frame yet."""
+        return 0 if self.message is None else self.message.size
+
+    def close(self, close: Close) -> None:
+        """Let `close` follow what has been accepted; messages that wait for their turn are not."""
+        self.closing = close
+        self.turn.dissolve()
+        if self.message is not None:
+            self.message.flushing = True
+
+    def end(self) -> None:
+        """Drop everything: nothing can be sent any more."""
+        self.message = None
+        self.turn.dissolve()
+
+    def fill(self, *, idle: bool) -> None:
+        """Make frames up to the high-water mark; a small chunk waits for more unless all is `idle`."""
+        connection = self._connection
+        while connection.outgoing.size < self._flow.send_high_water and self._worth_a_frame(idle):
+            self._make_frame()
+            idle = False
+        if self.closing is not None and connection.state is State.OPEN and self._accepted_is_framed():
+            self.message = None
+            connection.send_close(self.closing)
+
+    def _worth_a_frame(self, idle: bool) -> bool:
+        message = self.message
+        if message is None:
+            return False
+        if message.finished:
+            return True
+        return message.size >= self._flow.frame_size or (message.size > 0 and (idle or message.flushing))
+
+    def _accepted_is_framed(self) -> bool:
+        return self.message is None or (not self.message.size and not self.message.finished)
+
+    def _make_frame(self) -> None:
+        message, connection = self.message, self._connection
+        assert message is not None
+        if message.declared is not None and not message.taken:
+            connection.begin_frame(message.kind, message.declared)
+        payload = message.take(self._flow.frame_size)
+        last = message.finished and not message.size
+        if message.declared is None:
+            connection.send_data(message.kind, payload, last=last)
+        elif payload:
+            connection.send_part(payload)
+        if last:
+            self.message = None
+            self.turn.release()

@@ -1,0 +1,101 @@
+"""From one stream to another, with backpressure from end to end and nothing held but a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import anyio
+from anyio.abc import ByteReceiveStream, ByteSendStream, ObjectReceiveStream, ObjectSendStream
+
+from wsstream.errors import CloseInfo, ConnectionClosed, check_close_arguments
+from wsstream.streams.message import MessageReader
+from wsstream.streams.readable import Readable
+from wsstream.streams.websocket import WebSocketStream
+from wsstream.streams.writable import Writable
+
+__all__ = ["pipe", "proxy"]
+
+Source: TypeAlias = ObjectReceiveStream[Any] | ByteReceiveStream
+Sink: TypeAlias = ObjectSendStream[Any] | ByteSendStream
+
+_CHUNK = 256 * 1024  # bytes, at most
+
+
+async def pipe(source: Source, sink: Sink) -> None:
+    """Send everything that `source` gives to `sink`, until `source` ends. Neither is closed.
+
+    Both may be a :class:`WebSocketStream`, its readable or writable, a message's reader or writer, or
+    any stream of anyio. Between WebSockets the borders and kinds of messages are kept, and the first
+    chunk of a message is forwarded before the message is complete. To a stream of bytes the chunks of all
+    messages are written one behind the other; from a stream of bytes each chunk becomes a binary message.
+
+    If cancelled, or if one side fails, inside a message between WebSockets, that message is aborted
+    (Close 1011 to the sink). Raises what the two streams raise.
+    """
+    source = source.readable if isinstance(source, WebSocketStream) else source
+    sink = sink.writable if isinstance(sink, WebSocketStream) else sink
+    if isinstance(source, Readable) and isinstance(sink, Writable):
+        async for reader in source.messages():
+            await _forward_message(reader, sink)
+    elif isinstance(source, Readable) and isinstance(sink, ByteSendStream):
+        async for reader in source.messages():
+            await pipe(reader, sink)
+    else:
+        send: Callable[[Any], Awaitable[None]] = sink.send
+        async for item in source:
+            await send(item)
+
+
+async def _forward_message(reader: MessageReader, sink: Writable) -> None:
+    """A message that is here whole leaves as it came; another one leaves in fragments as it arrives."""
+    try:
+        chunk = await reader.receive(_CHUNK)
+    except anyio.EndOfStream:
+        chunk = b""
+    if reader.complete:
+        await sink.send_payload(reader.kind, chunk)
+        return
+    async with sink.message(reader.kind) as writer:
+        await writer.send(chunk)
+        async for chunk in reader:
+            await writer.send(chunk)
+
+
+async def proxy(a: WebSocketStream, b: WebSocketStream) -> tuple[CloseInfo, CloseInfo]:
+    """Connect two WebSockets: every message goes on to the other side, and so does the close code.
+
+    Returns when both are closed: how `a` and how `b` ended. An end that cannot be passed on as it
+    is (no Close frame, or a code that must not be sent) becomes 1001. If cancelled, both are left open.
+    """
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_forward, a, b)
+        tasks.start_soon(_forward, b, a)
+    return await _end_of(a), await _end_of(b)
+
+
+async def _forward(source: WebSocketStream, sink: WebSocketStream) -> None:
+    try:
+        await pipe(source, sink)
+    except ConnectionClosed:
+        if source.close_info is None:  # the sink has ended; the other direction closes the source
+            return
+    await sink.aclose(*_passed_on(source.close_info))
+
+
+def _passed_on(info: CloseInfo | None) -> tuple[int | None, str]:
+    assert info is not None
+    if info.code == 1005:
+        return None, ""
+    try:
+        check_close_arguments(info.code, info.reason)
+    except ValueError:
+        return 1001, ""
+    return info.code, info.reason
+
+
+async def _end_of(ws: WebSocketStream) -> CloseInfo:
+    try:
+        return await ws.wait_closed()
+    except ConnectionClosed as error:
+        return error.info

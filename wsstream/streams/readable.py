@@ -1,0 +1,136 @@
+"""The receiving side of a connection: a stream of messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+import anyio
+from anyio.abc import ObjectReceiveStream
+
+from wsstream.errors import MessageTooBig, StreamEnded, check_close_arguments
+from wsstream.streams.driver import Driver
+from wsstream.streams.message import MessageReader
+
+__all__ = ["Readable"]
+
+
+class Readable(ObjectReceiveStream[str | bytes]):
+    """The messages of the peer. A slow reader slows the peer: nothing piles up.
+
+    ``async for message in readable`` gives whole messages and ends with the connection's clean end.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._reader: MessageReader | None = None
+        self.guard = anyio.ResourceGuard("receiving from")
+
+    async def receive(self) -> str | bytes:
+        """The next message: ``str`` for text, ``bytes`` for binary.
+
+        If cancelled, nothing is lost: call again, or another method. The rest of a message whose
+        reader is still open is skipped.
+
+        Raises:
+            StreamEnded: the peer closed cleanly, and all it sent was received.
+            ConnectionBroken: the connection ended otherwise.
+            ClosedLocally: it was closed on this side.
+            MessageTooBig: the message is larger than ``max_message_size``; the connection fails
+                with 1009.
+            anyio.BusyResourceError: another task is receiving.
+        """
+        self._skip_open_reader()
+        with self.guard:
+            while (message := self._take()) is None:
+                await self._driver.more_or_raise()
+            return message
+
+    def message(self) -> AbstractAsyncContextManager[MessageReader]:
+        """``async with readable.message() as reader``: wait for the next message and read it in chunks.
+
+        Leaving the block early skips the rest without buffering it. If entering is cancelled,
+        nothing is lost. Raises what :meth:`receive` raises, but never ``MessageTooBig``.
+        """
+        return _NextMessage(self)
+
+    def messages(self) -> AsyncIterator[MessageReader]:
+        """An iterator of readers, one for each message. Asking for the next skips the rest of the last."""
+        return _Messages(self)
+
+    def discard(self) -> None:
+        """Drop what was received and what will be; control frames go on. For those who only send."""
+        self._driver.discard()
+
+    async def aclose(self, code: int | None = None, reason: str = "") -> None:
+        """Close the connection, like :meth:`WebSocketStream.aclose`."""
+        check_close_arguments(code, reason)
+        self._driver.close(code, reason)
+        await self._driver.wait_finished()
+
+    async def __anext__(self) -> str | bytes:
+        try:
+            return await self.receive()
+        except StreamEnded:
+            raise StopAsyncIteration from None
+
+    # -- for readers of one message ----------------------------------------------------------
+
+    async def next_reader(self) -> MessageReader:
+        """Wait for the next message to begin."""
+        self._skip_open_reader()
+        with self.guard:
+            while (kind := self._driver.inbox.begin()) is None:
+                await self._driver.more_or_raise()
+            self._driver.consumed()
+            self._reader = MessageReader(self, self._driver, kind)
+            return self._reader
+
+    def release(self, reader: MessageReader) -> None:
+        """`reader` is done with its message."""
+        if self._reader is reader:
+            self._reader = None
+
+    def _take(self) -> str | bytes | None:
+        driver = self._driver
+        try:
+            message = driver.inbox.take_message(driver.max_message_size)
+        except MessageTooBig as error:
+            driver.fail(error)
+            raise
+        driver.consumed()
+        return message
+
+    def _skip_open_reader(self) -> None:
+        if self._reader is not None:
+            if self._reader.owner != anyio.get_current_task().id:
+                raise anyio.BusyResourceError("receiving from")
+            self._reader.close()
+
+
+class _NextMessage(AbstractAsyncContextManager[MessageReader]):
+    def __init__(self, readable: Readable) -> None:
+        self._readable = readable
+        self._reader: MessageReader | None = None
+
+    async def __aenter__(self) -> MessageReader:
+        self._reader = await self._readable.next_reader()
+        return self._reader
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._reader is not None
+        self._reader.close()
+
+
+class _Messages(AsyncIterator[MessageReader]):
+    def __init__(self, readable: Readable) -> None:
+        self._readable = readable
+
+    async def __anext__(self) -> MessageReader:
+        try:
+            return await self._readable.next_reader()
+        except StreamEnded:
+            raise StopAsyncIteration from None

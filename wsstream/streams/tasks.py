@@ -1,0 +1,60 @@
+"""Starting a driver's loop, and waking tasks.
+
+A driver's loops belong to the connection, not to the scope in which somebody happened to open it:
+``with fail_after(5): ws = await stack.enter_async_context(connect(url))`` must leave a connection
+that lives on. anyio's task groups cannot outlive the cancel scope they were entered in, so this one
+function knows the backend. The loops raise nothing, and the context manager waits for their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+
+__all__ = ["Signal", "spawn"]
+
+_running: set[Any] = set()  # the event loop of asyncio holds tasks by weak references only
+
+
+def spawn(loop: Callable[[], Awaitable[None]], name: str) -> None:
+    """Start `loop`, which raises nothing but cancellation, as a task of the event loop itself."""
+    if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
+        from trio.lowlevel import spawn_system_task  # noqa: TID251 - see the module's docstring
+
+        spawn_system_task(loop, name=name)
+    else:
+        from asyncio import ensure_future  # noqa: TID251 - see the module's docstring
+
+        task = ensure_future(loop())
+        if hasattr(task, "set_name"):
+            task.set_name(name)
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+
+
+class Signal:
+    """Wakes the tasks that wait at this moment; it is not remembered for later ones."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+
+    async def wait(self) -> None:
+        """Return after the next `notify`."""
+        if self._event is None:
+            self._event = anyio.Event()
+        await self._event.wait()
+
+    def notify(self) -> None:
+        """Wake whoever waits."""
+        if self._event is not None:
+            self._event.set()
+            self._event = None
+
+    @property
+    def tasks_waiting(self) -> int:
+        """How many tasks wait."""
+        return 0 if self._event is None else self._event.statistics().tasks_waiting

@@ -1,0 +1,235 @@
+"""One open WebSocket: two streams and what belongs to both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio.abc import ObjectStream, SocketAttribute
+from anyio.streams.tls import TLSAttribute
+
+from wsstream.errors import CloseInfo, WebSocketError, check_close_arguments
+from wsstream.protocol.http import Request, Response
+from wsstream.streams.bytestream import WebSocketByteStream
+from wsstream.streams.driver import Driver
+from wsstream.streams.readable import Readable
+from wsstream.streams.writable import Writable
+
+__all__ = ["ConnectionState", "Statistics", "WebSocketStream", "leave"]
+
+_FAREWELL = 0.25  # seconds for the closing handshake of a body that was cancelled
+
+
+class ConnectionState(StrEnum):
+    """The state of a connection, as ``str``."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A look into a connection's buffers. Sizes are bytes.
+
+    Attributes:
+        bytes_received, bytes_sent: on the wire, since the opening handshake.
+        receive_buffered: unread payload, plus 64 for each piece.
+        send_buffered: handed over and not yet left for the kernel.
+        reading_paused: reading has stopped at the high-water mark.
+        tasks_waiting_receive, tasks_waiting_send: tasks that wait for data; for their turn or for room.
+    """
+
+    bytes_received: int
+    bytes_sent: int
+    receive_buffered: int
+    send_buffered: int
+    reading_paused: bool
+    tasks_waiting_receive: int
+    tasks_waiting_send: int
+
+
+class WebSocketStream(ObjectStream[str | bytes]):
+    """One WebSocket as two streams of messages, ``readable`` and ``writable``.
+
+    Made by :func:`~wsstream.connect`, :func:`~wsstream.serve` and :func:`~wsstream.accept`.
+    ``receive``, ``send`` and ``async for`` are short forms of the streams' own.
+
+    Attributes:
+        readable: the peer's messages.
+        writable: where messages are sent.
+        url: the normalised URL; on a server as the client asked for it.
+        subprotocol: the one that was agreed on, or ``""``.
+        extensions: the agreed extensions as in the header, or ``""``.
+        request: the opening handshake's request.
+        response: the server's answer to it.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        url: str,
+        subprotocol: str,
+        extensions: str,
+        request: Request,
+        response: Response,
+    ) -> None:
+        self._driver = driver
+        self.readable = Readable(driver)
+        self.writable = Writable(driver)
+        self.url = url
+        self.subprotocol = subprotocol
+        self.extensions = extensions
+        self.request = request
+        self.response = response
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.url} {self.state}>"
+
+    @property
+    def id(self) -> str:
+        """A short name of this connection in logs, unlike others of the process."""
+        return self._driver.id
+
+    # -- messages ----------------------------------------------------------------------------
+
+    async def receive(self) -> str | bytes:
+        """Short for :meth:`Readable.receive`."""
+        return await self.readable.receive()
+
+    async def __anext__(self) -> str | bytes:
+        return await self.readable.__anext__()
+
+    async def send(self, item: str | bytes | bytearray | memoryview) -> None:
+        """Short for :meth:`Writable.send`."""
+        await self.writable.send(item)
+
+    async def send_eof(self) -> None:
+        """Not possible: RFC 6455 cannot close one direction alone.
+
+        Raises:
+            NotImplementedError: always. See :meth:`byte_stream` for a half-close between two peers
+                that agree on a mark.
+        """
+        raise NotImplementedError("a WebSocket cannot close one direction alone; see byte_stream(eof=...)")
+
+    def byte_stream(self, eof: bytes | None = None) -> WebSocketByteStream:
+        """The binary messages as one stream of bytes, for tunnels. Their borders mean nothing.
+
+        With `eof`, a message with just that payload (``b""``: an empty message) ends one direction,
+        so that both ends can half-close.
+
+        Raises:
+            ValueError: `eof` has one byte, which could not be told from data.
+        """
+        return WebSocketByteStream(self, eof)
+
+    # -- the connection ----------------------------------------------------------------------
+
+    @property
+    def state(self) -> ConnectionState:
+        """Whether messages can be sent (``"open"``), the end has begun (``"closing"``) or is over."""
+        if self._driver.finished.is_set():
+            return ConnectionState.CLOSED
+        return ConnectionState.OPEN if self._driver.is_open else ConnectionState.CLOSING
+
+    @property
+    def close_info(self) -> CloseInfo | None:
+        """How the connection ended, as soon as that is certain."""
+        return self._driver.info
+
+    async def ping(self) -> float:
+        """Send a Ping and wait for its Pong; returns the seconds between.
+
+        If cancelled, only the waiting ends. Raises what `send` raises when the connection ends first.
+        """
+        return await self._driver.ping()
+
+    async def aclose(self, code: int | None = None, reason: str = "") -> None:
+        """Close: what was sent goes out first, what comes in is dropped, the peer's Close is awaited.
+
+        Without code and reason the Close frame is empty (the peer sees 1005); a reason alone is sent
+        with 1000. After ``close_timeout`` seconds, or if cancelled, TCP is dropped. On a closed
+        connection nothing happens.
+
+        Raises:
+            TypeError, ValueError: the code must not be sent or the reason is too long; checked first.
+        """
+        await self.writable.aclose(code, reason)
+
+    def begin_close(self, code: int | None = None, reason: str = "") -> None:
+        """What `aclose` does, without waiting for the end; see `wait_closed`."""
+        check_close_arguments(code, reason)
+        self._driver.close(code, reason)
+
+    def abort(self) -> None:
+        """Drop TCP at once, without a Close frame. Never waits."""
+        self._driver.abort()
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait until the connection is closed and nothing of it is left. May be cancelled.
+
+        Raises:
+            ConnectionBroken: the end was not clean, except after a local `abort`.
+        """
+        return await self._driver.wait_closed()
+
+    def statistics(self) -> Statistics:
+        """What is in the buffers now."""
+        driver = self._driver
+        return Statistics(
+            bytes_received=driver.bytes_received,
+            bytes_sent=driver.connection.outgoing.sent,
+            receive_buffered=driver.inbox.held,
+            send_buffered=driver.unsent,
+            reading_paused=driver.paused,
+            tasks_waiting_receive=driver.tasks_waiting_receive,
+            tasks_waiting_send=driver.tasks_waiting_send,
+        )
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """Typed attributes of anyio: ``ws.extra(SocketAttribute.remote_address)``, where there is a socket."""
+        names: dict[Any, str] = {
+            SocketAttribute.remote_address: "peername",
+            SocketAttribute.local_address: "sockname",
+            SocketAttribute.raw_socket: "socket",
+            TLSAttribute.ssl_object: "ssl_object",
+        }
+        lookup = self._driver.transport.extra
+        return {key: partial(lookup, name) for key, name in names.items() if lookup(name) is not None}
+
+
+async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
+    """Leave the body of a connection: close with the code that fits how it ended, and wait for the end.
+
+    Normally 1000; a :class:`WebSocketError` that has a code to send gives that; another exception
+    1011. A cancelled body says 1001 if that needs no waiting, then TCP is dropped.
+    """
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        with anyio.move_on_after(_FAREWELL, shield=True):
+            await ws.aclose(1001)
+        ws.abort()
+    elif error is not None and not isinstance(error, Exception):
+        ws.abort()
+    else:
+        await ws.aclose(*_farewell(error))
+    with anyio.CancelScope(shield=True):
+        await ws._driver.finished.wait()  # the driver bounds this itself
+
+
+def _farewell(error: BaseException | None) -> tuple[int, str]:
+    if error is None:
+        return 1000, ""
+    if isinstance(error, WebSocketError) and error.code is not None:
+        try:
+            check_close_arguments(error.code, error.reason)
+        except ValueError:
+            return 1011, ""
+        return error.code, error.reason
+    return 1011, ""

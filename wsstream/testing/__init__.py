@@ -1,0 +1,82 @@
+"""Test code that uses wsstream: without a network, without waiting, the same way each time.
+
+A handler is a function of a WebSocket, so give it one end of a pair and play the other::
+
+    @pytest.fixture(params=["asyncio", "trio"])
+    def anyio_backend(request):
+        return virtual_clock(request.param)  # sleeps and timeouts take no time
+
+    @pytest.mark.anyio
+    async def test_echo():
+        async with connected_pair() as (client, server), anyio.create_task_group() as group:
+            group.start_soon(echo, server)
+            await client.send("hello")
+            assert await client.receive() == "hello"
+            await client.aclose()
+
+Below the WebSocket are :func:`memory_pair` and :func:`lockstep_pair`, byte streams to pass to
+``connect(transport=...)`` and ``accept``; wrap them in :class:`SplitStream`, :class:`DelayStream`,
+:class:`StallStream`, :class:`RateStream` or :class:`CutStream` for a bad network. :class:`RawPeer`
+sends any frames, also those in :data:`ILLEGAL_FRAMES`.
+"""
+
+from __future__ import annotations
+
+from .catalogue import ILLEGAL_FRAMES, LEGAL_SEQUENCES, Event, FrameCase, Role
+from .clock import DeadlockError, virtual_clock
+from .cuts import CutStream, reset_stream
+from .faults import DelayStream, RateStream, SplitStream, StallStream
+from .frames import (
+    EXAMPLE_KEY,
+    Frame,
+    FrameOptions,
+    PeerError,
+    binary,
+    close,
+    continuation,
+    frame,
+    next_frame,
+    parse_frames,
+    ping,
+    pong,
+    text,
+)
+from .memory import MemoryStream, MemoryStreamStatistics, lockstep_pair, memory_pair
+from .pair import connected_pair
+from .peer import FrameReader, RawPeer
+
+__all__ = [
+    "EXAMPLE_KEY",
+    "ILLEGAL_FRAMES",
+    "LEGAL_SEQUENCES",
+    "CutStream",
+    "DeadlockError",
+    "DelayStream",
+    "Event",
+    "Frame",
+    "FrameCase",
+    "FrameOptions",
+    "FrameReader",
+    "MemoryStream",
+    "MemoryStreamStatistics",
+    "PeerError",
+    "RateStream",
+    "RawPeer",
+    "Role",
+    "SplitStream",
+    "StallStream",
+    "binary",
+    "close",
+    "connected_pair",
+    "continuation",
+    "frame",
+    "lockstep_pair",
+    "memory_pair",
+    "next_frame",
+    "parse_frames",
+    "ping",
+    "pong",
+    "reset_stream",
+    "text",
+    "virtual_clock",
+]

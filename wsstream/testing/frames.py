@@ -1,0 +1,264 @@
+"""Frames as raw bytes: built with any mistake in them, and read strictly.
+
+Nothing here uses the library's own codec, so that each can be held against the other. The builders
+check nothing that RFC 6455 says: what a sender must not send is what they are for.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TypedDict, Unpack
+
+__all__ = [
+    "EXAMPLE_KEY",
+    "Frame",
+    "FrameOptions",
+    "PeerError",
+    "binary",
+    "close",
+    "continuation",
+    "frame",
+    "next_frame",
+    "parse_frames",
+    "ping",
+    "pong",
+    "text",
+]
+
+EXAMPLE_KEY: Final = bytes.fromhex("37fa213d")
+"""The masking key in the examples of RFC 6455 section 5.7."""
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+KINDS: Final = {
+    CONTINUATION: "continuation",
+    TEXT: "text",
+    BINARY: "binary",
+    CLOSE: "close",
+    PING: "ping",
+    PONG: "pong",
+}
+_LENGTH_FORMATS: Final = {0: "", 2: "!H", 8: "!Q"}
+
+
+class PeerError(ValueError):
+    """What the other side sent is not what RFC 6455 allows."""
+
+
+class FrameOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`frame`, which the shorter builders pass on."""
+
+    fin: bool
+    rsv1: bool
+    rsv2: bool
+    rsv3: bool
+    mask: bytes | None
+    declared_length: int | None
+    length_bytes: int | None
+
+
+def frame(
+    opcode: int,
+    payload: bytes | str = b"",
+    *,
+    fin: bool = True,
+    rsv1: bool = False,
+    rsv2: bool = False,
+    rsv3: bool = False,
+    mask: bytes | None = None,
+    declared_length: int | None = None,
+    length_bytes: int | None = None,
+) -> bytes:
+    """Build one frame (RFC 6455 section 5.2), legal or not.
+
+    Args:
+        opcode: 0 to 15.
+        payload: as it is before masking; a ``str`` is encoded in UTF-8.
+        fin: whether this is the last frame of its message.
+        rsv1: the first reserved bit.
+        rsv2: the second reserved bit.
+        rsv3: the third reserved bit.
+        mask: the masking key, 4 bytes; ``None`` for a frame without one.
+        declared_length: what the header says of the payload's length, in bytes, if not the truth.
+        length_bytes: bytes of the extended payload length: 0, 2 or 8; by default the fewest.
+
+    Raises:
+        ValueError: the arguments do not fit into a header.
+    """
+    payload = payload.encode() if isinstance(payload, str) else payload
+    if not 0 <= opcode <= 15:
+        raise ValueError(f"an opcode has 4 bits; {opcode} does not fit")
+    if mask is not None and len(mask) != 4:
+        raise ValueError("a masking key has 4 bytes")
+    length = len(payload) if declared_length is None else declared_length
+    first = opcode | fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4
+    head = bytes([first]) + _length(length, length_bytes, masked=mask is not None)
+    return head + payload if mask is None else head + mask + _masked(payload, mask)
+
+
+def _length(length: int, length_bytes: int | None, *, masked: bool) -> bytes:
+    if length_bytes is None:
+        length_bytes = 0 if length < 126 else 2 if length < 1 << 16 else 8
+    if length_bytes not in _LENGTH_FORMATS:
+        raise ValueError("length_bytes is 0, 2 or 8")
+    if not 0 <= length < (126 if length_bytes == 0 else 1 << 8 * length_bytes):
+        raise ValueError(f"a length of {length} does not fit into {length_bytes} extra bytes")
+    if length_bytes == 0:
+        return bytes([length | masked << 7])
+    indicator = 126 if length_bytes == 2 else 127
+    return bytes([indicator | masked << 7]) + struct.pack(_LENGTH_FORMATS[length_bytes], length)
+
+
+def _masked(payload: bytes, key: bytes) -> bytes:
+    size = len(payload)
+    keys = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(keys)).to_bytes(size)
+
+
+def text(payload: str | bytes = "", **options: Unpack[FrameOptions]) -> bytes:
+    """Build a text frame; `payload` as ``bytes`` need not be UTF-8."""
+    return frame(TEXT, payload, **options)
+
+
+def binary(payload: bytes = b"", **options: Unpack[FrameOptions]) -> bytes:
+    """Build a binary frame."""
+    return frame(BINARY, payload, **options)
+
+
+def continuation(payload: str | bytes = b"", **options: Unpack[FrameOptions]) -> bytes:
+    """Build a continuation frame: any but the first of a fragmented message."""
+    return frame(CONTINUATION, payload, **options)
+
+
+def close(code: int | None = None, reason: str | bytes = "", **options: Unpack[FrameOptions]) -> bytes:
+    """Build a Close frame: with no body when `code` is ``None``, else with any code of 16 bits.
+
+    A body of another form is for :func:`frame` with opcode 8.
+
+    Raises:
+        ValueError: there is a reason without a code.
+    """
+    if code is None:
+        if reason:
+            raise ValueError("a reason cannot stand without a code")
+        return frame(CLOSE, **options)
+    body = reason.encode() if isinstance(reason, str) else reason
+    return frame(CLOSE, struct.pack("!H", code) + body, **options)
+
+
+def ping(payload: bytes = b"", **options: Unpack[FrameOptions]) -> bytes:
+    """Build a Ping frame."""
+    return frame(PING, payload, **options)
+
+
+def pong(payload: bytes = b"", **options: Unpack[FrameOptions]) -> bytes:
+    """Build a Pong frame."""
+    return frame(PONG, payload, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame that was read. `payload` is unmasked, `mask` is the masking key if there was one."""
+
+    opcode: int
+    payload: bytes = b""
+    fin: bool = True
+    rsv1: bool = False
+    mask: bytes | None = None
+
+    @property
+    def kind(self) -> str:
+        """``"continuation"``, ``"text"``, ``"binary"``, ``"close"``, ``"ping"`` or ``"pong"``."""
+        return KINDS[self.opcode]
+
+    @property
+    def text(self) -> str:
+        """The payload as UTF-8."""
+        return self.payload.decode()
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of a Close frame; ``None`` when it has no body."""
+        return int.from_bytes(self.payload[:2]) if self.payload else None
+
+    @property
+    def close_reason(self) -> str:
+        """The reason of a Close frame."""
+        return self.payload[2:].decode()
+
+
+def parse_frames(data: bytes, *, masked: bool | None = None) -> list[Frame]:
+    """Read `data`, which holds whole frames and nothing else.
+
+    Args:
+        data: what one endpoint sent after the opening handshake.
+        masked: whether the frames have to be masked (those of a client) or must not be; ``None``
+            accepts both.
+
+    Raises:
+        PeerError: a frame is cut off, or breaks a rule that shows in its header. RSV1 is left to the
+            caller, as permessage-deflate uses it.
+    """
+    return list(_frames(data, masked))
+
+
+def _frames(data: bytes, masked: bool | None) -> Iterator[Frame]:
+    position = 0
+    while position < len(data):
+        found = next_frame(data, position, masked=masked)
+        if found is None:
+            raise PeerError(f"the frame at byte {position} is cut off")
+        parsed, position = found
+        yield parsed
+
+
+def next_frame(
+    data: bytes | bytearray, start: int = 0, *, masked: bool | None = None
+) -> tuple[Frame, int] | None:
+    """Read the frame that begins at `start`: the frame and where it ends, or ``None`` for "not yet".
+
+    Raises:
+        PeerError: see :func:`parse_frames`. A bad header is found before its payload has arrived.
+    """
+    if len(data) < start + 2:
+        return None
+    first, second = data[start], data[start + 1]
+    _check_flags(first, has_mask=second >= 128, masked=masked)
+    length, indicator = second & 127, second & 127
+    position = start + 2
+    if indicator > 125:
+        size = 2 if indicator == 126 else 8
+        if len(data) < position + size:
+            return None
+        length = int.from_bytes(data[position : position + size])
+        position += size
+    _check_length(first & 15, length, indicator)
+    end = position + 4 * (second >> 7) + length
+    if len(data) < end:
+        return None
+    mask = bytes(data[position : position + 4]) if second >= 128 else None
+    payload = bytes(data[end - length : end])
+    payload = payload if mask is None else _masked(payload, mask)
+    return Frame(first & 15, payload, first >= 128, bool(first & 64), mask), end
+
+
+def _check_flags(first: int, *, has_mask: bool, masked: bool | None) -> None:
+    opcode = first & 15
+    if opcode not in KINDS:
+        raise PeerError(f"opcode {opcode} is reserved (section 5.2)")
+    if first & 48:
+        raise PeerError("RSV2 or RSV3 is set (section 5.2)")
+    if opcode >= CLOSE and not first & 128:
+        raise PeerError(f"a {KINDS[opcode]} frame is a fragment (section 5.5)")
+    if masked is not None and masked is not has_mask:
+        raise PeerError(f"a {KINDS[opcode]} frame is {'' if has_mask else 'not '}masked (section 5.1)")
+
+
+def _check_length(opcode: int, length: int, indicator: int) -> None:
+    if (indicator == 126 and length < 126) or (indicator == 127 and length < 1 << 16):
+        raise PeerError(f"a length of {length} is not encoded in the fewest bytes (section 5.2)")
+    if length >> 63:
+        raise PeerError("the first bit of the length is set (section 5.2)")
+    if opcode >= CLOSE and length > 125:
+        raise PeerError(f"a {KINDS[opcode]} frame has {length} bytes of payload (section 5.5)")

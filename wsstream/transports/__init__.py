@@ -1,0 +1,1 @@
+"""Where bytes come from: sockets, TLS, any anyio byte stream."""

@@ -1,0 +1,103 @@
+"""The interface between the driver and where bytes come from.
+
+A transport moves bytes without waiting (`recv_into`, `send`) and waits without moving bytes
+(`wait_readable`, `wait_writable`). The first two are synchronous, so no cancellation can cut them
+in two; the other two may be cancelled at any time and nothing is lost. One task at a time waits for
+each direction.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
+
+__all__ = ["Transport", "receive_some", "send_all"]
+
+
+class Transport(ABC):
+    """A full-duplex byte transport in non-blocking style.
+
+    Failures of the network raise :class:`anyio.BrokenResourceError` with the ``OSError`` (or
+    ``ssl.SSLError``) as cause; calls after :meth:`close` raise :class:`anyio.ClosedResourceError`.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def unsent(self) -> int:
+        """Bytes that `send` took and that have not left yet. While it is not 0, somebody has to
+        call :meth:`wait_writable` for them to leave.
+        """
+
+    @abstractmethod
+    def recv_into(self, buffer: memoryview) -> int | None:
+        """Move what has arrived into `buffer` and return its length in bytes.
+
+        ``None`` means that nothing has arrived yet; 0 means the end of the stream. `buffer` is not
+        empty. A return of fewer bytes than `buffer` holds means that nothing more has arrived.
+        """
+
+    @abstractmethod
+    async def wait_readable(self) -> None:
+        """Return when `recv_into` may have something (it may still return ``None``)."""
+
+    @abstractmethod
+    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Take bytes from the front of `buffers`, as many as are taken without waiting.
+
+        Returns their number; 0 when the transport takes none now.
+        """
+
+    @abstractmethod
+    async def wait_writable(self) -> None:
+        """Return when `send` may take more, or when some of `unsent` has left."""
+
+    @abstractmethod
+    def send_eof(self) -> None:
+        """Tell the peer, if the transport can, that nothing more will be sent. `unsent` is 0."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Drop the connection at once, without waiting. Tasks that wait are woken with
+        :class:`anyio.ClosedResourceError`. May be called again.
+        """
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release everything. May wait for a little while; if cancelled, the connection is dropped."""
+
+    @abstractmethod
+    def extra(self, name: str) -> Any:
+        """What is known of the connection: ``"peername"``, ``"sockname"``, ``"socket"``,
+        ``"ssl_object"``; ``None`` where it is not.
+        """
+
+
+async def receive_some(transport: Transport, max_bytes: int) -> bytes:
+    """Wait for bytes: at least one, at most `max_bytes`; ``b""`` at the end of the stream.
+
+    If cancelled, nothing was taken from the transport.
+    """
+    buffer = bytearray(max_bytes)
+    while True:
+        with memoryview(buffer) as view:
+            count = transport.recv_into(view)
+        if count is not None:
+            await cancel_shielded_checkpoint()
+            return bytes(buffer[:count])
+        await transport.wait_readable()
+
+
+async def send_all(transport: Transport, data: bytes) -> None:
+    """Send `data` and wait until it left the transport. If cancelled, part of it may have been sent."""
+    view = memoryview(data)
+    while view or transport.unsent:
+        count = transport.send([view]) if view else 0
+        view = view[count:]
+        if (view and count == 0) or (not view and transport.unsent):
+            await transport.wait_writable()
+    await checkpoint()

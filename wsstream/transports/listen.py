@@ -1,0 +1,213 @@
+"""Listening sockets, and accepting from them. All sockets here are non-blocking."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+
+import anyio
+
+from .resolve import Address, resolve
+
+__all__ = ["UnixListener", "accept", "close_listener", "listen_all", "listen_tcp", "listen_unix"]
+
+# How often a free port is looked for that is free in all address families.
+PORT_ATTEMPTS = 8
+
+# The machine does not have this address family, or not this address.
+_NOT_HERE = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL}
+
+# Errors of a connection that was lost before it was accepted, not of the listener (accept(2)).
+_LOST = {
+    errno.ECONNABORTED,
+    errno.EPERM,
+    errno.EPROTO,
+    errno.ENOPROTOOPT,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    getattr(errno, "EHOSTDOWN", errno.EHOSTUNREACH),
+    getattr(errno, "ENONET", errno.ENETUNREACH),
+}
+
+
+async def listen_tcp(host: str | None, port: int, *, backlog: int = 1024) -> list[socket.socket]:
+    """Listen on every address of `host`.
+
+    Addresses that this machine does not have (IPv6 where it is switched off) are passed over if
+    there are others. If cancelled, nothing listens.
+
+    Args:
+        host: a name or an IP address; ``None`` means all interfaces, IPv4 and IPv6.
+        port: 0 means a free port, the same one for all addresses.
+        backlog: connections that the kernel holds until they are accepted.
+
+    Raises:
+        OSError: the name has no address, an address is in use or may not be used.
+    """
+    return listen_all(await resolve(host, port, passive=True), backlog=backlog)
+
+
+def listen_all(addresses: Sequence[Address], *, backlog: int = 1024) -> list[socket.socket]:
+    """Listen on all of `addresses`, which have one port in common; see :func:`listen_tcp`.
+
+    A free port (0) that the kernel picks for the first address may be taken on another one; then it
+    is asked for a new one, 8 times at most.
+    """
+    attempts = 1 if addresses[0].sockaddr[1] else PORT_ATTEMPTS
+    while True:
+        attempts -= 1
+        try:
+            return _listen_once(addresses, backlog)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or not attempts:
+                raise
+
+
+def _listen_once(addresses: Sequence[Address], backlog: int) -> list[socket.socket]:
+    listeners: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, (host, port) in addresses:
+            if listeners:
+                port = listeners[0].getsockname()[1]
+            try:
+                listeners.append(_listen(Address(family, (host, port)), backlog))
+            except OSError as exc:
+                if exc.errno not in _NOT_HERE:
+                    raise
+                missing = exc
+        if missing and not listeners:
+            raise missing
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _listen(address: Address, backlog: int) -> socket.socket:
+    listener = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            listener.bind(address.sockaddr)
+            listener.listen(backlog)
+        except OSError as exc:
+            raise OSError(exc.errno, f"cannot listen on {address}: {exc.strerror}") from exc
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+class UnixListener(socket.socket):
+    """A listening Unix socket that takes its file with it when it is closed."""
+
+    _file: tuple[str | bytes, int, int] | None = None
+
+    def own(self, path: str | bytes) -> None:
+        """Remember the file at `path` as the one to remove."""
+        status = os.stat(path)
+        self._file = (os.path.abspath(path), status.st_dev, status.st_ino)
+
+    def close(self) -> None:
+        """Remove the socket's file, unless another has taken its place, and close the socket."""
+        if self._file is not None:
+            path, device, inode = self._file
+            self._file = None
+            try:
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) == (device, inode):
+                    os.unlink(path)
+            except OSError:
+                pass  # somebody else removed it
+        super().close()
+
+
+def listen_unix(path: str | bytes | os.PathLike[str], *, backlog: int = 1024) -> UnixListener:
+    """Listen on a Unix socket at `path`. The file is removed when the listener is closed.
+
+    A socket file that a dead process left there is replaced; any other file is not touched.
+
+    Raises:
+        OSError: `path` is in use (``EADDRINUSE``) or cannot be made.
+    """
+    path = os.fspath(path)
+    has_file = path[:1] not in ("\0", b"\0")  # Linux has names that are in no file system
+    listener = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        if has_file:
+            _remove_stale(path)
+        try:
+            listener.bind(path)
+        except OSError as exc:
+            raise OSError(exc.errno, exc.strerror or str(exc), path) from exc
+        if has_file:
+            listener.own(path)
+        listener.listen(backlog)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_stale(path: str | bytes) -> None:
+    """Remove the socket at `path` if nobody listens on it."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
+
+
+async def accept(listener: socket.socket) -> socket.socket:
+    """Wait for a connection and accept it. If cancelled, no connection was accepted.
+
+    Connections that the peer gave up before they were accepted are passed over.
+
+    Raises:
+        OSError: the system has no room for one more (``EMFILE``, ``ENFILE``, ``ENOBUFS``,
+            ``ENOMEM``): try again after a pause. Or `listener` does not listen.
+        anyio.ClosedResourceError: `listener` was closed.
+    """
+    while True:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        if listener.fileno() < 0:
+            raise anyio.ClosedResourceError
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:
+            await anyio.wait_readable(listener)
+        except OSError as exc:
+            if exc.errno not in _LOST:
+                raise
+            await anyio.lowlevel.checkpoint()
+        else:
+            sock.setblocking(False)
+            await anyio.lowlevel.cancel_shielded_checkpoint()
+            return sock
+
+
+def close_listener(listener: socket.socket) -> None:
+    """Close `listener`; a task in :func:`accept` is woken with :class:`anyio.ClosedResourceError`.
+
+    May be called again.
+    """
+    if listener.fileno() >= 0:
+        try:
+            anyio.notify_closing(listener)
+        finally:
+            listener.close()

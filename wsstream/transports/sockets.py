@@ -1,0 +1,152 @@
+"""Plain non-blocking sockets, TCP and Unix, as transports.
+
+The operations go straight to the socket; only waiting goes through the event loop. The end of the
+waiting tasks at :meth:`~BaseSocketTransport.close` is the event loop's work too
+(:func:`anyio.notify_closing`), so `close` is called inside a running event loop.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from .base import Transport
+
+__all__ = ["BaseSocketTransport", "SocketTransport"]
+
+# What the kernel holds unsent at most, so that a control frame never waits behind more than this.
+NOTSENT_LOWAT = 128 * 1024
+
+# Buffers in one system call: IOV_MAX of Linux, macOS and the BSDs.
+MAX_BUFFERS = 1024
+
+_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+
+
+class BaseSocketTransport(Transport):
+    """What plain and TLS sockets have in common: waiting, closing, and what is known of the socket.
+
+    The transport owns `sock`, a connected stream socket, and makes it non-blocking.
+    """
+
+    __slots__ = ("_sock",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
+        _set_options(sock)
+        self._sock = sock
+
+    async def wait_readable(self) -> None:
+        """Return when the socket is readable. Cancelling has no effect on the connection."""
+        self._check_open()
+        await anyio.wait_readable(self._sock)
+
+    async def wait_writable(self) -> None:
+        """Return when the socket is writable. Cancelling has no effect on the connection."""
+        self._check_open()
+        await anyio.wait_writable(self._sock)
+
+    def close(self) -> None:
+        """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
+        if self._sock.fileno() >= 0:
+            try:
+                anyio.notify_closing(self._sock)
+            finally:
+                self._sock.close()
+
+    async def aclose(self) -> None:
+        """Close the socket. It is closed even if the call is cancelled."""
+        self.close()
+        await anyio.lowlevel.checkpoint()
+
+    def extra(self, name: str) -> Any:
+        """What is known of the connection; ``None`` for the addresses once the socket is closed.
+
+        ``"socket"`` is the socket itself: nobody but the transport may close it, and where
+        ``"ssl_object"`` is not ``None`` nobody else may write to it either.
+        """
+        with suppress(OSError):
+            if name == "peername":
+                return self._sock.getpeername()
+            if name == "sockname":
+                return self._sock.getsockname()
+            if name == "socket":
+                return self._sock
+        return None
+
+    def _check_open(self) -> None:
+        if self._sock.fileno() < 0:
+            raise anyio.ClosedResourceError
+
+    def _failure(self, error: OSError) -> Exception:
+        """What to raise for `error`: the socket of a closed transport is what fails most often."""
+        if self._sock.fileno() < 0:
+            return anyio.ClosedResourceError()
+        return anyio.BrokenResourceError(f"the connection broke: {error}")
+
+
+class SocketTransport(BaseSocketTransport):
+    """A connected TCP or Unix stream socket.
+
+    Args:
+        sock: the socket, which the transport owns from now on.
+    """
+
+    __slots__ = ()
+
+    @property
+    def unsent(self) -> int:
+        """0: what `send` takes, the kernel has."""
+        return 0
+
+    def recv_into(self, buffer: memoryview) -> int | None:
+        """Receive into `buffer`; ``None`` if nothing has arrived, 0 at the end of the stream.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed, with the ``OSError`` as cause.
+            anyio.ClosedResourceError: the transport is closed.
+        """
+        try:
+            return self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            raise self._failure(exc) from exc
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Hand `buffers` to the kernel in one system call; return how many bytes it took.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed, with the ``OSError`` as cause.
+            anyio.ClosedResourceError: the transport is closed.
+        """
+        try:
+            if len(buffers) == 1:
+                return self._sock.send(buffers[0])
+            if _HAS_SENDMSG:
+                return self._sock.sendmsg(buffers[:MAX_BUFFERS])
+            return self._sock.send(b"".join(buffers[:MAX_BUFFERS]))
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise self._failure(exc) from exc
+
+    def send_eof(self) -> None:
+        """Shut down the sending direction (FIN on TCP). Does nothing if the connection is gone."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+
+def _set_options(sock: socket.socket) -> None:
+    # Some systems refuse the options of a connection that the peer has already reset: reading tells.
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)

@@ -1,0 +1,294 @@
+"""TLS over non-blocking sockets.
+
+OpenSSL works on the socket itself, which is twice as fast as passing records through memory. Three
+of its habits shape this file:
+
+- A read gives one record, 16 KiB at most, and what OpenSSL has already read from the socket never
+  makes the socket readable again. So `recv_into` reads on until OpenSSL has nothing more, and
+  `wait_readable` looks at ``pending()`` before it waits.
+- A write that could not be finished has to be offered again with the same bytes. So one record is
+  kept here: it counts as taken, and as `unsent` until OpenSSL took it.
+- A read may have to write first and a write may have to read first (key updates, renegotiation).
+  A socket has one waiting task for each direction, so the two tasks of a connection share: who
+  finds another one waiting for the socket to become writable waits for that one, and a write that
+  wants to read waits for the next `recv_into`, which does that reading.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from itertools import islice
+from typing import Any
+
+import anyio
+
+from .pieces import pieces
+from .sockets import BaseSocketTransport
+
+__all__ = ["TLSTransport", "default_client_context"]
+
+# The payload of a TLS record (RFC 8446 section 5.1).
+RECORD_SIZE = 16 * 1024
+
+# Records encrypted in one call of `send`: bounds the time until other tasks run.
+MAX_RECORDS = 32
+
+
+@cache
+def default_client_context() -> ssl.SSLContext:
+    """The context of clients that bring none. Do not change it: it is made once, as that is slow.
+
+    It trusts the system's certificate authorities, checks host names, offers ``http/1.1`` by ALPN
+    and refuses renegotiation.
+    """
+    context = ssl.create_default_context()
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class TLSTransport(BaseSocketTransport):
+    """A TLS connection over a TCP or Unix socket; made by :meth:`client` or :meth:`server`.
+
+    A stream that ends without the peer's close_notify ends like any other (0 from `recv_into`): the
+    closing handshake of the WebSocket tells whether something was cut off. CPython up to 3.12.2 reports
+    a reset connection in that way too.
+    """
+
+    __slots__ = ("_ended", "_read_done", "_read_error", "_read_wants_write", "_record", "_writable_seen")
+
+    _sock: ssl.SSLSocket
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        self._record: bytes | memoryview = b""  # what OpenSSL has to be offered again
+        self._ended = False
+        self._read_error: OSError | None = None  # perhaps found behind data; raised by the next read
+        self._read_wants_write = False
+        self._read_done: anyio.Event | None = None  # set by `recv_into` for a write that wants to read
+        self._writable_seen: anyio.Event | None = None  # set by the task that waits for writable
+
+    @classmethod
+    async def client(
+        cls, sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None
+    ) -> TLSTransport:
+        """Shake hands as a client. `sock` is non-blocking, connected and from now on owned here: it is
+        closed if the handshake fails or is cancelled.
+
+        Args:
+            sock: the connected socket.
+            context: says which certificates are trusted; see :func:`default_client_context`.
+            server_hostname: the name that the certificate must have, also sent to the server (SNI).
+
+        Raises:
+            OSError: the handshake failed: ``ssl.SSLError`` (``ssl.SSLCertVerificationError`` for
+                the certificate), or what the system reports.
+            ValueError: `server_hostname` is not a host name, or missing where `context` checks it.
+        """
+        return await cls._handshake(sock, context, server_side=False, server_hostname=server_hostname)
+
+    @classmethod
+    async def server(cls, sock: socket.socket, context: ssl.SSLContext) -> TLSTransport:
+        """Shake hands as a server. `sock` is owned here, as in :meth:`client`.
+
+        Raises:
+            OSError: the handshake failed: ``ssl.SSLError``, or what the system reports.
+        """
+        return await cls._handshake(sock, context, server_side=True, server_hostname=None)
+
+    @classmethod
+    async def _handshake(
+        cls, sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None
+    ) -> TLSTransport:
+        try:
+            sock.setblocking(False)
+            sock.getpeername()  # raises for a lost connection, of which wrap_socket() leaks the socket
+            sock = tls = context.wrap_socket(
+                sock,
+                server_side=server_side,
+                server_hostname=server_hostname,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=True,
+            )
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            await _shake_hands(tls)
+            return cls(tls)
+        except BaseException:
+            sock.close()
+            raise
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of the one record that OpenSSL could not write yet, 16 KiB at most."""
+        return len(self._record)
+
+    def recv_into(self, buffer: memoryview) -> int | None:
+        """Decrypt into `buffer` until it is full or nothing more has arrived.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed or the peer broke TLS, with the
+                ``OSError`` or ``ssl.SSLError`` as cause.
+            anyio.ClosedResourceError: the transport is closed.
+        """
+        self._check_open()
+        self._read_wants_write = False
+        filled = 0
+        try:
+            while filled < len(buffer) and not self._ended:
+                count = self._read(buffer[filled:])
+                if count is None:
+                    return filled or None
+                filled += count
+                self._ended = not count
+            return filled
+        except OSError as exc:
+            self._read_error = exc
+            if not filled:
+                raise self._failure(exc) from exc
+            return filled
+        finally:
+            if self._read_done is not None:
+                self._read_done.set()
+                self._read_done = None
+
+    def _read(self, buffer: memoryview) -> int | None:
+        """One record, 0 at the end of the stream, ``None`` if nothing has arrived."""
+        if self._read_error is not None:
+            raise self._read_error
+        try:
+            return self._sock.recv_into(buffer, len(buffer))
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLWantWriteError:
+            self._read_wants_write = True
+            return None
+        except ssl.SSLZeroReturnError:
+            return 0
+
+    async def wait_readable(self) -> None:
+        """Return when there may be something to read. Cancelling has no effect on the connection."""
+        self._check_open()
+        if self._ended or self._read_error is not None or self._sock.pending():
+            await anyio.lowlevel.checkpoint()
+        elif self._read_wants_write:
+            await self._wait_fd_writable()
+        else:
+            await super().wait_readable()
+
+    def send(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Encrypt and send records until the kernel takes no more; at most 512 KiB in one call.
+
+        The record that the kernel did not take counts as taken and as `unsent`.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed, with the ``OSError`` or
+                ``ssl.SSLError`` as cause.
+            anyio.ClosedResourceError: the transport is closed.
+        """
+        taken = 0
+        if self._send_record():
+            for piece in islice(pieces(buffers, RECORD_SIZE), MAX_RECORDS):
+                taken += len(piece)
+                count = self._write(piece)
+                if count < len(piece):
+                    self._record = bytes(piece[count:])
+                    break
+        return taken
+
+    def _send_record(self) -> bool:
+        """Offer the kept record again; true if none is left."""
+        while self._record:
+            count = self._write(self._record)
+            if not count:
+                return False
+            self._record = self._record[count:]
+        return True
+
+    def _write(self, piece: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(piece)
+        except ssl.SSLWantWriteError:
+            return 0
+        except ssl.SSLWantReadError:
+            self._read_done = anyio.Event()
+            return 0
+        except OSError as exc:
+            raise self._failure(exc) from exc
+
+    async def wait_writable(self) -> None:
+        """Return when `send` may take more or some of `unsent` left. Cancelling loses nothing.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed, with the cause as in `send`.
+            anyio.ClosedResourceError: the transport is closed.
+        """
+        self._check_open()
+        if self._read_done is not None:
+            await self._read_done.wait()
+        else:
+            await self._wait_fd_writable()
+        self._check_open()
+        self._send_record()
+
+    async def _wait_fd_writable(self) -> None:
+        """Wait for writable, or for another task's waiting for it to end (whyever it did)."""
+        if self._writable_seen is not None:
+            await self._writable_seen.wait()
+            self._check_open()
+            return
+        self._writable_seen = seen = anyio.Event()
+        try:
+            await super().wait_writable()
+        finally:
+            self._writable_seen = None
+            seen.set()
+
+    def send_eof(self) -> None:
+        """Send close_notify (RFC 8446 section 6.1) and shut down the sending direction of the socket.
+
+        Data of the peer that has arrived and has not been read may be lost by this; then the stream
+        ends. Does nothing if the connection is gone.
+        """
+        self._send_close_notify()
+        with suppress(OSError):
+            # SSLSocket.shutdown() would go on in plain text.
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket at once, after a close_notify if that needs no waiting."""
+        if self._sock.fileno() >= 0:
+            if not self._record:
+                self._send_close_notify()
+            super().close()
+            if self._read_done is not None:
+                self._read_done.set()
+
+    def _send_close_notify(self) -> None:
+        try:
+            self._sock.unwrap()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return  # the peer's close_notify has not come: it may still send
+        except (OSError, ValueError):
+            pass
+        # From here on the socket would give plain text, or errors about data that came too late.
+        self._ended = True
+
+    def extra(self, name: str) -> Any:
+        """As for plain sockets; ``"ssl_object"`` and ``"socket"`` are the :class:`ssl.SSLSocket`."""
+        return super().extra("socket" if name == "ssl_object" else name)  # noqa: S610 - not Django's
+
+
+async def _shake_hands(tls: ssl.SSLSocket) -> None:
+    while True:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            await anyio.wait_readable(tls)
+        except ssl.SSLWantWriteError:
+            await anyio.wait_writable(tls)
+        else:
+            return
