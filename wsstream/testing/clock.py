@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import selectors
-import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVarTuple
@@ -77,6 +76,8 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             return self._wait()
+        if timeout <= 0:
+            return super().select(0)
         events = super().select(self._idle)
         if not events:
             self.now += timeout
@@ -92,7 +93,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def _can_be_woken(self) -> bool:
         # One descriptor is the loop's own, through which threads and signal handlers wake it.
-        return len(self.get_map()) > 1 or threading.active_count() > 1 or self.signals_wake
+        return len(self.get_map()) > 1 or self.signals_wake
 
 
 def _make_loop(selector: _JumpingSelector) -> asyncio.AbstractEventLoop:

@@ -124,7 +124,7 @@ async def reset_stream(stream: ByteStream) -> None:
         inner = inner.stream
     if isinstance(inner, MemoryStream):
         inner.reset()
-    elif (raw_socket := inner.extra(SocketAttribute.raw_socket, None)) is not None:  # noqa: S610 - not Django
+    elif (raw_socket := inner.extra(SocketAttribute.raw_socket, None)) is not None:
         linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
         with suppress(OSError):  # it is closed already
             raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -176,7 +176,7 @@ class MemoryStream(ByteStream):
             self._check_sending()
             channel.offer(item)
             try:
-                while False:
+                while channel.offered:
                     await channel.wait_writable()
                     self._check_open()
                     if channel.offered:

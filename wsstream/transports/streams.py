@@ -196,7 +196,7 @@ class StreamTransport(Transport):
     def extra(self, name: str) -> Any:
         """What the stream's typed attributes say."""
         try:
-            return self._stream.extra(_ATTRIBUTES[name], None)  # noqa: S610 - not Django's
+            return self._stream.extra(_ATTRIBUTES[name], None)
         except (KeyError, OSError):
             return None
 

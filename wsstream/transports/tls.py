@@ -279,7 +279,7 @@ class TLSTransport(BaseSocketTransport):
 
     def extra(self, name: str) -> Any:
         """As for plain sockets; ``"ssl_object"`` and ``"socket"`` are the :class:`ssl.SSLSocket`."""
-        return super().extra("socket" if name == "ssl_object" else name)  # noqa: S610 - not Django's
+        return super().extra("socket" if name == "ssl_object" else name)
 
 
 async def _shake_hands(tls: ssl.SSLSocket) -> None:
