@@ -194,7 +194,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """Typed attributes of anyio, where there is a socket: ``ws.extra(SocketAttribute.remote_address)``."""
+        """What anyio calls typed attributes: ``ws.extra(SocketAttribute.remote_address)``."""
         names: dict[Any, str] = {
             SocketAttribute.remote_address: "peername",
             SocketAttribute.local_address: "sockname",

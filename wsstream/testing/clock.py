@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 import selectors
+import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVarTuple
@@ -93,7 +94,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def _can_be_woken(self) -> bool:
         # One descriptor is the loop's own, through which threads and signal handlers wake it.
-        return len(self.get_map()) > 1 or self.signals_wake
+        return len(self.get_map()) > 1 or threading.active_count() > 1 or self.signals_wake
 
 
 def _make_loop(selector: _JumpingSelector) -> asyncio.AbstractEventLoop:

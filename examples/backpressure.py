@@ -1,0 +1,36 @@
+"""Backpressure made visible: a server that wants to send 200 MiB to a client that does not read.
+
+The server stops after what the two buffers and the kernel's hold; when the client reads, it goes on.
+Usage: python backpressure.py [asyncio|trio]
+"""
+
+import sys
+
+import anyio
+
+from wsstream import WebSocketStream, connect, serve
+
+MEBIBYTE = bytes(1 << 20)
+
+
+async def flood(ws: WebSocketStream) -> None:
+    for number in range(1, 201):
+        await ws.send(MEBIBYTE)
+        if number % 50 == 0:
+            print(f"server: {number} MiB sent")
+
+
+async def main() -> None:
+    async with serve(flood, "127.0.0.1") as server, connect(server.url) as ws:
+        await anyio.sleep(0.5)
+        now = ws.statistics()
+        print(f"client: {now.bytes_received >> 10} KiB arrived, {now.receive_buffered >> 10} KiB of them unread,")
+        print(f"        reading is {'paused' if now.reading_paused else 'going on'}; now it reads")
+        total = 0
+        async for message in ws:
+            total += len(message)
+        print(f"client: {total >> 20} MiB read")
+
+
+if __name__ == "__main__":
+    anyio.run(main, backend=dict(enumerate(sys.argv)).get(1, "asyncio"))

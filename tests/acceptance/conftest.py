@@ -1,0 +1,101 @@
+"""What the acceptance tables share: the two schemes, and both ends of a connection over loopback."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+from anyio.abc import ByteStream, SocketAttribute, SocketListener
+from anyio.streams.tls import TLSListener
+
+import wsstream
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="session")
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture(params=["ws", "wss"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class Net:
+    """Opens either end of a connection on 127.0.0.1, with TLS if the scheme is ``wss``.
+
+    Both ends are wsstream's (`serve`, `connect`), or a byte stream for a
+    :class:`wsstream.testing.RawPeer` (`raw_client`, `raw_server`).
+    """
+
+    def __init__(self, scheme: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+        self.scheme = scheme
+        self.server_tls = server_tls if scheme == "wss" else None
+        self.client_tls = client_tls if scheme == "wss" else None
+
+    def serve(
+        self, handler: Callable[[wsstream.WebSocketStream], Awaitable[object]], **options: Any
+    ) -> AbstractAsyncContextManager[wsstream.Server]:
+        """``wsstream.serve`` on a free port."""
+        return wsstream.serve(handler, "127.0.0.1", ssl=self.server_tls, **options)
+
+    def connect(
+        self, url: str | wsstream.Server, **options: Any
+    ) -> AbstractAsyncContextManager[wsstream.WebSocketStream]:
+        """``wsstream.connect`` to a URL or to a server of `serve`."""
+        url = url if isinstance(url, str) else url.url
+        return wsstream.connect(url, ssl=self.client_tls, **options)
+
+    async def raw_client(self, server: wsstream.Server) -> ByteStream:
+        """A byte stream to `server`, before the opening handshake."""
+        if self.client_tls is None:
+            return await anyio.connect_tcp("127.0.0.1", server.port)
+        return await anyio.connect_tcp(
+            "127.0.0.1", server.port, ssl_context=self.client_tls, tls_standard_compatible=False
+        )
+
+    @asynccontextmanager
+    async def raw_server(self, handler: Callable[[ByteStream], Awaitable[object]]) -> AsyncIterator[str]:
+        """Listen, and call `handler` with the byte stream of each client; gives the URL.
+
+        Leaving cancels the handlers that still run.
+        """
+        sockets = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        listener: Any = sockets
+        if self.server_tls is not None:
+            listener = TLSListener(sockets, self.server_tls, standard_compatible=False)
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, handler)
+            yield f"{self.scheme}://127.0.0.1:{_port(sockets)}"
+            tasks.cancel_scope.cancel()
+
+
+def _port(listener: Any) -> int:
+    first: SocketListener = listener.listeners[0]
+    address = first.extra(SocketAttribute.local_address)
+    assert isinstance(address, tuple)
+    return address[1]
+
+
+@pytest.fixture
+def net(scheme: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Net:
+    return Net(scheme, server_tls, client_tls)

@@ -1,0 +1,73 @@
+"""Every example runs as a newcomer would run it, on both backends, and says what it should."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BACKENDS = ["asyncio", "trio"]
+
+SAYS = {
+    "consumer_loop.py": r"handled update 19\nthe feed ended: CloseInfo\(code=1000, reason='', clean=True\)",
+    "stream_large_message.py": r"sent: +(3145728 bytes, \w{64})\nreceived: +\1",
+    "backpressure.py": r"reading is paused; now it reads\n(server: .*\n)*client: 200 MiB read",
+    "pipe_sockets.py": r"HELLO THROUGH TWO SOCKETS\n(.*saw: .*code=4000, reason='enough', clean=True.\n){2}",
+    "tcp_tunnel.py": r"^1000000 bytes\n$",
+}
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *command], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", SAYS)
+def test_example_says_what_it_should(name: str, backend: str) -> None:
+    size = ["3"] if name == "stream_large_message.py" else []
+    output = run(str(EXAMPLES / name), *size, backend)
+    assert re.search(SAYS[name], output), output
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_echo_client_and_echo_server_talk(backend: str) -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-W", "error", str(EXAMPLES / "echo_server.py"), "0", backend],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with server:
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[-1]
+            output = run(str(EXAMPLES / "echo_client.py"), url, backend)
+        finally:
+            server.kill()
+    assert output.startswith("hello\nwörld\nb'\\x00\\x01\\x02'\nround trip: ")
+    assert output.endswith("CloseInfo(code=1000, reason='', clean=True)\n")
+
+
+def test_the_testing_example_passes() -> None:
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(EXAMPLES)]
+    assert "2 passed" in run(*command, str(EXAMPLES / "testing_your_app.py"))
+
+
+def test_every_example_is_executed_here_and_is_short() -> None:
+    covered = {*SAYS, "echo_server.py", "echo_client.py", "testing_your_app.py"}
+    files = sorted(EXAMPLES.glob("*.py"))
+    assert {file.name for file in files} == covered
+    for file in files:
+        source = file.read_text()
+        assert ast.get_docstring(ast.parse(source)), file.name
+        lines = [line for line in source.splitlines() if line.strip()]
+        assert 15 <= len(lines) <= 40, (file.name, len(lines))
