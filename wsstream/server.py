@@ -358,14 +358,15 @@ class Server:
                 await anyio.sleep(_PAUSE)
                 continue
             if self._max_connections is None or self._serving < self._max_connections:
+                self._serving += 1
                 tasks.start_soon(self._serve, sock)
             elif self._refusing < _REFUSALS:
+                self._refusing += 1
                 tasks.start_soon(self._turn_away, sock)
             else:
                 sock.close()
 
     async def _serve(self, sock: socket.socket) -> None:
-        self._serving += 1
         try:
             ws = await self._open(sock, self._acceptor)
             if ws is not None:
@@ -377,7 +378,6 @@ class Server:
                 self._idle = anyio.Event()
 
     async def _turn_away(self, sock: socket.socket) -> None:
-        self._refusing += 1
         try:
             await self._open(sock, _Acceptor((), None, _no_room, self._acceptor.options))
         finally:
@@ -393,7 +393,8 @@ class Server:
                     return await acceptor.open(await self._transport(sock))
                 finally:
                     self._opening.discard(scope)
-            logger.info("an opening handshake took more than %s seconds", timeout)
+            if not self._closed.is_set():
+                logger.info("an opening handshake took more than %s seconds", timeout)
         except (WebSocketError, OSError, anyio.BrokenResourceError) as error:
             logger.info("an opening handshake failed: %s", error)
         return None

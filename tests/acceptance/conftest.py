@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -14,6 +17,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from anyio.streams.tls import TLSListener
 
 import wsstream
+from wsstream.testing import RawPeer, memory_pair
 
 
 @pytest.fixture(scope="session")
@@ -74,12 +78,18 @@ class Net:
         )
 
     @asynccontextmanager
-    async def raw_server(self, handler: Callable[[ByteStream], Awaitable[object]]) -> AsyncIterator[str]:
+    async def raw_server(
+        self, handler: Callable[[ByteStream], Awaitable[object]], *, receive_buffer: int | None = None
+    ) -> AsyncIterator[str]:
         """Listen, and call `handler` with the byte stream of each client; gives the URL.
 
-        Leaving cancels the handlers that still run.
+        Leaving cancels the handlers that still run. `receive_buffer` is the kernel's, in bytes.
         """
         sockets = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        if receive_buffer is not None:  # accepted sockets inherit it
+            for listening in sockets.listeners:
+                raw = listening.extra(SocketAttribute.raw_socket)
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         listener: Any = sockets
         if self.server_tls is not None:
             listener = TLSListener(sockets, self.server_tls, standard_compatible=False)
@@ -99,3 +109,63 @@ def _port(listener: Any) -> int:
 @pytest.fixture
 def net(scheme: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Net:
     return Net(scheme, server_tls, client_tls)
+
+
+RawPair = Callable[..., AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]]
+
+
+@pytest.fixture(scope="session")
+def raw_pair() -> RawPair:
+    """``raw_pair("client", streams=None, **options)``: our endpoint in that role, and a RawPeer.
+
+    Without a network. Leaving closes; as a RawPeer answers nothing by itself, `close_timeout` is 0
+    unless the test's peer reads to the end and says otherwise.
+    """
+
+    @asynccontextmanager
+    async def raw_pair(
+        role: str = "client", streams: tuple[ByteStream, ByteStream] | None = None, **options: Any
+    ) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+        ours, theirs = streams or memory_pair()
+        options.setdefault("close_timeout", 0)
+        peers: list[RawPeer] = []
+
+        async def open_peer() -> None:
+            peers.append(await (RawPeer.as_server if role == "client" else RawPeer.as_client)(theirs))
+
+        async with AsyncExitStack() as stack:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(open_peer)
+                opening = (
+                    wsstream.connect("ws://testserver/", transport=ours, **options)
+                    if role == "client"
+                    else wsstream.accept(ours, **options)
+                )
+                ws = await stack.enter_async_context(opening)
+            yield ws, peers[0]
+
+    return raw_pair
+
+
+class Heap:
+    """How far Python's heap has grown since it was made; make it when everything is warm."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        tracemalloc.start()
+        self.start = tracemalloc.get_traced_memory()[0]
+
+    def peak(self) -> int:
+        """Bytes at the highest point."""
+        return tracemalloc.get_traced_memory()[1] - self.start
+
+    def left(self) -> int:
+        """Bytes now, without garbage."""
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - self.start
+
+
+@pytest.fixture
+def heap() -> Iterator[type[Heap]]:
+    yield Heap
+    tracemalloc.stop()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from textwrap import dedent
 
 import anyio
 import anyio.lowlevel
@@ -151,39 +149,6 @@ async def test_without_a_deadline_it_waits_for_a_thread_in_earnest() -> None:
     assert anyio.current_time() == start
 
 
-async def test_without_a_deadline_it_waits_for_a_socket_in_earnest() -> None:
-    reader, writer = socket.socketpair()
-    with (
-        reader,
-        writer,
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "import os, sys, time; time.sleep(0.05); os.write(int(sys.argv[1]), b'x')",
-                str(writer.fileno()),
-            ],
-            pass_fds=[writer.fileno()],
-        ) as process,
-    ):
-        await anyio.wait_readable(reader)
-        assert reader.recv(1) == b"x"
-        assert process.wait() == 0
-
-
-async def test_a_signal_wakes_it() -> None:
-    async with anyio.create_task_group() as group:
-        with anyio.open_signal_receiver(signal.SIGUSR1) as signals:
-            pid = os.getpid()
-            code = f"import os, signal, time; time.sleep(0.1); os.kill({pid}, signal.SIGUSR1)"
-            process = subprocess.Popen([sys.executable, "-c", code])
-            async for number in signals:
-                assert number == signal.SIGUSR1
-                break
-        assert process.wait() == 0
-        group.cancel_scope.cancel()
-
-
 async def test_wait_all_tasks_blocked_works_and_jumps_over_no_long_timer() -> None:
     a, b = memory_pair()
     async with anyio.create_task_group() as group:
@@ -232,45 +197,96 @@ def test_the_threads_of_name_resolution_end_without_a_warning(backend: str) -> N
     anyio.run(main, backend=name, backend_options=options)
 
 
-def run_script(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30
-    )
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run in a process of its own, as threads that other tests left behind would count."""
+    command = [sys.executable, "-W", "error", "-c", dedent(script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def run_main(backend: str, main: str) -> tuple[str, str]:
+    """Run an ``async def main()`` in virtual time; give what it printed, and its errors."""
+    script = """
+        import os, signal, socket, subprocess, sys, threading, time
+        import anyio
+        from wsstream.testing import DeadlockError, memory_pair, virtual_clock
+        {main}
+        name, options = virtual_clock(sys.argv[1])
+        try:
+            anyio.run(main, backend=name, backend_options=options)
+        except DeadlockError as error:
+            print("deadlock:", error)
+    """
+    result = run_script(dedent(script).replace("{main}", dedent(main)), backend)
+    return result.stdout, result.stderr
+
+
+@BACKENDS
+def test_without_a_deadline_it_waits_for_a_socket_in_earnest(backend: str) -> None:
+    main = """
+        async def main():
+            reader, writer = socket.socketpair()
+            code = "import os, sys, time; time.sleep(0.1); os.write(int(sys.argv[1]), b'x')"
+            command = [sys.executable, "-c", code, str(writer.fileno())]
+            with reader, writer, subprocess.Popen(command, pass_fds=[writer.fileno()]):
+                await anyio.wait_readable(reader)
+                print(reader.recv(1))
+    """
+    assert run_main(backend, main) == ("b'x'\n", "")
+
+
+@BACKENDS
+def test_without_a_deadline_it_waits_for_a_signal_in_earnest(backend: str) -> None:
+    main = """
+        async def main():
+            code = "import os, signal, time; time.sleep(0.1); os.kill(os.getppid(), signal.SIGUSR1)"
+            with anyio.open_signal_receiver(signal.SIGUSR1) as signals:
+                with subprocess.Popen([sys.executable, "-c", code]):
+                    async for number in signals:
+                        print(number.name)
+                        return
+    """
+    assert run_main(backend, main) == ("SIGUSR1\n", "")
 
 
 def test_a_deadlock_on_asyncio_is_an_error() -> None:
-    result = run_script(
-        "import anyio\n"
-        "from wsstream.testing import DeadlockError, memory_pair, virtual_clock\n"
-        "async def main():\n"
-        "    a, b = memory_pair()\n"
-        "    await a.receive()\n"
-        "name, options = virtual_clock('asyncio')\n"
-        "try:\n"
-        "    anyio.run(main, backend=name, backend_options=options)\n"
-        "except DeadlockError as error:\n"
-        "    print('found:', error)\n"
-    )
-    assert (result.stdout, result.stderr) == (
-        "found: all tasks wait for one another: nothing can wake any of them\n",
-        "",
-    )
+    main = """
+        async def main():
+            a, b = memory_pair()
+            await a.receive()
+    """
+    expected = "deadlock: all tasks wait for one another: nothing can wake any of them\n"
+    assert run_main("asyncio", main) == (expected, "")
 
 
 def test_a_deadlock_is_found_when_the_last_thread_has_ended() -> None:
-    result = run_script(
-        "import anyio, threading, time\n"
-        "from wsstream.testing import DeadlockError, virtual_clock\n"
-        "async def main():\n"
-        "    threading.Thread(target=time.sleep, args=(0.2,)).start()\n"
-        "    await anyio.sleep_forever()\n"
-        "name, options = virtual_clock('asyncio')\n"
-        "try:\n"
-        "    anyio.run(main, backend=name, backend_options=options)\n"
-        "except DeadlockError as error:\n"
-        "    print('found')\n"
-    )
-    assert (result.stdout, result.stderr) == ("found\n", "")
+    main = """
+        async def main():
+            threading.Thread(target=time.sleep, args=(0.2,)).start()
+            await anyio.sleep_forever()
+    """
+    stdout, stderr = run_main("asyncio", main)
+    assert (stdout[:9], stderr) == ("deadlock:", "")
+
+
+def test_a_thread_that_ends_as_soon_as_it_has_woken_the_loop_makes_no_deadlock() -> None:
+    main = """
+        async def main():
+            import asyncio
+            woken, count = anyio.Event(), threading.active_count
+            wake = asyncio.get_running_loop().call_soon_threadsafe
+            thread = threading.Thread(target=wake, args=(woken.set,))
+
+            def count_when_it_has_just_ended():
+                if thread.ident is None:
+                    thread.start()
+                    thread.join()
+                return count()
+
+            threading.active_count = count_when_it_has_just_ended
+            await woken.wait()
+            print("woken")
+    """
+    assert run_main("asyncio", main) == ("woken\n", "")
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

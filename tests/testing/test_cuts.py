@@ -7,9 +7,22 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import ByteStream, SocketAttribute
 
-from wsstream.testing import CutStream, DelayStream, StallStream, lockstep_pair, memory_pair, reset_stream
+from wsstream.testing import (
+    CutStream,
+    DelayStream,
+    StallStream,
+    lockstep_pair,
+    memory_pair,
+    reset_stream,
+    virtual_clock,
+)
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
+    return virtual_clock(request.param)
 
 
 async def test_receiving_ends_after_the_given_bytes_as_by_a_fin() -> None:

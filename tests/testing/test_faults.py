@@ -70,6 +70,18 @@ async def test_a_second_task_in_one_direction_is_refused(wrap) -> None:
         group.cancel_scope.cancel()
 
 
+async def test_a_stream_is_busy_also_while_a_call_is_held_up_by_the_wrapper() -> None:
+    inner, _ = memory_pair()
+    near = RateStream(inner, send=10)
+    async with anyio.create_task_group() as group:
+        group.start_soon(near.send, bytes(1000))
+        await anyio.sleep(5.01)
+        assert inner.statistics().tasks_waiting_send == 0
+        with pytest.raises(anyio.BusyResourceError):
+            await near.send_eof()
+        group.cancel_scope.cancel()
+
+
 async def test_extra_attributes_are_those_of_the_wrapped_stream() -> None:
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     async with listener:

@@ -6,9 +6,15 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from wsstream.testing import MemoryStream, lockstep_pair, memory_pair
+from wsstream.testing import MemoryStream, lockstep_pair, memory_pair, virtual_clock
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
+    return virtual_clock(request.param)
+
 
 PAIRS = pytest.mark.parametrize("make", [memory_pair, lockstep_pair])
 
@@ -236,6 +242,19 @@ async def test_what_was_sent_before_closing_can_still_be_received() -> None:
         await b.receive()
     with pytest.raises(anyio.BrokenResourceError):
         await b.send(b"into the void")
+
+
+async def test_closing_takes_back_what_a_waiting_send_had_not_put_in_the_buffer() -> None:
+    for _ in range(20):  # tasks that wake together run in any order on Trio
+        a, b = memory_pair(4)
+        async with anyio.create_task_group() as group:
+            group.start_soon(expect, anyio.ClosedResourceError, a.send, b"0123456789")
+            await wait_all_tasks_blocked()
+            a.reset()
+            assert await b.receive() == b"0123"
+            with pytest.raises(anyio.BrokenResourceError):
+                await b.receive()
+        assert a.statistics().bytes_sent == 4
 
 
 async def test_a_send_that_was_received_whole_succeeds_although_the_receiver_then_closed() -> None:

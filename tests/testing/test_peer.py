@@ -209,6 +209,12 @@ async def test_a_frame_above_the_limit_is_refused(size: int) -> None:
             await reader.read()
 
 
+async def test_a_frame_above_the_limit_is_refused_before_all_of_it_came() -> None:
+    async with reader_of(binary(bytes(100), declared_length=1 << 40), max_frame=102) as reader:
+        with pytest.raises(PeerError, match="larger than 102"):
+            await reader.read()
+
+
 async def test_a_cancelled_read_loses_no_byte() -> None:
     a, b = memory_pair()
     reader = FrameReader(b)

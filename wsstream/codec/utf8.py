@@ -26,9 +26,14 @@ class UTF8Validator:
 
         A piece that is refused changes nothing.
         """
+        before = self._decoder.getstate()
         try:
             self._decoder.decode(bytes(piece), last)
         except UnicodeDecodeError:
+            return False
+        waiting = self._decoder.getstate()[0]
+        if waiting[:1] == b"\xed" and waiting[1:] >= b"\xa0":  # Python waits for a surrogate's third byte
+            self._decoder.setstate(before)
             return False
         return True
 

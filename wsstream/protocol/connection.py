@@ -91,12 +91,12 @@ class Connection:
         Once this endpoint has sent Close, data is dropped; once it has seen Close or has failed the
         connection, everything is. A Violation among the events has already failed the connection.
         """
+        events: list[Event]
         if self.state is State.OPEN:
             events = self._decoder.decode(data, room)
         elif self.state is State.CLOSE_SENT:
-            events = [
-                e for e in self._decoder.decode(data, _UNLIMITED) if not isinstance(e, str | bytes | Chunk)
-            ]
+            decoded = self._decoder.decode(data, _UNLIMITED)
+            events = [event for event in decoded if not isinstance(event, str | bytes | Chunk)]
         else:
             self.consumed, self.cost = len(data), 0
             return []

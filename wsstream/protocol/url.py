@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import quote, unquote
 
-import idna
-
 from wsstream.errors import InvalidURL
 
 __all__ = ["URL", "parse_url"]
@@ -170,6 +168,8 @@ def _parse_ipv4(host: str) -> str:
 
 
 def _a_labels(host: str) -> str:
+    import idna  # here, as its tables take a while to load and few hosts need them
+
     try:
         return idna.encode(host, uts46=True).decode("ascii").lower()
     except UnicodeError as exc:  # idna.IDNAError is one

@@ -80,7 +80,7 @@ class OutgoingMessage:
     __slots__ = ("_borrowed", "_pieces", "declared", "finished", "flushing", "kind", "size", "taken")
 
     def __init__(self, kind: Kind, declared: int | None = None) -> None:
-        self.kind = kind
+        self.kind: Kind = kind
         self.declared = declared
         self.finished = False
         self.flushing = False

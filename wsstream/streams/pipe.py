@@ -40,11 +40,15 @@ async def pipe(source: Source, sink: Sink) -> None:
             await _forward_message(reader, sink)
     elif isinstance(source, Readable) and isinstance(sink, ByteSendStream):
         async for reader in source.messages():
-            await pipe(reader, sink)
+            await _forward_items(reader, sink)
     else:
-        send: Callable[[Any], Awaitable[None]] = sink.send
-        async for item in source:
-            await send(item)
+        await _forward_items(source, sink)
+
+
+async def _forward_items(source: Source, sink: Sink) -> None:
+    send: Callable[[Any], Awaitable[None]] = sink.send
+    async for item in source:
+        await send(item)
 
 
 async def _forward_message(reader: MessageReader, sink: Writable) -> None:

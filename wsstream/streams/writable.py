@@ -148,7 +148,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 class _NewMessage(AbstractAsyncContextManager[MessageWriter]):
     def __init__(self, writable: Writable, kind: Kind, size: int | None) -> None:
         self._writable = writable
-        self._kind = kind
+        self._kind: Kind = kind
         self._size = size
         self._writer: MessageWriter | None = None
 

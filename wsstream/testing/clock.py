@@ -85,12 +85,15 @@ class _JumpingSelector(selectors.DefaultSelector):
         return events
 
     def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
-        while not events:
-            if not self._can_be_woken():
+        timeout = 0.0
+        while True:
+            # Ask first: a thread may wake the loop and end between the two.
+            hopeless = not self._can_be_woken()
+            if events := super().select(timeout):
+                return events
+            if hopeless:
                 raise DeadlockError("all tasks wait for one another: nothing can wake any of them")
-            events = super().select(_RECHECK)
-        return events
+            timeout = _RECHECK
 
     def _can_be_woken(self) -> bool:
         # One descriptor is the loop's own, through which threads and signal handlers wake it.

@@ -58,11 +58,12 @@ class CutStream(Wrapper):
             await self.stream.send_eof()
 
     async def _receive(self, max_bytes: int) -> bytes:
+        self._check()
         if self._to_receive == 0:
             await self._end_receiving()
             await checkpoint()
-            raise anyio.BrokenResourceError if self._broken else anyio.EndOfStream
-        self._check()
+            self._check()
+            raise anyio.EndOfStream
         try:
             data = await self.stream.receive(min(max_bytes, self._to_receive))
         except anyio.ClosedResourceError:
@@ -103,10 +104,9 @@ class CutStream(Wrapper):
             await self.stream.send_eof()
 
     async def _drop(self) -> None:
-        if not self._broken:
-            self._broken = True
-            with anyio.CancelScope(shield=True):  # what was received before is still to be returned
-                await reset_stream(self.stream)
+        self._broken = True
+        with anyio.CancelScope(shield=True):  # what was received before is still to be returned
+            await reset_stream(self.stream)
 
     def _check(self) -> None:
         if self._broken:

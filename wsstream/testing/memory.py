@@ -85,7 +85,7 @@ class _Channel:
 
     def abandon(self) -> None:
         self.abandoned = True
-        self.buffer.clear()
+        pass
         self._wake_reader()
         self._wake_writer()
 

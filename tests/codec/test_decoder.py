@@ -1,0 +1,695 @@
+"""The decoder: the same events whatever the cuts, nothing else accepted, nothing kept.
+
+The data comes from the builders of `wsstream.testing`, which know nothing of the codec, and from
+other implementations. Events are compared in a normal form in which the cuts do not show: see
+`normal_form`.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.frames import Frame as PeerFrame
+from websockets.frames import Opcode as PeerOpcode
+from wsproto.frame_protocol import FrameProtocol
+from wsproto.frame_protocol import Opcode as WsprotoOpcode
+
+from wsstream.codec.decoder import PIECE_OVERHEAD, Decoder
+from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
+from wsstream.testing import (
+    EXAMPLE_KEY,
+    ILLEGAL_FRAMES,
+    LEGAL_SEQUENCES,
+    FrameCase,
+    Role,
+    binary,
+    close,
+    continuation,
+    frame,
+    ping,
+    pong,
+    text,
+)
+from wsstream.testing import Event as Seen
+
+UNLIMITED = 1 << 62
+ROLES = pytest.mark.parametrize("to", ["client", "server"])
+
+
+def decoder_for(to: Role) -> Decoder:
+    return Decoder(masked=to == "server")
+
+
+def key_for(to: Role) -> bytes | None:
+    return EXAMPLE_KEY if to == "server" else None
+
+
+# -- feeding -------------------------------------------------------------------------------------
+
+
+def feed(decoder: Decoder, pieces: Iterable[bytes | memoryview]) -> list[Event]:
+    """All events of `pieces`, each decoded as one read."""
+    events: list[Event] = []
+    for piece in pieces:
+        events += decoder.decode(piece, UNLIMITED)
+        assert decoder.consumed == len(piece)
+    return events
+
+
+def split(data: bytes, cuts: Iterable[int]) -> Iterator[bytes]:
+    borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    return (data[start:end] for start, end in zip(borders, borders[1:], strict=False))
+
+
+def single_bytes(data: bytes) -> Iterator[bytes]:
+    return (data[i : i + 1] for i in range(len(data)))
+
+
+# -- comparing -----------------------------------------------------------------------------------
+
+
+def size_of(message: str | bytes) -> int:
+    return len(message.encode() if isinstance(message, str) else message)
+
+
+def cost_of(event: Event) -> int:
+    """What the event takes of the room (API: payload, and 64 for each piece)."""
+    match event:
+        case str() | bytes():
+            return size_of(event) + 64
+        case Chunk():
+            return len(event.payload) + 64
+    return 0
+
+
+def normal_form(events: Iterable[Event]) -> list[Event]:
+    """Messages as one chunk, adjacent chunks as one, and without the part just before a violation.
+
+    How much of a message is handed on before a violation in it depends on the reads.
+    """
+    result: list[Event] = []
+    for event in events:
+        if isinstance(event, str):
+            event = Chunk("text", event.encode(), True)
+        elif isinstance(event, bytes):
+            event = Chunk("binary", event, True)
+        if isinstance(event, Violation) and result and is_unfinished(result[-1]):
+            result.pop()
+        if isinstance(event, Chunk) and result and is_unfinished(before := result[-1]):
+            assert isinstance(before, Chunk)
+            assert before.kind == event.kind
+            result[-1] = replace(event, payload=before.payload + event.payload)
+        else:
+            result.append(event)
+    return result
+
+
+def is_unfinished(event: Event) -> bool:
+    return isinstance(event, Chunk) and not event.last
+
+
+def seen(events: Iterable[Event]) -> tuple[list[Seen], int | None]:
+    """What an application sees, as the tables of `wsstream.testing` say it, and the violation's code."""
+    result: list[Seen] = []
+    payload = b""
+    for event in events:
+        match event:
+            case str():
+                result.append(Seen("text", event))
+            case bytes():
+                result.append(Seen("binary", event))
+            case Chunk():
+                payload += event.payload
+                if event.last:
+                    result.append(
+                        Seen(event.kind, payload.decode() if event.kind == "text" else payload)
+                    )
+                    payload = b""
+            case Ping():
+                result.append(Seen("ping", event.payload))
+            case Pong():
+                result.append(Seen("pong", event.payload))
+            case Close():
+                code = 1005 if event.code is None else event.code
+                result.append(Seen("close", (code, event.reason)))
+            case Violation():
+                return result, event.code
+    return result, None
+
+
+# -- the tables ----------------------------------------------------------------------------------
+
+CASES = (*LEGAL_SEQUENCES, *ILLEGAL_FRAMES)
+SMALL = [case for case in CASES if len(case.data("server")) < 1000]
+LARGE = [case for case in CASES if case not in SMALL]
+
+
+def expected_of(case: FrameCase) -> tuple[list[Seen], int | None]:
+    return list(case.events), case.code
+
+
+def near_the_ends(size: int) -> Iterator[int]:
+    yield from range(min(200, size))
+    yield from range(max(size - 100, 200), size)
+
+
+@ROLES
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_case_of_the_tables_whole(case: FrameCase, to: Role) -> None:
+    decoder = decoder_for(to)
+    events = feed(decoder, [case.data(to)])
+    assert seen(events) == expected_of(case)
+    ended = case.code is not None or (case.events and case.events[-1].kind == "close")
+    assert decoder.finished is bool(ended)
+
+
+@ROLES
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_a_case_of_the_tables_byte_by_byte(case: FrameCase, to: Role) -> None:
+    whole = feed(decoder_for(to), [case.data(to)])
+    events = feed(decoder_for(to), single_bytes(case.data(to)))
+    assert seen(events) == expected_of(case)
+    assert normal_form(events) == normal_form(whole)
+
+
+@ROLES
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_a_large_case_of_the_tables_byte_by_byte_near_its_ends(case: FrameCase, to: Role) -> None:
+    data = case.data(to)
+    events = feed(decoder_for(to), split(data, near_the_ends(len(data))))
+    assert seen(events) == expected_of(case)
+
+
+@ROLES
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_a_case_of_the_tables_split_at_every_position(case: FrameCase, to: Role) -> None:
+    data = case.data(to)
+    for cut in range(1, len(data)):
+        assert seen(feed(decoder_for(to), split(data, [cut]))) == expected_of(case), cut
+
+
+@ROLES
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_a_large_case_of_the_tables_split_near_its_ends(case: FrameCase, to: Role) -> None:
+    data = case.data(to)
+    for cut in (*range(1, 20), 65535, 65536, *range(len(data) - 3, len(data))):
+        assert seen(feed(decoder_for(to), split(data, [cut]))) == expected_of(case), cut
+
+
+@ROLES
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_case_of_the_tables_between_messages_and_with_bytes_trailing(case: FrameCase, to: Role) -> None:
+    key = key_for(to)
+    front = text("front", mask=key) + ping(b"in front", mask=key)
+    trailing = b"" if "partial-frame" in case.name or "header-only" in case.name else text("next", mask=key)
+    pieces, code = expected_of(case)
+    expected = [Seen("text", "front"), Seen("ping", b"in front"), *pieces]
+    decoder = decoder_for(to)
+    events = feed(decoder, [front + case.data(to) + trailing])
+    if trailing and not decoder.finished:
+        expected.append(Seen("text", "next"))
+    assert seen(events) == (expected, code)
+
+
+@ROLES
+@pytest.mark.parametrize("case", ILLEGAL_FRAMES, ids=str)
+def test_everything_after_a_violation_is_ignored(case: FrameCase, to: Role) -> None:
+    decoder = decoder_for(to)
+    assert isinstance(feed(decoder, [case.data(to)])[-1], Violation)
+    assert decoder.finished
+    after = text("late", mask=key_for(to)) + case.data(to) + bytes(range(256))
+    assert feed(decoder, [after, *single_bytes(after[:300])]) == []
+    assert not decoder.control
+
+
+@ROLES
+def test_everything_after_a_close_is_ignored(to: Role) -> None:
+    decoder = decoder_for(to)
+    after = text("late", mask=key_for(to)) + bytes(range(256))
+    assert feed(decoder, [close(1000, mask=key_for(to)) + after]) == [Close(1000)]
+    assert feed(decoder, [after, *single_bytes(after)]) == []
+
+
+# -- where a violation is found ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proof:
+    """`bad` breaks a rule, and byte number `plain` or `masked` of it, counted from 1, proves that."""
+
+    rule: str
+    plain: int
+    masked: int
+    opcode: int
+    payload: bytes = b""
+    options: tuple[tuple[str, object], ...] = ()
+    code: int = 1002
+    front: tuple[tuple[int, bytes, bool], ...] = ()
+
+    def __str__(self) -> str:
+        return self.rule.replace(" ", "-")
+
+    def data(self, mask: bytes | None) -> bytes:
+        return frame(self.opcode, self.payload, **{"mask": mask, **dict(self.options)})
+
+    def front_data(self, mask: bytes | None) -> bytes:
+        return b"".join(frame(opcode, payload, fin=fin, mask=mask) for opcode, payload, fin in self.front)
+
+
+def options(**values: object) -> tuple[tuple[str, object], ...]:
+    return tuple(values.items())
+
+
+BEGUN = ((1, b"a", False),)
+EURO = (1, b"\xe2\x82", False)
+PROOFS = [
+    *(Proof(f"{bit} is set", 1, 1, 1, b"hi", options(**{bit: True})) for bit in ("rsv1", "rsv2", "rsv3")),
+    *(Proof(f"opcode {opcode}", 1, 1, opcode, b"hi") for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)),
+    *(Proof(f"fragmented control {opcode}", 1, 1, opcode, b"", options(fin=False)) for opcode in (8, 9, 10)),
+    Proof("continuation of nothing", 1, 1, 0, b"hi"),
+    Proof("continuation after a message", 1, 1, 0, b"hi", front=((1, b"whole", True),)),
+    Proof("continuation after the last fragment", 1, 1, 0, b"hi", front=(*BEGUN, (0, b"b", True))),
+    Proof("text inside a message", 1, 1, 1, b"hi", front=BEGUN),
+    Proof("binary inside a message", 1, 1, 2, b"hi", front=BEGUN),
+    *(Proof(f"control {opcode} of 126 bytes", 2, 2, opcode, bytes(126)) for opcode in (8, 9, 10)),
+    *(Proof(f"control {opcode} of 65536 bytes", 2, 2, opcode, bytes(65536)) for opcode in (8, 9, 10)),
+    Proof("16-bit length in a ping", 2, 2, 9, b"hi", options(length_bytes=2)),
+    Proof("close of one byte", 2, 2, 8, b"\x03"),
+    Proof("length 0 in 16 bits", 4, 4, 2, b"", options(length_bytes=2)),
+    Proof("length 125 in 16 bits", 4, 4, 2, bytes(125), options(length_bytes=2)),
+    Proof("length 126 in 64 bits", 8, 8, 2, bytes(126), options(length_bytes=8)),
+    Proof("length 65535 in 64 bits", 8, 8, 2, bytes(65535), options(length_bytes=8)),
+    Proof("length with its highest bit", 3, 3, 2, b"", options(declared_length=1 << 63)),
+    Proof("length of all ones", 3, 3, 2, b"", options(declared_length=(1 << 64) - 1)),
+    *(
+        Proof(f"close code {code}", 4, 8, 8, code.to_bytes(2, "big") + b"why")
+        for code in (999, 1004, 1005, 1006, 1015, 1016, 2999, 5000)
+    ),
+    Proof("close reason with a bad byte", 7, 11, 8, b"\x03\xe8ab\xffcd", code=1007),
+    Proof("close reason with a surrogate", 8, 12, 8, b"\x03\xe8ab\xed\xa0\x80", code=1007),
+    Proof("close reason cut off", 8, 12, 8, b"\x03\xe8ab\xe2\x82", code=1007),
+    Proof("text with a bad byte", 5, 9, 1, b"ab\xffcd", code=1007),
+    Proof("text with an overlong form", 6, 10, 1, b"ab\xe0\x80\x80", code=1007),
+    Proof("text with a surrogate", 6, 10, 1, b"ab\xed\xa0\x80", code=1007),
+    Proof("text above 10ffff", 6, 10, 1, b"ab\xf4\x90\x80\x80", code=1007),
+    Proof("text with a bad third byte", 7, 11, 1, b"ab\xe2\x82(", code=1007),
+    Proof("text in a huge frame", 13, 17, 1, b"ab\xffcd", options(declared_length=1 << 40), code=1007),
+    Proof("text cut off", 6, 10, 1, b"ab\xe2\x82", code=1007),
+    Proof("unfinished text with a bad byte", 5, 9, 1, b"ab\xffcd", options(fin=False), code=1007),
+    Proof("bad byte after a code point begun in the fragment before", 3, 7, 0, b"(", code=1007, front=(EURO,)),
+    Proof("bad byte after a ping", 3, 7, 0, b"(", code=1007, front=(EURO, (9, b"", True))),
+    Proof("empty last fragment behind half a code point", 2, 6, 0, code=1007, front=(EURO,)),
+]
+
+
+@ROLES
+@pytest.mark.parametrize("proof", PROOFS, ids=str)
+def test_a_violation_is_found_at_the_byte_that_proves_it(proof: Proof, to: Role) -> None:
+    mask = key_for(to)
+    front, bad = proof.front_data(mask), proof.data(mask)
+    proving = proof.plain if mask is None else proof.masked
+    decoder = decoder_for(to)
+    feed(decoder, [front])
+    for count, byte in enumerate(single_bytes(bad), 1):
+        events = decoder.decode(byte, UNLIMITED)
+        assert decoder.finished is (count >= proving), f"byte {count} of {proving}"
+        if count == proving:
+            assert [type(event) for event in events] == [Violation]
+            assert events[0].code == proof.code
+            break
+        assert not any(isinstance(event, Violation) for event in events)
+
+
+@ROLES
+@pytest.mark.parametrize("proof", PROOFS, ids=str)
+def test_a_violation_needs_no_byte_behind_the_one_that_proves_it(proof: Proof, to: Role) -> None:
+    mask = key_for(to)
+    proving = proof.plain if mask is None else proof.masked
+    front, bad = proof.front_data(mask), proof.data(mask)
+    decoder = decoder_for(to)
+    assert seen(feed(decoder, [front + bad[: proving - 1]]))[1] is None
+    assert seen(feed(decoder, [bad[proving - 1 : proving]]))[1] == proof.code
+    assert seen(feed(decoder_for(to), [front + bad[:proving]]))[1] == proof.code
+
+
+@pytest.mark.parametrize(("to", "wrong"), [("server", None), ("client", EXAMPLE_KEY)])
+@pytest.mark.parametrize("opcode", [1, 2, 8, 9, 10])
+def test_wrong_masking_is_found_in_the_second_byte(opcode: int, to: Role, wrong: bytes | None) -> None:
+    data = frame(opcode, mask=wrong)
+    decoder = decoder_for(to)
+    assert decoder.decode(data[:1], UNLIMITED) == []
+    assert not decoder.finished
+    (violation,) = decoder.decode(data[1:2], UNLIMITED)
+    assert isinstance(violation, Violation)
+    assert violation.code == 1002
+    assert to[:3] in {"server": "ser", "client": "cli"}[to]
+    assert {"server": "client's", "client": "server's"}[to] in violation.reason
+
+
+@ROLES
+def test_what_was_complete_before_a_violation_is_delivered_first(to: Role) -> None:
+    key = key_for(to)
+    data = (
+        text("one", mask=key)
+        + binary(b"tw", fin=False, mask=key)
+        + ping(b"p", mask=key)
+        + continuation(b"o", mask=key)
+        + text("unfin", fin=False, mask=key)
+        + frame(3, mask=key)
+        + text("never", mask=key)
+    )
+    events = feed(decoder_for(to), [data])
+    assert events[:-1] == [
+        "one",
+        Chunk("binary", b"tw", False),
+        Ping(b"p"),
+        Chunk("binary", b"o", True),
+        Chunk("text", b"unfin", False),
+    ]
+    assert events[-1] == Violation(1002, "opcode 3 is reserved")
+
+
+# -- any legal sequence, in any pieces -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Legal frames, and what has to come of them in the normal form."""
+
+    frames: tuple[tuple[int, bytes, bool], ...]
+    expected: tuple[Event, ...]
+    inside: bool  # a message was begun and not ended
+
+    def data(self, to: Role, key: bytes = EXAMPLE_KEY) -> bytes:
+        mask = key if to == "server" else None
+        return b"".join(frame(opcode, payload, fin=fin, mask=mask) for opcode, payload, fin in self.frames)
+
+
+CONTROL = st.tuples(st.sampled_from([9, 10]), st.binary(max_size=20) | st.just(bytes(range(125))))
+SIZES = st.integers(0, 20) | st.sampled_from([124, 125, 126, 127, 128, 300, 1023, 1024, 1025, 65535, 65536])
+BINARY = st.binary(max_size=20) | SIZES.map(lambda size: (bytes(range(256)) * 257)[:size])
+TEXT = st.text(max_size=12).map(str.encode) | SIZES.map(lambda size: ("aé€\U0001f600" * 6554)[:size].encode())
+
+
+@st.composite
+def streams(draw: st.DrawFn, *, max_messages: int = 4) -> Stream:
+    frames: list[tuple[int, bytes, bool]] = []
+    expected: list[Event] = []
+
+    def control() -> None:
+        for opcode, payload in draw(st.lists(CONTROL, max_size=2)):
+            frames.append((opcode, payload, True))
+            expected.append(Ping(payload) if opcode == 9 else Pong(payload))
+
+    inside = False
+    for _ in range(draw(st.integers(0, max_messages))):
+        control()
+        kind: Kind = draw(st.sampled_from(["text", "binary"]))
+        payload = draw(TEXT if kind == "text" else BINARY)
+        cuts = draw(st.lists(st.integers(0, len(payload)), max_size=3))
+        fragments = list(split(payload, cuts))
+        for number, fragment in enumerate(fragments):
+            last = number == len(fragments) - 1
+            frames.append((0 if number else 1 if kind == "text" else 2, fragment, last))
+            expected.append(Chunk(kind, fragment, last))
+            if not last:
+                control()
+    if draw(st.booleans()):
+        kind = draw(st.sampled_from(["text", "binary"]))
+        frames.append((1 if kind == "text" else 2, b"begun", False))
+        expected.append(Chunk(kind, b"begun", False))
+        inside = True
+    if draw(st.booleans()):
+        frames.append((8, b"\x03\xe9bye", True))
+        expected.append(Close(1001, "bye"))
+        frames += draw(st.lists(st.tuples(st.integers(0, 15), BINARY, st.booleans()), max_size=1))
+    return Stream(tuple(frames), tuple(normal_form(expected)), inside)
+
+
+TO = st.sampled_from(["client", "server"])
+KEYS = st.binary(min_size=4, max_size=4)
+CUTS = st.lists(st.integers(0, 400) | st.integers(0, 140_000), max_size=12)
+
+
+@given(streams(), TO, KEYS, CUTS)
+def test_any_legal_frames_in_any_pieces_give_what_was_put_into_them(
+    stream: Stream, to: Role, key: bytes, cuts: list[int]
+) -> None:
+    data = stream.data(to, key)
+    decoder = decoder_for(to)
+    assert normal_form(feed(decoder, [data])) == list(stream.expected)
+    assert decoder.inside_message is stream.inside
+    assert normal_form(feed(decoder_for(to), split(data, cuts))) == list(stream.expected)
+
+
+@given(streams(max_messages=3).filter(lambda stream: len(stream.data("server")) < 3000), TO, KEYS)
+def test_any_legal_frames_byte_by_byte_give_what_was_put_into_them(
+    stream: Stream, to: Role, key: bytes
+) -> None:
+    events = feed(decoder_for(to), single_bytes(stream.data(to, key)))
+    assert normal_form(events) == list(stream.expected)
+
+
+@given(streams(), TO, CUTS)
+def test_chunks_are_empty_only_where_fragments_are(stream: Stream, to: Role, cuts: list[int]) -> None:
+    empty_fragments = sum(
+        1 for opcode, payload, fin in stream.frames if opcode < 3 and not payload and (opcode == 0 or not fin)
+    )
+    events = feed(decoder_for(to), split(stream.data(to), cuts))
+    assert sum(1 for event in events if isinstance(event, Chunk) and not event.payload) <= empty_fragments
+
+
+@given(streams(), TO, CUTS, st.lists(st.integers(1, 2000) | st.just(1), min_size=1, max_size=6))
+def test_the_room_is_respected_and_decoding_goes_on_with_the_tail(
+    stream: Stream, to: Role, cuts: list[int], rooms: list[int]
+) -> None:
+    decoder = decoder_for(to)
+    events: list[Event] = []
+    step = 0
+    for piece in split(stream.data(to), cuts):
+        tail = piece
+        while tail:
+            room = rooms[step % len(rooms)]
+            step += 1
+            got = decoder.decode(tail, room)
+            assert decoder.cost == sum(map(cost_of, got))
+            costs = [cost for event in got if (cost := cost_of(event))]
+            assert sum(costs[:-1]) < room, "it went on although the room was used up"
+            assert decoder.consumed == len(tail) or decoder.cost >= room, "it stopped although there was room"
+            assert 0 < decoder.consumed <= len(tail)
+            events += got
+            tail = tail[decoder.consumed :]
+    assert normal_form(events) == list(stream.expected)
+
+
+@pytest.mark.parametrize("room", [0, -1, -1000])
+def test_without_room_nothing_is_decoded(room: int) -> None:
+    decoder = Decoder(masked=False)
+    assert decoder.decode(text("hi"), room) == []
+    assert (decoder.consumed, decoder.cost) == (0, 0)
+    assert decoder.decode(text("hi"), 1) == ["hi"]
+
+
+@pytest.mark.parametrize("piece", [binary(), binary(fin=False) + continuation()], ids=["message", "fragment"])
+def test_empty_pieces_use_up_the_room_too(piece: bytes) -> None:
+    decoder = Decoder(masked=False)
+    events = decoder.decode(piece * 1000, 6400)
+    assert len(events) == 100
+    assert decoder.cost == 100 * PIECE_OVERHEAD == 6400
+
+
+def test_a_close_behind_a_full_room_is_found_later() -> None:
+    decoder = Decoder(masked=False)
+    data = text("hi") + close(1000)
+    assert decoder.decode(data, 1) == ["hi"]
+    assert not decoder.finished
+    assert decoder.decode(data[decoder.consumed :], 1) == [Close(1000)]
+
+
+def test_a_frame_is_handed_on_while_it_arrives() -> None:
+    decoder = Decoder(masked=False)
+    data = binary(b"abcdef")
+    assert decoder.decode(data[:2], UNLIMITED) == []
+    assert decoder.inside_message
+    assert decoder.decode(data[2:4], UNLIMITED) == [Chunk("binary", b"ab", False)]
+    assert decoder.decode(data[4:5], UNLIMITED) == [Chunk("binary", b"c", False)]
+    assert decoder.decode(data[5:] + data, UNLIMITED) == [Chunk("binary", b"def", True), b"abcdef"]
+    assert not decoder.inside_message
+
+
+def test_a_whole_frame_in_one_read_is_one_message_also_if_its_header_was_cut() -> None:
+    for cut in range(1, 8):
+        decoder = Decoder(masked=True)
+        data = text("κόσμε" * 20, mask=EXAMPLE_KEY)
+        assert feed(decoder, [data[:cut], data[cut:]]) == ["κόσμε" * 20]
+
+
+def test_control_says_whether_there_is_anything_but_data() -> None:
+    decoder = Decoder(masked=False)
+    for data, control in [
+        (text("a"), False),
+        (text("a") + ping(), True),
+        (binary(b"b", fin=False), False),
+        (pong() + continuation(b"c"), True),
+        (text("d"), False),
+        (close(), True),
+        (text("e"), False),
+    ]:
+        decoder.decode(data, UNLIMITED)
+        assert decoder.control is control
+
+
+# -- the buffer belongs to somebody else ---------------------------------------------------------
+
+
+@given(streams(max_messages=2), TO, CUTS)
+@settings(max_examples=50)
+def test_a_read_buffer_may_be_overwritten_as_soon_as_it_was_decoded(
+    stream: Stream, to: Role, cuts: list[int]
+) -> None:
+    decoder = decoder_for(to)
+    buffer = bytearray(200_000)
+    events: list[Event] = []
+    for piece in split(stream.data(to), cuts):
+        buffer[: len(piece)] = piece
+        events += decoder.decode(memoryview(buffer)[: len(piece)], UNLIMITED)
+        buffer[: len(piece)] = b"\xff" * len(piece)
+    assert normal_form(events) == list(stream.expected)
+    assert all(type(event) is not bytearray for event in events)
+
+
+def test_messages_are_str_and_bytes_whatever_the_buffer() -> None:
+    for to in ("client", "server"):
+        data = bytearray(text("a", mask=key_for(to)) + binary(b"b", mask=key_for(to)))
+        for source in (bytes(data), memoryview(data), memoryview(bytes(data))):
+            assert [type(event) for event in feed(decoder_for(to), [source])] == [str, bytes]
+
+
+# -- a hostile peer ------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=300), CUTS, TO)
+def test_random_bytes_give_events_and_never_an_exception(data: bytes, cuts: list[int], to: Role) -> None:
+    whole = feed(decoder_for(to), [data])
+    pieces = feed(decoder_for(to), split(data, cuts))
+    singles = feed(decoder_for(to), single_bytes(data))
+    assert seen(whole) == seen(pieces) == seen(singles)
+    assert normal_form(whole) == normal_form(singles)
+    assert all(not isinstance(event, Violation | Close) for event in whole[:-1])
+
+
+@given(streams(max_messages=3), TO, st.integers(0, 400), st.integers(1, 255), CUTS)
+def test_a_changed_byte_gives_events_and_never_an_exception(
+    stream: Stream, to: Role, position: int, change: int, cuts: list[int]
+) -> None:
+    data = bytearray(stream.data(to))
+    if data:
+        data[position % len(data)] ^= change
+    whole = feed(decoder_for(to), [bytes(data)])
+    pieces = feed(decoder_for(to), split(bytes(data), cuts))
+    assert seen(whole) == seen(pieces)
+    assert normal_form(whole) == normal_form(pieces)
+    assert sum(map(cost_of, pieces)) <= len(data) + 64 * len(pieces)
+
+
+@ROLES
+@pytest.mark.parametrize("fin", [True, False])
+@pytest.mark.parametrize("length", [1 << 31, 1 << 36, (1 << 63) - 1])
+def test_a_declared_length_costs_no_memory(length: int, fin: bool, to: Role) -> None:
+    header = binary(declared_length=length, fin=fin, mask=key_for(to))
+    decoder = decoder_for(to)
+    data = bytes(1000)
+    decoder.decode(b"", UNLIMITED)
+    tracemalloc.start()
+    try:
+        assert decoder.decode(header, UNLIMITED) == []
+        received = 0
+        for _ in range(1000):
+            for event in decoder.decode(data, UNLIMITED):
+                assert isinstance(event, Chunk)
+                assert not event.last
+                received += len(event.payload)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert received == 1_000_000
+    assert peak < 64 * 1024
+    assert decoder.inside_message
+
+
+def test_what_is_kept_of_an_incomplete_control_frame_is_bounded() -> None:
+    decoder = Decoder(masked=True)
+    data = ping(bytes(125), mask=EXAMPLE_KEY)
+    tracemalloc.start()
+    try:
+        for _ in range(200):
+            for byte in single_bytes(data):
+                decoder.decode(byte, UNLIMITED)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 1024
+
+
+def test_65536_fragments_in_one_message() -> None:
+    data = text("a", fin=False) + continuation("b", fin=False) * 65534 + continuation("c")
+    events = feed(Decoder(masked=False), [data])
+    assert len(events) == 65536
+    assert normal_form(events) == [Chunk("text", b"a" + b"b" * 65534 + b"c", True)]
+
+
+def test_a_message_of_16_mib_in_one_frame_whole_and_in_reads() -> None:
+    payload = bytes(range(256)) * 65536
+    data = binary(payload, mask=EXAMPLE_KEY)
+    assert feed(Decoder(masked=True), [data]) == [payload]
+    pieces = feed(Decoder(masked=True), (data[at : at + 100_001] for at in range(0, len(data), 100_001)))
+    assert b"".join(piece.payload for piece in pieces if isinstance(piece, Chunk)) == payload
+    assert [piece.last for piece in pieces if isinstance(piece, Chunk)].index(True) == len(pieces) - 1
+
+
+# -- other implementations -----------------------------------------------------------------------
+
+
+def seen_by_wsproto(data: bytes, to: Role) -> list[Seen]:
+    """What wsproto makes of legal frames, up to a Close."""
+    protocol = FrameProtocol(client=to == "client", extensions=[])
+    protocol.receive_bytes(data)
+    result: list[Seen] = []
+    pieces: list = []
+    for part in protocol.received_frames():
+        if part.opcode in (WsprotoOpcode.PING, WsprotoOpcode.PONG):
+            result.append(Seen(part.opcode.name.lower(), bytes(part.payload)))
+        elif part.opcode is WsprotoOpcode.CLOSE:
+            code, reason = part.payload
+            return [*result, Seen("close", (int(code), reason or ""))]
+        else:
+            pieces.append(part.payload)
+            if part.message_finished:
+                whole = "".join(pieces) if isinstance(pieces[0], str) else b"".join(pieces)
+                result.append(Seen("text" if isinstance(whole, str) else "binary", whole))
+                pieces = []
+    return result
+
+
+@given(streams(max_messages=3), TO, KEYS)
+@settings(max_examples=60)
+def test_wsproto_sees_the_same(stream: Stream, to: Role, key: bytes) -> None:
+    data = stream.data(to, key)
+    assert seen(feed(decoder_for(to), [data])) == (seen_by_wsproto(data, to), None)
+
+
+@given(streams(max_messages=3), CUTS, st.booleans())
+@settings(max_examples=60)
+def test_frames_that_websockets_wrote_are_read(stream: Stream, cuts: list[int], masked: bool) -> None:
+    data = b"".join(
+        PeerFrame(PeerOpcode(opcode), payload, fin).serialize(mask=masked)
+        for opcode, payload, fin in stream.frames
+        if opcode in set(PeerOpcode) and (opcode < 8 or (fin and len(payload) < 126))
+    )
+    events = feed(Decoder(masked=masked), split(data, cuts))
+    assert normal_form(events) == list(stream.expected)

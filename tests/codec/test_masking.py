@@ -1,0 +1,71 @@
+"""Masking: XOR with the key over and over, whatever the size, the offset and the kind of buffer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from wsstream.codec.masking import apply_mask
+from wsstream.testing import EXAMPLE_KEY
+
+KEYS = st.binary(min_size=4, max_size=4)
+BORDERS = [0, 1, 2, 3, 4, 5, 7, 8, 1020, 1021, 1023, 1024, 1025, 1026, 1027, 1028, 4095, 65537]
+
+
+def xor(payload: bytes, key: bytes, offset: int = 0) -> bytes:
+    """Section 5.3, literally."""
+    return bytes(octet ^ key[(i + offset) % 4] for i, octet in enumerate(payload))
+
+
+def payload_of(size: int) -> bytes:
+    return (bytes(range(256)) * (size // 256 + 1))[:size]
+
+
+def test_the_example_of_the_rfc() -> None:
+    assert apply_mask(b"Hello", EXAMPLE_KEY) == bytes.fromhex("7f9f4d5158")
+
+
+@pytest.mark.parametrize("offset", range(9))
+@pytest.mark.parametrize("size", BORDERS)
+def test_every_size_at_every_offset(size: int, offset: int) -> None:
+    payload = payload_of(size)
+    assert apply_mask(payload, b"\x01\x80\x00\xff", offset) == xor(payload, b"\x01\x80\x00\xff", offset)
+
+
+@given(st.binary(max_size=3000), KEYS, st.integers(0, 1 << 40))
+def test_it_is_xor_with_the_repeated_key(payload: bytes, key: bytes, offset: int) -> None:
+    assert apply_mask(payload, key, offset) == xor(payload, key, offset)
+
+
+@given(st.binary(max_size=3000), KEYS, st.integers(0, 9))
+def test_twice_gives_the_payload_back(payload: bytes, key: bytes, offset: int) -> None:
+    assert apply_mask(apply_mask(payload, key, offset), key, offset) == payload
+
+
+@given(st.integers(0, 5000), KEYS, st.lists(st.integers(0, 5000), max_size=4))
+@example(2048, b"abcd", [1024, 1025])
+def test_a_payload_may_be_masked_in_pieces(size: int, key: bytes, cuts: list[int]) -> None:
+    payload = payload_of(size)
+    borders = [0, *sorted(min(cut, size) for cut in cuts), size]
+    pieces = [
+        apply_mask(payload[start:end], key, start) for start, end in zip(borders, borders[1:], strict=False)
+    ]
+    assert b"".join(pieces) == apply_mask(payload, key)
+
+
+@pytest.mark.parametrize("size", [5, 5000])
+def test_any_buffer_gives_new_bytes_and_stays_as_it_is(size: int) -> None:
+    payload = payload_of(size)
+    expected = xor(payload, EXAMPLE_KEY)
+    buffer = bytearray(payload)
+    for source in (payload, memoryview(payload), memoryview(buffer), memoryview(b"." + payload)[1:]):
+        masked = apply_mask(source, EXAMPLE_KEY)
+        assert type(masked) is bytes
+        assert masked == expected
+    assert buffer == payload
+
+
+@pytest.mark.parametrize("size", [5, 5000])
+def test_the_key_of_zeros_changes_nothing(size: int) -> None:
+    assert apply_mask(payload_of(size), bytes(4)) == payload_of(size)

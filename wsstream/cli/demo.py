@@ -1,0 +1,184 @@
+"""``wsstream demo``: the main job of the library in one command.
+
+A server in a second process streams one message of any size back while it arrives. What was sent,
+what passed through the server and what came back are digested on the way and compared.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import ssl
+import sys
+from dataclasses import dataclass
+from time import perf_counter
+
+import anyio
+from anyio.abc import CancelScope, TaskStatus
+from anyio.streams.tls import TLSAttribute
+
+from wsstream.cli.backends import describe_backend, require, run
+from wsstream.cli.demo_data import CHUNK, FileSource, MadeUpSource, Source, Tally
+from wsstream.cli.demo_process import second_process
+from wsstream.cli.demo_report import Account, Report
+from wsstream.cli.exits import CommandFailed, Exit
+from wsstream.cli.failures import failure_of, reason_of
+from wsstream.cli.memory import peak_memory
+from wsstream.cli.progress import Progress, choose_progress
+from wsstream.client import connect
+from wsstream.errors import ConnectionClosed
+from wsstream.streams.websocket import WebSocketStream
+
+__all__ = ["Options", "demo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line of ``wsstream demo``. Without `file`, `size` bytes are made up."""
+
+    file: str | None
+    size: int
+    backend: str
+    tls: bool
+    json: bool
+    quiet: bool
+    verbose: bool
+
+
+def demo(options: Options) -> int:
+    """Run the demo and print its result; returns the exit status 0.
+
+    Raises:
+        CommandFailed: something went wrong, or the digests differ; only then was a result printed.
+    """
+    if options.backend == "trio":
+        require("trio", extra="trio", what="--backend trio")
+    if options.tls:
+        require("trustme", extra="cli", what="--tls")
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    with MadeUpSource(options.size) if options.file is None else FileSource(options.file) as source:
+        progress = choose_progress(quiet=options.quiet, bars=not options.verbose)
+        report = run(_Demo(options, source, progress).run, options.backend)
+    _print(report.as_json() if options.json else report.as_table())
+    if problem := report.mismatch():
+        raise CommandFailed(Exit.MISMATCH, problem)
+    return Exit.OK
+
+
+class _Demo:
+    """One run: the state that its tasks share."""
+
+    def __init__(self, options: Options, source: Source, progress: Progress) -> None:
+        self._options = options
+        self._source = source
+        self._progress = progress
+        self._sent = Tally()
+        self._received = Tally()
+        self._up_seconds = 0.0
+        self._ws: WebSocketStream | None = None
+        self._signal: signal.Signals | None = None
+
+    async def run(self) -> Report:
+        report = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                if sys.platform != "win32":  # where Ctrl-C stays a KeyboardInterrupt
+                    await tasks.start(self._watch_signals, tasks.cancel_scope)
+                report = await self._run_both_processes()
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            error = reason_of(group)
+            if self._signal is None or not isinstance(error, ConnectionClosed):
+                raise failure_of(error) from None
+        if self._signal is not None or report is None:
+            number = self._signal or signal.SIGINT
+            raise CommandFailed(Exit.SIGNAL + number, f"interrupted by {number.name}")
+        return report
+
+    async def _watch_signals(
+        self, scope: CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """The first signal closes with 1001, as soon as there is something to close; the next one cancels."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                if self._signal is None and self._ws is not None:
+                    self._ws.begin_close(1001, f"interrupted by {number.name}")
+                else:
+                    scope.cancel()
+                self._signal = self._signal or number
+
+    async def _run_both_processes(self) -> Report:
+        options = self._options
+        async with second_process(options.backend, tls=options.tls, verbose=options.verbose) as (
+            url,
+            context,
+        ):
+            async with connect(url, ssl=context) as self._ws:
+                self._progress.begin(
+                    f"{self._source.name} to {url} and back, {describe_backend(options.backend)}",
+                    self._source.size,
+                )
+                try:
+                    down_seconds = await self._exchange(self._ws)
+                finally:
+                    self._progress.end()
+                return self._report(self._ws, await self._ws.receive(), down_seconds)
+
+    async def _exchange(self, ws: WebSocketStream) -> float:
+        """Send one message and receive one, at the same time; returns the seconds until both were over."""
+        began = perf_counter()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._show_progress)
+            tasks.start_soon(self._send, ws, began)
+            async with ws.readable.message() as message:
+                async for chunk in message:
+                    self._received.add(chunk)
+            tasks.cancel_scope.cancel()
+        self._progress.show(self._sent.bytes, self._received.bytes)
+        return perf_counter() - began
+
+    async def _send(self, ws: WebSocketStream, began: float) -> None:
+        async with ws.writable.message() as message:
+            while chunk := await anyio.to_thread.run_sync(self._read):
+                await message.send(chunk)
+        self._up_seconds = perf_counter() - began
+
+    def _read(self) -> bytes:
+        """The next chunk, read and digested away from the event loop."""
+        chunk = self._source.read()
+        self._sent.add(chunk)
+        return chunk
+
+    async def _show_progress(self) -> None:
+        while True:
+            await anyio.sleep(self._progress.interval)
+            self._progress.show(self._sent.bytes, self._received.bytes)
+
+    def _report(self, ws: WebSocketStream, passed: str | bytes, down_seconds: float) -> Report:
+        server = json.loads(passed)
+        tls = ws.extra(TLSAttribute.ssl_object, None)
+        return Report(
+            source=self._source.name,
+            sent=Account(self._sent.bytes, self._sent.sha256),
+            passed=Account(server["bytes"], server["sha256"]),
+            received=Account(self._received.bytes, self._received.sha256),
+            up_seconds=self._up_seconds,
+            down_seconds=down_seconds,
+            client_peak=peak_memory(),
+            server_peak=server["peak_memory"],
+            backend=describe_backend(self._options.backend),
+            tls=None if tls is None else tls.version(),
+        )
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is still buffered must not fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise CommandFailed(Exit.LOCAL_IO, f"standard output: {error.strerror or error}") from error

@@ -1,0 +1,122 @@
+"""Where the demo's message comes from: a file, or data made on the way."""
+
+from __future__ import annotations
+
+import os
+import stat
+from hashlib import sha256, shake_128
+from types import TracebackType
+from typing import Protocol
+
+from wsstream.cli.exits import CommandFailed, Exit
+
+__all__ = ["CHUNK", "FileSource", "MadeUpSource", "Source", "Tally"]
+
+CHUNK = 256 * 1024  # bytes
+
+_POOL = 1 << 20  # bytes
+_STEP = 611_953  # a prime: the chunks begin at many places of the pool
+_STAMP = 8  # bytes
+
+
+class Tally:
+    """Counts and digests what passes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._digest = sha256()
+
+    def add(self, chunk: bytes) -> None:
+        """Take account of `chunk`. Releases the GIL for large ones."""
+        self.bytes += len(chunk)
+        self._digest.update(chunk)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all that passed, in hexadecimal."""
+        return self._digest.hexdigest()
+
+
+class Source(Protocol):
+    """Something to send, read from a worker thread."""
+
+    name: str
+    size: int
+
+    def read(self) -> bytes:
+        """The next chunk, ``b""`` at the end. Blocks."""
+
+    def __enter__(self) -> Source: ...
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+
+class FileSource:
+    """A regular file, from its beginning to where it then ends.
+
+    Raises:
+        CommandFailed: it cannot be opened or read, or it is something that may block for ever.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = path if path.isprintable() else ascii(path)
+        try:
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                raise CommandFailed(Exit.LOCAL_IO, f"{self.name}: not a regular file")
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - this is a context manager
+        except OSError as error:
+            raise self._failure(error) from error
+        self.size = status.st_size
+
+    def read(self) -> bytes:
+        """The next chunk, ``b""`` at the end."""
+        try:
+            return self._file.read(CHUNK) or b""
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def __enter__(self) -> FileSource:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def _failure(self, error: OSError) -> CommandFailed:
+        return CommandFailed(Exit.LOCAL_IO, f"{self.name}: {error.strerror or error}")
+
+
+class MadeUpSource:
+    """`size` bytes, always the same ones, at the speed of copying memory.
+
+    Each chunk is a number, so that no two are alike and a lost, doubled or displaced one changes the
+    digest, and a piece of a pool of pseudo-random bytes, which deflate cannot compress.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.name = "made-up data"
+        self.size = size
+        self._left = size
+        self._chunks = 0
+        self._pool = memoryview(shake_128(b"wsstream").digest(_POOL))
+
+    def read(self) -> bytes:
+        """The next chunk, ``b""`` at the end."""
+        size = min(CHUNK, self._left)
+        start = self._chunks * _STEP % (_POOL - CHUNK)
+        chunk = b"".join((self._chunks.to_bytes(_STAMP), self._pool[start : start + CHUNK - _STAMP]))
+        self._chunks += 1
+        self._left -= size
+        return chunk if size == CHUNK else chunk[:size]
+
+    def __enter__(self) -> MadeUpSource:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._left = 0

@@ -1,0 +1,92 @@
+"""What the demo found out, compared and shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from wsstream.cli.sizes import format_size, mebibytes
+
+__all__ = ["Account", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What passed at one place: the number of bytes, and their SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The result. Times are seconds from the first read to the end of each direction; sizes are bytes.
+
+    Attributes:
+        source: what was sent.
+        sent, passed, received: what the client sent, the server passed on, and the client got back.
+        client_peak, server_peak: the peak resident memory, ``None`` where the system does not tell.
+        backend: what both processes ran on.
+        tls: the version of TLS that was spoken, or ``None``.
+    """
+
+    source: str
+    sent: Account
+    passed: Account
+    received: Account
+    up_seconds: float
+    down_seconds: float
+    client_peak: int | None
+    server_peak: int | None
+    backend: str
+    tls: str | None
+
+    def mismatch(self) -> str | None:
+        """How the three accounts differ, ``None`` if they do not."""
+        accounts = {"sent": self.sent, "passed on": self.passed, "received": self.received}
+        if len(set(accounts.values())) == 1:
+            return None
+        differing = (f"{name} {it.bytes} bytes {it.sha256}" for name, it in accounts.items())
+        return "what came back is not what was sent: " + ", ".join(differing)
+
+    def as_table(self) -> str:
+        """For people: a line for each result."""
+        peaks = {"client": self.client_peak, "server": self.server_peak}
+        memory = (f"{name} {'unknown' if it is None else format_size(it)}" for name, it in peaks.items())
+        rows = {
+            "source": self.source,
+            "size": f"{self.sent.bytes} bytes ({format_size(self.sent.bytes)}), one message each way",
+            "time": f"{self.down_seconds:.2f} s",
+            "up": f"{self._rate(self.sent, self.up_seconds)} MiB/s",
+            "down": f"{self._rate(self.received, self.down_seconds)} MiB/s",
+            "peak memory": ", ".join(memory),
+            "backend": self.backend,
+            "TLS": self.tls or "no",
+            "SHA-256": self.sent.sha256,
+            "verdict": self.mismatch() or "ok: sent, passed on and received are the same",
+        }
+        return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
+
+    def as_json(self) -> str:
+        """For programs: one JSON object in one line."""
+        accounts = {"sent": self.sent, "passed": self.passed, "received": self.received}
+        return json.dumps(
+            {
+                "ok": self.mismatch() is None,
+                "source": self.source,
+                "bytes": {name: it.bytes for name, it in accounts.items()},
+                "sha256": {name: it.sha256 for name, it in accounts.items()},
+                "seconds": {"up": round(self.up_seconds, 6), "down": round(self.down_seconds, 6)},
+                "mib_per_second": {
+                    "up": self._rate(self.sent, self.up_seconds),
+                    "down": self._rate(self.received, self.down_seconds),
+                },
+                "peak_memory": {"client": self.client_peak, "server": self.server_peak},
+                "backend": self.backend,
+                "tls": self.tls,
+            }
+        )
+
+    @staticmethod
+    def _rate(account: Account, seconds: float) -> float:
+        return mebibytes(account.bytes / seconds) if seconds > 0 else 0.0

@@ -1,0 +1,86 @@
+"""The demo's second process: a server that streams each message back while it arrives.
+
+It tells its URL as one line of JSON on stdout and ends when its stdin does, so that it never
+outlives the process that started it, however that one ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import ssl
+import sys
+from collections.abc import Sequence
+from functools import partial
+from threading import Timer
+
+import anyio
+
+from wsstream.cli.backends import run
+from wsstream.cli.demo_data import CHUNK, Tally
+from wsstream.cli.memory import peak_memory
+from wsstream.server import serve
+from wsstream.streams.websocket import WebSocketStream
+
+__all__ = ["main"]
+
+_GRACE = 2.0  # seconds to close connections when stdin has ended
+
+
+def main(argv: Sequence[str]) -> None:
+    """``python -m wsstream.cli.demo_server BACKEND [--tls] [--verbose]``, started by the demo only."""
+    backend, *flags = argv
+    if "--verbose" in flags:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    run(partial(_serve, tls="--tls" in flags), backend)
+
+
+async def _serve(*, tls: bool) -> None:
+    context, authority = _certificate() if tls else (None, None)
+    async with serve(
+        _echo,
+        "127.0.0.1",
+        ssl=context,
+        origins=[None],  # no web page
+        shutdown_timeout=_GRACE / 2,
+        ping_interval=None,  # stdin tells whether the client is there; it may be stopped for long
+    ) as server:
+        print(json.dumps({"url": server.url, "authority": authority}), flush=True)
+        await anyio.to_thread.run_sync(_wait_for_end_of_stdin)
+
+
+async def _echo(ws: WebSocketStream) -> None:
+    """Send one message back chunk by chunk, then tell what passed."""
+    tally = Tally()
+    async with ws.readable.message() as message, ws.writable.message(message.kind) as answer:
+        try:
+            while True:
+                chunk = await message.receive(CHUNK)
+                tally.add(chunk)
+                await answer.send(chunk)
+        except anyio.EndOfStream:
+            pass
+    report = {"bytes": tally.bytes, "sha256": tally.sha256, "peak_memory": peak_memory()}
+    await ws.send(json.dumps(report))
+
+
+def _wait_for_end_of_stdin() -> None:
+    sys.stdin.buffer.read()
+    end = Timer(_GRACE, os._exit, (1,))  # even if the event loop hangs
+    end.daemon = True
+    end.start()
+
+
+def _certificate() -> tuple[ssl.SSLContext, str]:
+    """A context for the server, and what its clients verify it with. The key stays in this process."""
+    import trustme
+
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context, authority.cert_pem.bytes().decode()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

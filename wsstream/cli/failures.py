@@ -1,0 +1,49 @@
+"""From an exception to what a command tells the user, and its exit status."""
+
+from __future__ import annotations
+
+import ssl
+
+from wsstream.cli.exits import CommandFailed, Exit
+from wsstream.errors import ConnectionClosed, HandshakeError, HandshakeRejected, KeepaliveTimeout
+
+__all__ = ["failure_of", "reason_of"]
+
+_NO_CLOSE = 1006  # RFC 6455 section 7.1.5
+
+
+def reason_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The exception that explains the others of `group`: not one that says that all is closed now."""
+    return min(_leaves(group), key=lambda error: isinstance(error, ConnectionClosed))
+
+
+def failure_of(error: BaseException) -> BaseException:
+    """The :class:`CommandFailed` for `error`; `error` itself if it is an internal one."""
+    if isinstance(error, HandshakeRejected):
+        body = error.body.decode(errors="backslashreplace")
+        return CommandFailed(Exit.REFUSED, "\n".join([str(error), *map(_printable, body.splitlines())]))
+    if isinstance(error, ssl.SSLError):
+        return CommandFailed(Exit.TLS, f"TLS: {error}")
+    if isinstance(error, OSError | HandshakeError):
+        return CommandFailed(Exit.NO_CONNECTION, f"could not connect: {error or type(error).__name__}")
+    if isinstance(error, ConnectionClosed):
+        return _closed(error)
+    return error
+
+
+def _closed(error: ConnectionClosed) -> CommandFailed:
+    cause = error.__cause__
+    lost = error.info.code == _NO_CLOSE or isinstance(cause, KeepaliveTimeout)
+    message = f"{error}; {cause}" if cause is not None and str(cause) else str(error)
+    return CommandFailed(Exit.LOST if lost else Exit.CLOSED, message)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+
+
+def _printable(text: str) -> str:
+    """`text` as it may be shown on a terminal: what a peer sent is not to control it."""
+    return text if text.isprintable() else ascii(text)[1:-1]

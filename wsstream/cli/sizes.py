@@ -1,0 +1,45 @@
+"""Sizes as people write and read them. Units are powers of 1024."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["format_size", "mebibytes", "parse_size"]
+
+_UNITS = "kMGT"
+_SIZE = re.compile(r"([0-9]{1,19})([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_LARGEST = (1 << 63) - 1  # bytes; no message is larger (RFC 6455 section 5.2)
+
+
+def parse_size(text: str) -> int:
+    """Bytes: ``"4096"``, ``"64k"``, ``"1M"``, ``"2G"``, also ``"2GiB"``.
+
+    Raises:
+        ValueError: `text` is no size, or larger than a message can be.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size; write 4096, 64k, 1M or 2G")
+    number, unit = match.groups()
+    size = int(number) << (10 * (_UNITS.lower().index(unit.lower()) + 1) if unit else 0)
+    if size > _LARGEST:
+        raise ValueError(f"{text!r} is larger than a message can be")
+    return size
+
+
+def format_size(size: int) -> str:
+    """At most five characters and the unit: ``"17 B"``, ``"1.5 MiB"``."""
+    if size < 1024:
+        return f"{size} B"
+    value = float(size)
+    unit = ""
+    for unit in _UNITS.upper():
+        value /= 1024
+        if value < 1023.95:
+            break
+    return f"{value:.1f} {unit}iB"
+
+
+def mebibytes(size: float) -> float:
+    """`size` bytes in MiB, to one decimal place."""
+    return round(size / (1 << 20), 1)
