@@ -6,6 +6,7 @@ import os
 import ssl as ssl_module
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
+from errno import ECONNRESET
 from types import TracebackType
 
 import anyio
@@ -80,6 +81,7 @@ def connect(
     Raises:
         InvalidURL: `url` is not a WebSocket URL.
         TypeError, ValueError: an argument is not as it should be.
+        NotImplementedError: `proxy` or `compression` is not ``None``.
         OSError: no connection, on entering; of TLS it is an ``ssl.SSLError``.
         TimeoutError: `open_timeout` has passed.
         HandshakeRejected: the server answered with another status than 101.
@@ -178,6 +180,9 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
                 ssl_context=self._ssl or default_client_context(),
                 standard_compatible=False,  # a peer need not say goodbye: Close frames tell a clean end
             )
+        except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
+            await anyio.aclose_forcefully(stream)
+            raise ConnectionResetError(ECONNRESET, "the connection broke in the TLS handshake") from error
         except BaseException:
             await anyio.aclose_forcefully(stream)
             raise

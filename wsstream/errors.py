@@ -51,8 +51,9 @@ class CloseInfo(NamedTuple):
     """How a connection ended.
 
     `code` and `reason` are the peer's when it sent a Close frame. `code` is 1005 when its Close
-    frame carried none and 1006 when there was no Close frame (RFC 6455 section 7.1.5). `clean` is
-    true when both Close frames passed and no message was cut off in either direction.
+    frame carried none and 1006 when there was no Close frame (RFC 6455 section 7.1.5). When this
+    side failed the connection, they are what it told the peer. `clean` is true when both Close
+    frames passed and no message was cut off in either direction.
     """
 
     code: int
@@ -129,7 +130,10 @@ class HandshakeRejected(HandshakeError):
 
 
 class ConnectionClosed(WebSocketError):
-    """The connection is closing or closed. `info` says how; `code` and `reason` are those of `info`."""
+    """The connection is closing or closed. `info` says how; `code` and `reason` are those of `info`.
+
+    While the end is still to come, `info` has 1006.
+    """
 
     info: CloseInfo
 
@@ -195,6 +199,9 @@ class MessageAborted(_Failure):
 
 
 class KeepaliveTimeout(_Failure):
-    """Nothing was received within ``ping_timeout`` of a Ping. The code is 1011."""
+    """Nothing was received within ``ping_timeout`` of a Ping. TCP was dropped without a Close frame.
+
+    Its own code is 1011; that of the connection is 1006.
+    """
 
     default_code = 1011

@@ -242,6 +242,7 @@ def serve(
     Raises:
         OSError: on entering: cannot listen.
         TypeError, ValueError: an argument is not as it should be.
+        NotImplementedError: `compression` is not ``None``.
     """
     if sum((host is not None or port != 0, path is not None, listeners is not None)) > 1:
         raise ValueError("give either host and port, or path, or listeners")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode as PeerOpcode
-from wsproto.frame_protocol import FrameProtocol, Opcode as WsprotoOpcode
+from wsproto.frame_protocol import FrameProtocol
+from wsproto.frame_protocol import Opcode as WsprotoOpcode
 
 from wsstream.codec.decoder import Decoder
 from wsstream.codec.encoder import encode_close, encode_frame, encode_header

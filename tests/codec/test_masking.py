@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -48,9 +50,7 @@ def test_twice_gives_the_payload_back(payload: bytes, key: bytes, offset: int) -
 def test_a_payload_may_be_masked_in_pieces(size: int, key: bytes, cuts: list[int]) -> None:
     payload = payload_of(size)
     borders = [0, *sorted(min(cut, size) for cut in cuts), size]
-    pieces = [
-        apply_mask(payload[start:end], key, start) for start, end in zip(borders, borders[1:], strict=False)
-    ]
+    pieces = [apply_mask(payload[start:end], key, start) for start, end in itertools.pairwise(borders)]
     assert b"".join(pieces) == apply_mask(payload, key)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import example, given
@@ -89,7 +89,7 @@ def test_the_cuts_do_not_matter(data: bytes, cuts: list[int]) -> None:
     validator = UTF8Validator()
     borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     accepted = all(
-        validator.feed(data[start:end], last=False) for start, end in zip(borders, borders[1:], strict=False)
+        validator.feed(data[start:end], last=False) for start, end in pairwise(borders)
     ) and validator.feed(b"", last=True)
     try:
         data.decode()

@@ -34,7 +34,7 @@ from wsstream import WebSocketStream
 
 HERE = Path(__file__).parent
 PEERS = ("websockets", "wsproto", "aiohttp", "picows", "ws")
-TIME_LIMIT = 40  # seconds; a deadlock is a failure, not a hang
+TIME_LIMIT = 20  # seconds; a deadlock is a failure, not a hang
 MAX_ANSWER = 1 << 16  # bytes
 
 
@@ -181,6 +181,9 @@ async def _open_link(
                 opened = await remote.do("open")
                 assert opened["subprotocol"] == ws.subprotocol
                 yield ws, remote
+                was_open = ws.state == "open"
+            if was_open:  # then leaving the block has closed it
+                assert (await remote.do("closed"))["code"] == 1000
             assert ws.close_info is not None
             assert ws.close_info.clean is clean
 
@@ -211,7 +214,7 @@ def pattern() -> Callable[[int, int], bytes]:
 
 @pytest.fixture(scope="session")
 def numbered() -> Callable[[int, int], str | bytes]:
-    """``numbered(index, size)``: a message of a long row, texts and binaries in turn, as the peers make them."""
+    """``numbered(index, size)``: a message of a row, texts and binaries in turn, as the peers make them."""
 
     def numbered(index: int, size: int) -> str | bytes:
         text = f"{index}:".ljust(size, ".")

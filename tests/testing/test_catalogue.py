@@ -20,6 +20,8 @@ from wsstream.testing import (
 
 ROLES = pytest.mark.parametrize("to", ["client", "server"])
 CASES = (*ILLEGAL_FRAMES, *LEGAL_SEQUENCES)
+# wsproto refuses code 1014, which was registered after the RFC (section 11.7).
+KNOWN_CASES = [case for case in CASES if case.name != "close-1014"]
 
 
 def seen_by_wsproto(case: FrameCase, to: Role) -> tuple[list[Event], int | None]:
@@ -55,10 +57,8 @@ def message(pieces: list) -> Event:
 
 
 @ROLES
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", KNOWN_CASES, ids=str)
 def test_another_implementation_agrees(case: FrameCase, to: Role) -> None:
-    if case.name == "close-1014":
-        pytest.skip("wsproto does not know code 1014, which was registered later (section 11.7)")
     assert seen_by_wsproto(case, to) == (list(case.events), case.code)
 
 

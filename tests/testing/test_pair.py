@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 
 from wsstream import HandshakeError, WebSocketError, accept
-from wsstream.testing import RawPeer, SplitStream, connected_pair, lockstep_pair, memory_pair, virtual_clock
+from wsstream.testing import (
+    MemoryStream,
+    RawPeer,
+    SplitStream,
+    connected_pair,
+    lockstep_pair,
+    memory_pair,
+    virtual_clock,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -19,13 +27,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
 
 
 @pytest.fixture
-def streams() -> Iterator[tuple]:
+async def streams(anyio_backend: tuple[str, dict]) -> AsyncIterator[tuple[MemoryStream, MemoryStream]]:
     """A pair of which both ends have to be closed at the end of the test."""
     pair = memory_pair()
     yield pair
     for end in pair:
         with pytest.raises(anyio.ClosedResourceError):
-            end.send(b"").send(None)
+            await end.send(b"")
 
 
 async def test_messages_pass_both_ways() -> None:
@@ -87,15 +95,19 @@ async def test_a_cancelled_block_leaves_nothing_open(streams) -> None:
     assert scope.cancelled_caught
 
 
-async def test_wrong_options_arrive_as_themselves(streams) -> None:
-    with pytest.raises(TypeError):
-        async with connected_pair(streams=streams, client_options={"no_such_option": 1}):
+@pytest.mark.parametrize("end", ["client_options", "server_options"])
+async def test_wrong_options_arrive_as_themselves_and_at_once(streams, end: str) -> None:
+    start = anyio.current_time()
+    with pytest.raises(TypeError, match="no_such_option"):
+        async with connected_pair(streams=streams, **{end: {"no_such_option": 1}}):
             raise AssertionError("not reached")
+    assert anyio.current_time() == start
 
 
-async def test_wrong_options_of_the_server_arrive_as_themselves(streams) -> None:
-    with pytest.raises(TypeError):
-        async with connected_pair(streams=streams, server_options={"no_such_option": 1}):
+async def test_if_both_ends_fail_the_first_error_arrives(streams) -> None:
+    wrong = {"client_options": {"of_the_client": 1}, "server_options": {"of_the_server": 1}}
+    with pytest.raises(TypeError, match="of_the_client"):
+        async with connected_pair(streams=streams, **wrong):
             raise AssertionError("not reached")
 
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import anyio
 import pytest
@@ -111,7 +112,7 @@ async def test_failures_of_later_addresses_do_not_end_a_slow_attempt(silent, ref
     assert not ended
 
 
-async def test_two_answers_in_the_same_moment_leave_one_connection(listener, no_new_files):
+async def test_late_attempts_are_dropped_when_one_has_won(listener, no_new_files):
     with no_new_files():
         with closing(await connect_first([address_of(listener)] * 3, 0.0)) as sock:
             peers = [listener.accept()[0]]
@@ -130,6 +131,33 @@ async def test_two_answers_in_the_same_moment_leave_one_connection(listener, no_
             assert len(alive) == 1
         for peer in peers:
             peer.close()
+
+
+@pytest.mark.slow
+async def test_two_answers_in_the_same_moment_leave_one_connection(no_new_files):
+    with no_new_files(), ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for listener in listeners:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            stack.enter_context(socket.create_connection(listener.getsockname()))  # fills the backlog
+        made = []
+
+        async def attempt() -> None:
+            made.append(await connect_first([address_of(listener) for listener in listeners], 0.0))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(attempt)
+            await anyio.wait_all_tasks_blocked()
+            for listener in listeners:
+                stack.enter_context(listener.accept()[0])
+            time.sleep(1.5)  # TCP tries again after a second, while the event loop sees nothing
+        winner = stack.enter_context(made[0])
+        accepted = [stack.enter_context(listener.accept()[0]) for listener in listeners]
+        alive = [sock for sock in accepted if sock.getpeername() == winner.getsockname()]
+        (dropped,) = [sock for sock in accepted if sock not in alive]
+        assert len(alive) == 1
+        assert dropped.recv(1) == b""
 
 
 async def test_when_all_fail_one_error_names_them_all(refusing, no_new_files):

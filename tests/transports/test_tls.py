@@ -221,6 +221,19 @@ async def test_close_notify_ends_the_stream_behind_the_data(tls_pair):
         assert server.recv_into(view) == 0
 
 
+async def test_an_end_that_was_read_with_the_data_is_readable_though_the_socket_is_not(tls_pair):
+    client, server = tls_pair
+    client.send([b"last"])
+    with pytest.raises(ssl.SSLWantReadError):
+        client.extra("ssl_object").unwrap()  # close_notify, and no FIN
+    with memoryview(bytearray(100)) as view:
+        await server.wait_readable()
+        assert server.recv_into(view) == 4
+        with anyio.fail_after(10):
+            await server.wait_readable()
+        assert server.recv_into(view) == 0
+
+
 async def test_a_stream_cut_off_without_close_notify_ends_too(tls_pair):
     client, server = tls_pair
     client.send([b"last"])
@@ -480,6 +493,26 @@ async def test_close_wakes_the_tasks_that_wait(tls_pair, fill):
     assert sorted(ended) == ["reader closed", "writer closed"]
 
 
+async def test_close_says_close_notify(tls_pair):
+    client, server = tls_pair
+    server.extra("ssl_object").suppress_ragged_eofs = False
+    client.close()
+    assert await receive_some(server, 100) == b""
+
+
+async def test_close_with_a_record_unsent_does_not_pass_for_the_end(tls_pair, fill):
+    client, server = tls_pair
+    server.extra("ssl_object").suppress_ragged_eofs = False
+    sent = fill(client, bytes(16384))
+    unsent = client.unsent
+    client.close()
+    received = 0
+    with pytest.raises(anyio.BrokenResourceError):
+        while True:
+            received += len(await receive_some(server, 65536))
+    assert received <= len(sent) - unsent
+
+
 async def test_calls_after_close_raise_closed_resource_error(tls_pair):
     client, _ = tls_pair
     client.close()
@@ -504,6 +537,13 @@ async def test_the_peers_data_is_received_after_send_eof(tls_pair):
     assert await receive_some(client, 100) == b"late"
     server.send_eof()
     assert await receive_some(client, 100) == b""
+
+
+async def test_send_eof_ends_the_direction_of_the_socket_too(tls_pair):
+    client, server = tls_pair
+    client.send_eof()
+    assert await receive_some(server, 100) == b""
+    assert socket.socket.recv(server.extra("socket"), 1) == b""
 
 
 async def test_send_eof_with_unread_data_of_the_peer_ends_the_stream(tls_pair):

@@ -15,6 +15,15 @@ from wsstream.cli.sizes import parse_size
 
 __all__ = ["main"]
 
+_DEMO = """\
+Stream a file to a server in a second process and back, and compare.
+
+FILE goes up as one message and comes back as one message, both at the same
+time, chunk by chunk over loopback; neither process holds more than a few
+chunks. At the end: rates, the peak memory of both processes, and whether
+what was sent, what passed through the server and what came back have the
+same SHA-256."""
+
 _EXITS = """\
 exit status:
   0 done    2 usage    3 could not connect    4 TLS    5 handshake refused
@@ -74,14 +83,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    summary = "stream a file to a server in a second process and back, and compare"
     parser = commands.add_parser(
         "demo",
-        help=summary,
-        description=f"{summary.capitalize()}. FILE goes up as one message and comes back as one message, "
-        "both at the same time, chunk by chunk over loopback; neither process holds more than a few "
-        "chunks. Shown at the end: rates, the peak memory of both processes, and whether the SHA-256 of "
-        "what was sent, what passed through the server and what came back are the same.",
+        help="stream a file to a server in a second process and back, and compare",
+        description=_DEMO,
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -10,17 +10,16 @@ import json
 import logging
 import os
 import signal
-import ssl
 import sys
 from dataclasses import dataclass
 from time import perf_counter
 
 import anyio
-from anyio.abc import CancelScope, TaskStatus
+from anyio.abc import TaskStatus
 from anyio.streams.tls import TLSAttribute
 
 from wsstream.cli.backends import describe_backend, require, run
-from wsstream.cli.demo_data import CHUNK, FileSource, MadeUpSource, Source, Tally
+from wsstream.cli.demo_data import FileSource, MadeUpSource, Source, Tally
 from wsstream.cli.demo_process import second_process
 from wsstream.cli.demo_report import Account, Report
 from wsstream.cli.exits import CommandFailed, Exit
@@ -99,7 +98,7 @@ class _Demo:
         return report
 
     async def _watch_signals(
-        self, scope: CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+        self, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """The first signal closes with 1001, as soon as there is something to close; the next one cancels."""
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -112,21 +111,19 @@ class _Demo:
                 self._signal = self._signal or number
 
     async def _run_both_processes(self) -> Report:
-        options = self._options
-        async with second_process(options.backend, tls=options.tls, verbose=options.verbose) as (
-            url,
-            context,
+        options, source = self._options, self._source
+        async with (
+            second_process(options.backend, tls=options.tls, verbose=options.verbose) as (url, context),
+            connect(url, ssl=context) as self._ws,
         ):
-            async with connect(url, ssl=context) as self._ws:
-                self._progress.begin(
-                    f"{self._source.name} to {url} and back, {describe_backend(options.backend)}",
-                    self._source.size,
-                )
-                try:
-                    down_seconds = await self._exchange(self._ws)
-                finally:
-                    self._progress.end()
-                return self._report(self._ws, await self._ws.receive(), down_seconds)
+            tls = self._ws.extra(TLSAttribute.ssl_object, None)
+            tls_version = None if tls is None else tls.version()
+            self._progress.begin(f"{source.name} to {url} and back", source.size)
+            try:
+                down_seconds = await self._exchange(self._ws)
+            finally:
+                self._progress.end()
+            return self._report(await self._ws.receive(), down_seconds, tls_version)
 
     async def _exchange(self, ws: WebSocketStream) -> float:
         """Send one message and receive one, at the same time; returns the seconds until both were over."""
@@ -158,9 +155,8 @@ class _Demo:
             await anyio.sleep(self._progress.interval)
             self._progress.show(self._sent.bytes, self._received.bytes)
 
-    def _report(self, ws: WebSocketStream, passed: str | bytes, down_seconds: float) -> Report:
+    def _report(self, passed: str | bytes, down_seconds: float, tls_version: str | None) -> Report:
         server = json.loads(passed)
-        tls = ws.extra(TLSAttribute.ssl_object, None)
         return Report(
             source=self._source.name,
             sent=Account(self._sent.bytes, self._sent.sha256),
@@ -171,7 +167,7 @@ class _Demo:
             client_peak=peak_memory(),
             server_peak=server["peak_memory"],
             backend=describe_backend(self._options.backend),
-            tls=None if tls is None else tls.version(),
+            tls=tls_version,
         )
 
 

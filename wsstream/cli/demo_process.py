@@ -45,8 +45,11 @@ async def second_process(
     )
     try:
         yield await _hear(process)
+    except anyio.get_cancelled_exc_class():
+        process.kill()
+        raise
     finally:
-        # Closing its stdin ends it. It is killed if that does not work, or if this is cancelled.
+        # Closing its stdin ends it; if it does not, aclose is cancelled and kills it.
         with anyio.move_on_after(_END_TIMEOUT, shield=True):
             await process.aclose()
 

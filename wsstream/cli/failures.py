@@ -20,12 +20,12 @@ def reason_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def failure_of(error: BaseException) -> BaseException:
     """The :class:`CommandFailed` for `error`; `error` itself if it is an internal one."""
     if isinstance(error, HandshakeRejected):
-        body = error.body.decode(errors="backslashreplace")
+        body = error.body.decode(errors="replace")
         return CommandFailed(Exit.REFUSED, "\n".join([str(error), *map(_printable, body.splitlines())]))
     if isinstance(error, ssl.SSLError):
         return CommandFailed(Exit.TLS, f"TLS: {error}")
     if isinstance(error, OSError | HandshakeError):
-        return CommandFailed(Exit.NO_CONNECTION, f"could not connect: {error or type(error).__name__}")
+        return CommandFailed(Exit.NO_CONNECTION, f"could not connect: {str(error) or type(error).__name__}")
     if isinstance(error, ConnectionClosed):
         return _closed(error)
     return error

@@ -69,15 +69,22 @@ class _Lines:
     def begin(self, title: str, total: int) -> None:
         self._total = total
         self._began = monotonic()
-        print(f"{title}, {format_size(total)}", file=sys.stderr, flush=True)
+        self._say(f"{title}, {format_size(total)}")
 
     def show(self, sent: int, received: int) -> None:
         rate = mebibytes(received / (monotonic() - self._began))
-        text = f"up {self._share(sent)}, down {self._share(received)}, {rate} MiB/s"
-        print(text, file=sys.stderr, flush=True)
+        self._say(f"up {self._share(sent)}, down {self._share(received)}, {rate} MiB/s")
 
     def end(self) -> None:
         pass
+
+    @staticmethod
+    def _say(line: str) -> None:
+        try:
+            sys.stderr.write(f"{line}\n")  # at once: both processes write here
+            sys.stderr.flush()
+        except OSError:
+            pass  # nobody listens; the work goes on
 
     def _share(self, done: int) -> str:
         return f"{100 * done // self._total} %" if self._total else format_size(done)

@@ -6,7 +6,7 @@ import re
 
 __all__ = ["format_size", "mebibytes", "parse_size"]
 
-_UNITS = "kMGT"
+_UNITS = "KMGT"
 _SIZE = re.compile(r"([0-9]{1,19})([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _LARGEST = (1 << 63) - 1  # bytes; no message is larger (RFC 6455 section 5.2)
 
@@ -21,23 +21,18 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size; write 4096, 64k, 1M or 2G")
     number, unit = match.groups()
-    size = int(number) << (10 * (_UNITS.lower().index(unit.lower()) + 1) if unit else 0)
+    size = int(number) << (10 * (_UNITS.index(unit.upper()) + 1) if unit else 0)
     if size > _LARGEST:
         raise ValueError(f"{text!r} is larger than a message can be")
     return size
 
 
 def format_size(size: int) -> str:
-    """At most five characters and the unit: ``"17 B"``, ``"1.5 MiB"``."""
+    """To one decimal place: ``"17 B"``, ``"1.5 MiB"``."""
     if size < 1024:
         return f"{size} B"
-    value = float(size)
-    unit = ""
-    for unit in _UNITS.upper():
-        value /= 1024
-        if value < 1023.95:
-            break
-    return f"{value:.1f} {unit}iB"
+    power = min((size.bit_length() - 1) // 10, len(_UNITS))
+    return f"{size / (1 << 10 * power):.1f} {_UNITS[power - 1]}iB"
 
 
 def mebibytes(size: float) -> float:

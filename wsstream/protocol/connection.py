@@ -189,8 +189,8 @@ class Connection:
     def send_close(self, close: Close, *, urgent: bool = False) -> None:
         """Queue Close behind everything queued, or, if `urgent`, in place of the data that has not left.
 
-        Close is not sent (`close_sent` stays ``None``) where a frame of declared size is incomplete:
-        only dropping the transport is left then.
+        Close is not sent (`close_sent` stays ``None``) where a frame of declared size is incomplete,
+        unless it is dropped before it began to leave: only dropping the transport is left then.
         """
         self.state = next_state(self.state, Input.SEND_CLOSE)
         self._put_close(close, urgent)
@@ -203,10 +203,10 @@ class Connection:
             self._put_close(Close(violation.code, violation.reason), urgent=True)
 
     def _put_close(self, close: Close, urgent: bool) -> None:
-        self.message_cut = self.message_cut or self.sending or self.mid_frame
         frame = encode_frame(Opcode.CLOSE, encode_close(close.code, close.reason), self._next_key())
-        if not self.mid_frame and self.outgoing.put_close(frame, urgent=urgent):
+        if self.outgoing.put_close(frame, urgent=urgent):
             self.close_sent = close
+        self.message_cut = self.message_cut or self.sending or self.mid_frame or self.outgoing.message_cut
 
     def _begin_frame(self, kind: Kind, last: bool) -> int:
         self._require(Input.SEND_DATA)

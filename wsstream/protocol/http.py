@@ -136,9 +136,9 @@ class Request:
 
     @cached_property
     def cookies(self) -> dict[str, str]:
-        """The cookies by their names (RFC 6265 section 5.4). Never raises: what is no cookie is left out.
+        """The cookies by their names (RFC 6265 section 5.4). Never raises; what is no cookie is left out.
 
-        Of several with one name the first counts: user agents put the most specific path first.
+        Of several with one name the first counts; user agents put the most specific path first.
         """
         cookies: dict[str, str] = {}
         for pair in ";".join(self.headers.get_all("cookie")).split(";"):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
+from wsstream.codec.frames import Opcode
+
 __all__ = ["Outgoing"]
 
 _MAX_BUFFERS = 64  # for one gathering write
@@ -21,7 +23,8 @@ class Outgoing:
     Attributes:
         size: bytes that wait, in both lanes.
         sent: bytes that have left.
-        pings_sent: Pings that have left.
+        pings_sent: Pings that have left to their last byte.
+        message_cut: an urgent Close dropped the rest of a message of which a part has left.
     """
 
     __slots__ = (
@@ -31,7 +34,9 @@ class Outgoing:
         "_data",
         "_head",
         "_ping",
+        "_ping_leaving",
         "_pong",
+        "message_cut",
         "pings_sent",
         "sent",
         "size",
@@ -42,21 +47,23 @@ class Outgoing:
         self._at_border = True  # behind the head, or behind all that has left
         self._pong: bytes | None = None
         self._ping: bytes | None = None
+        self._ping_leaving = False  # the piece that was taken last is a Ping
         self._data: deque[tuple[bytes, bool]] = deque()  # (piece, whether it ends its frame)
         self._close: bytes | None = None
         self._close_urgent = False
         self.size = 0
         self.sent = 0
         self.pings_sent = 0
+        self.message_cut = False
 
     @property
     def ping_waits(self) -> bool:
-        """Whether a Ping has been put and has not left."""
+        """Whether a Ping has been put and nothing of it has left."""
         return self._ping is not None
 
     @property
     def pong_waits(self) -> bool:
-        """Whether a Pong has been put and has not left."""
+        """Whether a Pong has been put and nothing of it has left."""
         return self._pong is not None
 
     def put_data(self, piece: bytes, *, ends_frame: bool = True) -> None:
@@ -83,7 +90,7 @@ class Outgoing:
             self._drop_data()
             if not self._at_border and not self._data:
                 return False
-        elif self._data and not self._data[-1][1]:
+        elif not (self._data[-1][1] if self._data else self._at_border):
             return False
         self._close = frame
         self._close_urgent = urgent
@@ -91,8 +98,10 @@ class Outgoing:
         return True
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything that waits; the counts of what has left stay."""
+        sent, pings_sent = self.sent, self.pings_sent
         self.__init__()  # type: ignore[misc]
+        self.sent, self.pings_sent = sent, pings_sent
 
     def buffers(self) -> list[bytes | memoryview]:
         """What to offer to the transport next, in order; at most 64 pieces."""
@@ -118,6 +127,9 @@ class Outgoing:
             size = len(piece)
             self._head = piece[count:] if size > count else None
             count -= min(size, count)
+            if self._ping_leaving and self._head is None:
+                self._ping_leaving = False
+                self.pings_sent += 1
 
     def _control(self) -> Iterator[bytes]:
         lane = (self._pong, self._ping, self._close if self._close_urgent else None)
@@ -131,7 +143,7 @@ class Outgoing:
                 return frame
             if (frame := self._ping) is not None:
                 self._ping = None
-                self.pings_sent += 1
+                self._ping_leaving = True
                 return frame
         if self._data and not (self._at_border and self._close_urgent):
             piece, self._at_border = self._data.popleft()
@@ -150,5 +162,10 @@ class Outgoing:
                     break
             else:
                 kept.clear()
-        self.size += sum(len(piece) for piece, _ in kept) - sum(len(piece) for piece, _ in self._data)
+        dropped = list(self._data)[len(kept) :]
+        frame_cut = not self._at_border and not kept
+        self.message_cut = frame_cut or any(
+            piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1]
+        )
+        self.size -= sum(len(piece) for piece, _ in dropped)
         self._data = kept

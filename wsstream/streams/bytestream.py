@@ -17,7 +17,7 @@ __all__ = ["WebSocketByteStream"]
 
 
 class WebSocketByteStream(ByteStream):
-    """An :class:`anyio.abc.ByteStream` over binary messages. Made by :meth:`WebSocketStream.byte_stream`."""
+    """An :class:`anyio.abc.ByteStream` over binary messages. Made by ``ws.byte_stream()``."""
 
     def __init__(self, ws: WebSocketStream, eof: bytes | None) -> None:
         if eof is not None and len(eof) == 1:
@@ -25,7 +25,8 @@ class WebSocketByteStream(ByteStream):
         self._ws = ws
         self._eof = eof
         self._reader: MessageReader | None = None
-        self._held = bytearray()  # the beginning of a message that may be the end mark
+        self._undecided = False  # whether the message is the end mark cannot be told yet
+        self._held = bytearray()  # its beginning, until that is decided and while it is handed out
         self._ended = False  # the peer's direction
         self._sent_eof = False
 
@@ -42,18 +43,20 @@ class WebSocketByteStream(ByteStream):
             raise ValueError("max_bytes is at least 1")
         while not self._ended:
             reader = self._reader or await self._next_message()
-            if self._held and (reader.complete or not self._may_be_mark()):
+            self._undecided = self._undecided and self._may_be_mark(reader)
+            if self._held and not self._undecided:
                 return self._take_held(max_bytes)
+            if reader.complete:
+                self._ended = self._undecided
+                self._reader = None
+                continue
             try:
                 chunk = await reader.receive(max_bytes)
             except anyio.EndOfStream:
-                self._end_message()
                 continue
-            if not self._eof or reader.bytes_received > len(self._eof) + len(chunk):
+            if not self._undecided:
                 return chunk
             self._held += chunk
-            if reader.complete and self._held == self._eof:
-                self._end_message()
         raise anyio.EndOfStream
 
     async def _next_message(self) -> MessageReader:
@@ -61,26 +64,21 @@ class WebSocketByteStream(ByteStream):
         if reader.kind != "binary":
             raise WebSocketError("a byte stream has binary messages only", code=1003)
         self._reader = reader
+        self._undecided = True
         return reader
 
-    def _may_be_mark(self) -> bool:
-        return self._eof is not None and self._eof.startswith(self._held)
+    def _may_be_mark(self, reader: MessageReader) -> bool:
+        if self._eof is None:
+            return False
+        return self._held == self._eof if reader.complete else self._eof.startswith(self._held)
 
     def _take_held(self, max_bytes: int) -> bytes:
         chunk = bytes(self._held[:max_bytes])
         del self._held[:max_bytes]
         return chunk
 
-    def _end_message(self) -> None:
-        """The message has been read to its end: was it the mark?"""
-        assert self._reader is not None
-        whole = self._reader.bytes_received == len(self._held)
-        self._ended = self._eof is not None and whole and self._held == self._eof
-        self._held.clear()
-        self._reader = None
-
     async def send(self, item: bytes | bytearray | memoryview) -> None:
-        """Send bytes as one binary message; no bytes, no message. Cancellation: see :meth:`Writable.send`."""
+        """Send bytes as one binary message; no bytes, no message. If cancelled: as `Writable.send`."""
         if self._sent_eof:
             raise anyio.ClosedResourceError
         payload = payload_of(item)

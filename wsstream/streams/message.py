@@ -86,8 +86,8 @@ class MessageReader(ByteReceiveStream):
                 if inbox.complete:
                     self._finish()
                     raise anyio.EndOfStream
-                await self._driver.more_or_raise()
-                driver.consumed()
+                driver.consumed()  # empty fragments may have gone
+                await driver.more_or_raise()
 
     async def read(self) -> bytes:
         """The rest of the message, up to the ``max_message_size`` of the connection.

@@ -70,7 +70,8 @@ async def proxy(a: WebSocketStream, b: WebSocketStream) -> tuple[CloseInfo, Clos
     """Connect two WebSockets: every message goes on to the other side, and so does the close code.
 
     Returns when both are closed: how `a` and how `b` ended. An end that cannot be passed on as it
-    is (no Close frame, or a code that must not be sent) becomes 1001. If cancelled, both are left open.
+    is (no Close frame, or a code that must not be sent) becomes 1001. If cancelled, both are left
+    open, except that a message which was half-way is aborted, as in :func:`pipe`.
     """
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_forward, a, b)

@@ -56,7 +56,10 @@ class Readable(ObjectReceiveStream[str | bytes]):
         return _NextMessage(self)
 
     def messages(self) -> AsyncIterator[MessageReader]:
-        """An iterator of readers, one for each message. Asking for the next skips the rest of the last."""
+        """An iterator of readers, one for each message. Asking for the next skips the rest of the last.
+
+        It ends and raises as iterating over the readable does; cancelling ``anext()`` loses nothing.
+        """
         return _Messages(self)
 
     def discard(self) -> None:

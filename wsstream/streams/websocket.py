@@ -194,7 +194,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
-        """What anyio calls typed attributes: ``ws.extra(SocketAttribute.remote_address)``."""
+        """What anyio calls typed attributes, as in ``ws.extra(SocketAttribute.remote_address)``."""
         names: dict[Any, str] = {
             SocketAttribute.remote_address: "peername",
             SocketAttribute.local_address: "sockname",

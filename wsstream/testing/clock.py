@@ -13,8 +13,10 @@ What counts as "no task can go on":
   would fire at once. For such tests `idle` makes the clock wait that long, in real seconds, for
   something to happen before each jump.
 * With no deadline at all there is nowhere to jump to, and the event loop waits in earnest for a
-  socket or a thread. On asyncio, where nothing is left that could wake it, this raises
-  :class:`DeadlockError`.
+  socket or a thread; Trio keeps a core busy meanwhile. On asyncio, where nothing is left that could
+  wake it, this raises :class:`DeadlockError`; on Trio such a test hangs.
+* ``anyio.wait_all_tasks_blocked`` looks again every 0.1 seconds on asyncio, so it may move the clock
+  that far; on Trio it does not.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class MemoryStreamStatistics:
     """One end of a pair, at one moment."""
 
     bytes_sent: int
-    """Bytes that left this end: they are in the buffer or with the other end."""
+    """Bytes that left this end, whether in the buffer or with the other end."""
     bytes_received: int
     """Bytes that `receive` gave."""
     send_buffered: int
@@ -85,7 +85,7 @@ class _Channel:
 
     def abandon(self) -> None:
         self.abandoned = True
-        pass
+        self.buffer.clear()
         self._wake_reader()
         self._wake_writer()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 - a process of its own
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import ClientSession, ClientWebSocketResponse, ClientWSTimeout, WSMsgType, web
-from harness import MAX_SIZE, Link, Options, main
+from harness import MAX_SIZE, Link, Options, main, url_of
 
 WebSocket = ClientWebSocketResponse | web.WebSocketResponse
 
@@ -20,25 +20,28 @@ class AiohttpLink(Link):
         self.subprotocol = (ws.protocol if isinstance(ws, ClientWebSocketResponse) else ws.ws_protocol) or ""
         self._autoping = autoping
         self._pongs: dict[bytes, asyncio.Future[None]] = {}
+        self._reading = asyncio.create_task(self._read())
 
-    async def read(self) -> None:
+    def stop(self) -> None:
+        self._reading.cancel()
+
+    async def _read(self) -> None:
         while True:
             message = await self.ws.receive()
             match message.type:
                 case WSMsgType.TEXT:
-                    self.put("text", message.data.encode())
+                    await self.put("text", message.data.encode())
                 case WSMsgType.BINARY:
-                    self.put("binary", message.data)
+                    await self.put("binary", message.data)
                 case WSMsgType.PING:
                     await self.ws.pong(message.data)
-                case WSMsgType.PONG if waiter := self._pongs.pop(message.data, None):
-                    waiter.set_result(None)
                 case WSMsgType.PONG:
-                    pass
+                    if waiter := self._pongs.pop(bytes(message.data), None):
+                        waiter.set_result(None)
                 case WSMsgType.CLOSE:
                     self.end(message.data or 1005, message.extra)
                     return
-                case WSMsgType.CLOSING:  # `close` of this side reads the answer
+                case WSMsgType.CLOSING:  # `close` reads the answer
                     return
                 case _:
                     self.end(self.ws.close_code or 1006, None)
@@ -56,9 +59,13 @@ class AiohttpLink(Link):
         await waiter
 
     async def close(self, code: int | None, reason: str) -> None:
-        if code is None:
-            await self.ws.send_frame(b"", WSMsgType.CLOSE)  # close() always sends a code
+        if code is None:  # close() always sends a code
+            await self.ws.send_frame(b"", WSMsgType.CLOSE)
             return
+        if isinstance(self.ws, web.WebSocketResponse):
+            # With a read under way it would not wait for the answer; a client would not without one.
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
         await self.ws.close(code=code, message=reason.encode())
         self.end(self.ws.close_code or 1005, None)
 
@@ -79,9 +86,8 @@ async def connect(url: str, options: Options) -> AsyncIterator[Link]:
     timeout = ClientWSTimeout(ws_close=10.0)
     async with ClientSession() as session, session.ws_connect(url, timeout=timeout, **settings) as ws:
         link = AiohttpLink(ws, autoping=settings["autoping"])
-        reading = asyncio.create_task(link.read())
         yield link
-        reading.cancel()
+        link.stop()
 
 
 @asynccontextmanager
@@ -93,7 +99,6 @@ async def serve(options: Options, opened: Callable[[Link], None]) -> AsyncIterat
         await ws.prepare(request)
         link = AiohttpLink(ws, autoping=settings["autoping"])
         opened(link)
-        await link.read()
         await link.closed
         return ws
 
@@ -104,7 +109,7 @@ async def serve(options: Options, opened: Callable[[Link], None]) -> AsyncIterat
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        yield "ws://127.0.0.1:%d/chat?room=1" % runner.addresses[0][1]
+        yield url_of(runner.addresses[0])
     finally:
         await runner.cleanup()
 

@@ -8,7 +8,7 @@ answers are lines of JSON; one request at a time. ``ws_peer.mjs`` speaks the sam
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 - a process of its own
 import hashlib
 import json
 import os
@@ -21,6 +21,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, NamedTuple
 
 MAX_SIZE = 64 << 20  # bytes; of messages and frames, where a library has a limit
+MAX_UNREAD = 16  # messages; then the adapter stops reading, so that TCP's window closes
 
 Options = dict[str, Any]  # "subprotocols": list of str; "keepalive": [interval, timeout] or absent
 
@@ -32,16 +33,19 @@ class Message(NamedTuple):
 
 
 class Link(ABC):
-    """One WebSocket of the library. A task of the adapter reads it all the time and calls `put`, `end`."""
+    """One WebSocket of the library. A task of the adapter reads it and calls `put` and `end`."""
 
     subprotocol = ""
 
     def __init__(self) -> None:
-        self.messages: asyncio.Queue[Message] = asyncio.Queue()
+        self.messages: asyncio.Queue[Message] = asyncio.Queue(MAX_UNREAD)
         self.closed: asyncio.Future[tuple[int, str | None]] = asyncio.get_running_loop().create_future()
 
-    def put(self, kind: str, payload: bytes, frames: int | None = None) -> None:
-        self.messages.put_nowait(Message(kind, payload, frames))
+    async def put(self, kind: str, payload: bytes, frames: int | None = None) -> None:
+        await self.messages.put(Message(kind, payload, frames))
+
+    async def receive(self) -> Message:
+        return await self.messages.get()
 
     def end(self, code: int, reason: str | None) -> None:
         """The WebSocket has ended; `code` and `reason` are what came in. None: the library does not tell."""
@@ -86,6 +90,11 @@ def cut(payload: bytes, sizes: list[int]) -> list[bytes]:
     return [*pieces, payload[start:]]
 
 
+def url_of(address: tuple[Any, ...]) -> str:
+    """The URL of a server that listens there."""
+    return f"ws://{address[0]}:{address[1]}/chat?room=1"
+
+
 class Control:
     """The other end of one control connection."""
 
@@ -123,14 +132,14 @@ class Control:
             await link.send("binary", cut(payload, list(cuts)))
 
     async def do_receive(self) -> dict[str, Any]:
-        kind, payload, frames = await (await self._opened).messages.get()
+        kind, payload, frames = await (await self._opened).receive()
         digest = hashlib.sha256(payload).hexdigest()
         return {"kind": kind, "size": len(payload), "sha256": digest, "frames": frames}
 
     async def do_echo(self, count: int) -> None:
         link = await self._opened
         for _ in range(count):
-            message = await link.messages.get()
+            message = await link.receive()
             await link.send(message.kind, [message.payload])
 
     async def do_send_numbered(self, count: int, size: int) -> None:
@@ -142,7 +151,7 @@ class Control:
     async def do_receive_numbered(self, count: int, size: int) -> None:
         link = await self._opened
         for index in range(count):
-            message = await link.messages.get()
+            message = await link.receive()
             if message[:2] != numbered(index, size):
                 raise AssertionError(f"message {index} came as {message.kind} {message.payload[:40]!r}")
 

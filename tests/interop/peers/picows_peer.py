@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 - a process of its own
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from harness import MAX_SIZE, Link, Options, main
+from harness import MAX_SIZE, MAX_UNREAD, Link, Message, Options, main, url_of
 from picows import (
     WSFrame,
     WSListener,
@@ -31,6 +32,9 @@ class PicowsLink(WSListener, Link):  # type: ignore[misc]
         self._opened = opened
         self._kind = ""
         self._frames: list[bytes] = []
+        # A callback cannot wait for room, and what is in picows' buffer comes even while reading is paused.
+        self._unread: deque[Message] = deque()
+        self._arrived = asyncio.Event()
         self._pongs: dict[bytes, asyncio.Future[None]] = {}
         self._room = asyncio.Event()
         self._room.set()
@@ -55,8 +59,20 @@ class PicowsLink(WSListener, Link):  # type: ignore[misc]
         self._kind = KINDS.get(frame.msg_type, self._kind)
         self._frames.append(frame.get_payload_as_bytes())
         if frame.fin:
-            self.put(self._kind, b"".join(self._frames), len(self._frames))
+            self._unread.append(Message(self._kind, b"".join(self._frames), len(self._frames)))
             self._frames.clear()
+            self._arrived.set()
+            if len(self._unread) >= MAX_UNREAD:
+                self.transport.underlying_transport.pause_reading()
+
+    async def receive(self) -> Message:
+        while not self._unread:
+            self._arrived.clear()
+            await self._arrived.wait()
+        message = self._unread.popleft()
+        if not self._unread:
+            self.transport.underlying_transport.resume_reading()
+        return message
 
     def _on_close(self, transport: WSTransport, frame: WSFrame) -> None:
         code = int(frame.get_close_code())
@@ -132,7 +148,7 @@ async def serve(options: Options, opened: Callable[[Link], None]) -> AsyncIterat
 
     server = await ws_create_server(listen, "127.0.0.1", 0, **_options(options))
     async with server:
-        yield "ws://127.0.0.1:%d/chat?room=1" % server.sockets[0].getsockname()[1]
+        yield url_of(server.sockets[0].getsockname())
         for link in links:
             link.transport.disconnect(graceful=False)
 

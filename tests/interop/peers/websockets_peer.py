@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 - a process of its own
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from harness import MAX_SIZE, Link, Options, main
+from harness import MAX_SIZE, Link, Options, main, url_of
 from websockets.asyncio.client import connect as ws_connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
@@ -28,7 +28,7 @@ class WebsocketsLink(Link):
                 frames = [frame async for frame in self.ws.recv_streaming()]
                 parts = [frame.encode() if isinstance(frame, str) else frame for frame in frames]
                 kind = "text" if isinstance(frames[0], str) else "binary"
-                self.put(kind, b"".join(parts), len(frames))
+                await self.put(kind, b"".join(parts), len(frames))
         except ConnectionClosed:
             self.end(self.ws.close_code or 1006, self.ws.close_reason)
 
@@ -70,7 +70,7 @@ async def serve(options: Options, opened: Callable[[Link], None]) -> AsyncIterat
         await link.read()
 
     async with ws_serve(handle, "127.0.0.1", 0, **_options(options)) as server:
-        yield "ws://127.0.0.1:%d/chat?room=1" % server.sockets[0].getsockname()[1]
+        yield url_of(server.sockets[0].getsockname())
 
 
 if __name__ == "__main__":

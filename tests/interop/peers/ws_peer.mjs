@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import WebSocket, { WebSocketServer } from 'ws';
 
 const MAX_SIZE = 64 << 20; // bytes
+const MAX_UNREAD = 16; // messages
 
 function pattern(seed, size) {
   const unit = Buffer.from(Array.from({ length: 251 }, (_, i) => (seed + i) % 251));
@@ -44,7 +45,7 @@ class Link {
       const message = { kind: isBinary ? 'binary' : 'text', payload };
       const reader = this.readers.shift();
       if (reader) reader(message);
-      else this.messages.push(message);
+      else if (this.messages.push(message) >= MAX_UNREAD) ws.pause();
     });
     ws.on('pong', (payload) => {
       const key = payload.toString('hex');
@@ -67,8 +68,9 @@ class Link {
   }
 
   receive() {
-    if (this.messages.length) return Promise.resolve(this.messages.shift());
-    return new Promise((resolve) => this.readers.push(resolve));
+    const message = this.messages.shift();
+    if (this.messages.length === 0) this.ws.resume();
+    return message ? Promise.resolve(message) : new Promise((resolve) => this.readers.push(resolve));
   }
 
   async send(kind, fragments) {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
+import asyncio  # noqa: TID251 - a process of its own
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from harness import Link, Options, keep_alive, main
+from harness import Link, Options, keep_alive, main, url_of
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import (
@@ -71,7 +71,7 @@ class WsprotoLink(Link):
     async def _handle(self, event: Event) -> None:
         match event:
             case Message():
-                self._on_data(event)
+                await self._on_data(event)
             case Ping():
                 await self.write(event.response())
             case Pong():
@@ -82,13 +82,13 @@ class WsprotoLink(Link):
                     await self.write(event.response())
                 self.end(int(event.code), event.reason or "")
 
-    def _on_data(self, event: Message) -> None:
+    async def _on_data(self, event: Message) -> None:
         data = event.data.encode() if isinstance(event, TextMessage) else bytes(event.data)
         self._parts.append(data)
         self._frames += event.frame_finished
         if event.message_finished:
             kind = "text" if isinstance(event, TextMessage) else "binary"
-            self.put(kind, b"".join(self._parts), self._frames)
+            await self.put(kind, b"".join(self._parts), self._frames)
             self._parts.clear()
             self._frames = 0
 
@@ -153,7 +153,7 @@ async def serve(options: Options, opened: Callable[[Link], None]) -> AsyncIterat
     finished = asyncio.Event()
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
-        yield "ws://127.0.0.1:%d/chat?room=1" % server.sockets[0].getsockname()[1]
+        yield url_of(server.sockets[0].getsockname())
         finished.set()
 
 

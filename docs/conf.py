@@ -1,0 +1,68 @@
+"""Sphinx builds the documentation with this: ``sphinx-build -W --keep-going -b html docs OUT``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import wsstream
+
+project = "wsstream"
+author = "The wsstream developers"
+copyright = author  # noqa: A001 - the name is Sphinx's
+version = release = wsstream.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"wsstream {release}"
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+
+default_role = "literal"  # what docstrings put in single backticks are names of arguments and attributes
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 90
+autodoc_class_signature = "mixed"
+autodoc_default_options = {"member-order": "bysource"}
+autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other packages: there is no inventory of them here.
+    ("py:.*", r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*"),
+    ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
+    ("py:class", r"wsstream\.protocol\.http\.HeaderItems"),  # "a mapping", in the words of its users
+]
+
+
+def _at_its_public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
+    """Resolve ``wsstream.streams.flow.FlowControl``, as annotations have it, to ``wsstream.FlowControl``."""
+    target = node.get("reftarget", "")
+    name = target.rpartition(".")[2]
+    if node.get("refdomain") != "py" or target.startswith("anyio."):
+        return None
+    domain = env.get_domain("py")
+    for home in ("wsstream", "wsstream.testing"):
+        if f"{home}.{name}" in domain.objects:
+            return domain.resolve_xref(
+                env, node["refdoc"], app.builder, "obj", f"{home}.{name}", node, contnode
+            )
+    return None
+
+
+def _without_private_bases(app: Any, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
+    bases[:] = [base.__base__ if base.__name__.startswith("_") else base for base in bases]
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-bases", _without_private_bases)
+    app.connect("missing-reference", _at_its_public_name)

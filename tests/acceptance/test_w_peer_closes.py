@@ -1,0 +1,289 @@
+"""W41–47, W58, W59, W63: how the peer closes, and what becomes of sends that were not finished."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+import wsstream
+from wsstream import CloseInfo, ConnectionBroken, StreamEnded, WebSocketStream
+from wsstream.testing import RawPeer, memory_pair, reset_stream, virtual_clock
+
+pytestmark = pytest.mark.anyio
+
+Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return virtual_clock(request.param, idle=0.02)
+
+
+@pytest.fixture
+def opened(net: Any) -> Callable[..., Opened]:
+    """A client over a socket, and a peer that does what the test says and reads nothing by itself."""
+
+    @asynccontextmanager
+    async def opened(**options: Any) -> AsyncIterator[tuple[WebSocketStream, RawPeer]]:
+        peers: list[RawPeer] = []
+        ready = anyio.Event()
+
+        async def peer(stream: ByteStream) -> None:
+            async with stream:
+                peers.append(await RawPeer.as_server(stream))
+                with anyio.move_on_after(0):  # asyncio's streams read ahead until they have waited once
+                    await stream.receive()
+                ready.set()
+                await anyio.sleep_forever()
+
+        async with net.raw_server(peer) as url, net.connect(url, **options) as ws:
+            await ready.wait()
+            yield ws, peers[0]
+
+    return opened
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await anyio.sleep(0.1)
+
+
+CLOSES = [
+    pytest.param((3456, "pizza"), CloseInfo(3456, "pizza", True), id="code-and-reason"),
+    pytest.param((1000, "\N{PILE OF POO}" * 30), CloseInfo(1000, "\N{PILE OF POO}" * 30, True), id="utf-8"),
+    pytest.param((3000, ""), CloseInfo(3000, "", True), id="code"),
+    pytest.param((), CloseInfo(1005, "", True), id="no-body"),
+]
+
+
+@pytest.mark.parametrize(("said", "info"), CLOSES)
+async def test_w41_w43_the_peers_code_and_reason_are_reported(
+    opened: Callable[..., Opened], said: tuple[Any, ...], info: CloseInfo
+) -> None:
+    async with opened() as (ws, peer):
+        await peer.text("last")
+        await peer.close(*said)
+        assert [message async for message in ws.readable] == ["last"]
+        assert ws.close_info == info
+        answer = await peer.read_frame()
+        assert (answer.kind, answer.close_code) == ("close", said[0] if said else None)
+        await peer.aclose()
+        assert await ws.wait_closed() == info
+        assert ws.state == "closed"
+
+
+@pytest.mark.parametrize("loop", ["ws", "readable", "messages"])
+async def test_w43_iteration_ends_without_an_error_and_goes_on_ending(
+    opened: Callable[..., Opened], loop: str
+) -> None:
+    def items() -> Any:
+        return {"ws": ws, "readable": ws.readable, "messages": ws.readable.messages()}[loop]
+
+    async with opened() as (ws, peer):
+        await peer.close(3456, "pizza")
+        await peer.aclose()
+        for _ in range(2):
+            assert [item async for item in items()] == []
+        with pytest.raises(StreamEnded) as caught:
+            await ws.receive()
+        assert caught.value.info == CloseInfo(3456, "pizza", True)
+        assert (caught.value.code, caught.value.reason) == (3456, "pizza")
+
+
+@pytest.mark.parametrize(("said", "info"), CLOSES)
+async def test_w44_sending_after_the_peer_closed_raises(
+    opened: Callable[..., Opened], said: tuple[Any, ...], info: CloseInfo
+) -> None:
+    async with opened() as (ws, peer):
+        await peer.close(*said)
+        await _until(lambda: ws.close_info)
+        for attempt in (_send_whole, _send_in_chunks, WebSocketStream.ping, _drain):
+            with pytest.raises(ConnectionBroken) as caught:
+                await attempt(ws)
+            assert caught.value.info == info
+        assert [frame.kind for frame in [await peer.read_frame()]] == ["close"]
+        await peer.aclose()
+
+
+async def _send_whole(ws: WebSocketStream) -> None:
+    await ws.send("late")
+
+
+async def _send_in_chunks(ws: WebSocketStream) -> None:
+    async with ws.writable.message("text") as writer:
+        await writer.send("late")
+
+
+async def _drain(ws: WebSocketStream) -> None:
+    await ws.writable.drain()
+
+
+async def test_w45_a_send_of_20_mb_raises_with_the_peers_code(opened: Callable[..., Opened]) -> None:
+    errors: list[ConnectionBroken] = []
+
+    async def send() -> None:
+        with pytest.raises(ConnectionBroken) as caught:
+            await ws.send(bytes(20_000_000))
+        errors.append(caught.value)
+
+    async with opened() as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await _until(lambda: ws.statistics().tasks_waiting_send)
+            await peer.close(4321, "enough")
+        with pytest.raises(ConnectionBroken) as caught:
+            await ws.send("later")
+        errors.append(caught.value)
+        await peer.aclose()  # with much unread: TCP is reset
+        with pytest.raises(ConnectionBroken) as caught:
+            await ws.wait_closed()
+        errors.append(caught.value)
+        assert [(error.code, error.reason) for error in errors] == [(4321, "enough")] * 3
+        assert [error.info.clean for error in errors] == [False] * 3
+
+
+async def test_w45_a_close_that_comes_with_a_reset_is_still_seen(opened: Callable[..., Opened]) -> None:
+    async def close() -> None:
+        await _until(lambda: ws.statistics().tasks_waiting_send)
+        await peer.close(4321, "enough")
+        await reset_stream(peer.stream)
+
+    async with opened() as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close)
+            with pytest.raises(ConnectionBroken) as caught:
+                await ws.send(bytes(20_000_000))
+        assert (caught.value.code, caught.value.reason) == (4321, "enough")
+        with pytest.raises(ConnectionBroken) as caught:
+            await ws.wait_closed()
+        assert (caught.value.code, caught.value.reason) == (4321, "enough")
+
+
+async def test_w46_if_both_close_the_peers_code_and_reason_are_reported(
+    opened: Callable[..., Opened],
+) -> None:
+    async def close() -> None:
+        await ws.aclose(3001, "ours")
+
+    async with opened() as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close)
+            await _until(lambda: ws.statistics().bytes_sent)
+            await peer.close(3002, "theirs")  # before it has seen ours
+            frame = await peer.read_frame()
+            assert (frame.close_code, frame.close_reason) == (3001, "ours")
+            await peer.aclose()
+        assert ws.close_info == CloseInfo(3002, "theirs", True)
+
+
+async def test_w46_closing_after_the_peer_closed_changes_nothing(opened: Callable[..., Opened]) -> None:
+    async def close() -> None:
+        await ws.aclose(3001, "ours")
+
+    async with opened() as (ws, peer):
+        await peer.close(3002, "theirs")
+        await _until(lambda: ws.close_info)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close)
+            frame = await peer.read_frame()
+            assert (frame.kind, frame.close_code) == ("close", 3002)
+            await peer.aclose()
+        assert ws.close_info == CloseInfo(3002, "theirs", True)
+
+
+@pytest.mark.parametrize("end", [RawPeer.aclose, lambda peer: reset_stream(peer.stream)], ids=["fin", "rst"])
+async def test_w47_an_abrupt_end_of_tcp_is_broken_and_1006(
+    opened: Callable[..., Opened], end: Callable[[RawPeer], Awaitable[None]]
+) -> None:
+    async def receive(ws: WebSocketStream) -> None:
+        await ws.receive()
+
+    async def iterate(ws: WebSocketStream) -> None:
+        async for _ in ws.readable:
+            pass
+
+    async with opened() as (ws, peer):
+        await peer.text("whole")
+        await _until(lambda: ws.statistics().receive_buffered)
+        await end(peer)
+        await _until(lambda: ws.close_info)
+        assert await ws.receive() == "whole"
+        for call in (receive, iterate, _send_whole, WebSocketStream.ping, WebSocketStream.wait_closed):
+            with pytest.raises(ConnectionBroken) as caught:
+                await call(ws)
+            assert caught.value.info == CloseInfo(1006, "", False)
+        assert ws.state == "closed"
+
+
+@pytest.mark.parametrize("count", [1, 20])
+async def test_w58_w59_sends_that_are_unfinished_when_the_peer_closes_are_rejected(
+    opened: Callable[..., Opened], count: int
+) -> None:
+    rejected: list[tuple[int | None, str]] = []
+
+    async def send() -> None:
+        with pytest.raises(ConnectionBroken) as caught:
+            await ws.send(bytes(8 << 20))
+        rejected.append((caught.value.code, caught.value.reason))
+
+    async with opened() as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(send)
+            await _until(lambda: ws.statistics().tasks_waiting_send == count)
+            assert rejected == []
+            await peer.close(4000, "bye")
+        assert rejected == [(4000, "bye")] * count
+        for _ in range(2):
+            with pytest.raises(ConnectionBroken) as caught:
+                await ws.send("later")
+            assert (caught.value.code, caught.value.reason) == (4000, "bye")
+        await peer.aclose()
+
+
+@pytest.mark.parametrize("count", [1, 20])
+async def test_w63_dropping_everything_with_sends_pending_makes_no_noise(count: int) -> None:
+    """The peer vanishes after the application has forgotten the connection without leaving its block."""
+    ours, theirs = memory_pair(4096)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(RawPeer.as_server, theirs)
+        connection: Any = wsstream.connect("ws://testserver/", transport=ours)
+        ws = await connection.__aenter__()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(ws.send, bytes(1 << 20))
+        await _until(lambda: ws.statistics().tasks_waiting_send == count)  # noqa: F821 - not deleted yet
+        tasks.cancel_scope.cancel()
+    del ws, connection
+    gc.collect()
+    await theirs.aclose()
+    await _until(lambda: not any("wsstream" in (t.name or "") for t in anyio.get_running_tasks()))
+    gc.collect()
+
+
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_w63_the_end_of_the_event_loop_with_sends_pending_makes_no_noise(
+    backend: str, count: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        ours, theirs = memory_pair(4096)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(RawPeer.as_server, theirs)
+            ws = await wsstream.connect("ws://testserver/", transport=ours).__aenter__()
+        with anyio.move_on_after(1):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(count):
+                    tasks.start_soon(ws.send, bytes(1 << 20))
+        assert ws.state == "open"
+
+    name, options = virtual_clock(backend)
+    anyio.run(main, backend=name, backend_options=options)
+    gc.collect()
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,275 @@
+"""The demo as a user runs it: two processes, loopback, real signals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wsstream.cli.demo_data import MadeUpSource, Tally
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+BreakServer = Callable[[str], None]
+
+_LIMIT = 60 << 20  # bytes of peak memory for each process
+
+backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+def _sha256_of_made_up(size: int) -> str:
+    tally = Tally()
+    with MadeUpSource(size) as source:
+        while chunk := source.read():
+            tally.add(chunk)
+    return tally.sha256
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("loop", ["asyncio", "asyncio (uvloop)", "trio"])
+def test_a_message_comes_back_as_it_was_sent_and_neither_process_grows(
+    run: Run, module_path: Path, loop: str, tls: bool
+) -> None:
+    if loop == "asyncio":
+        (module_path / "uvloop.py").write_text("raise ImportError('as if it were not installed')")
+    elif loop == "asyncio (uvloop)":
+        pytest.importorskip("uvloop")
+    size = 8 << 20
+    done = run("demo", "--json", "--size", "8M", "--backend", loop.split()[0], *["--tls"] * tls)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    digest = _sha256_of_made_up(size)
+    assert result["ok"] is True
+    assert result["bytes"] == {"sent": size, "passed": size, "received": size}
+    assert result["sha256"] == {"sent": digest, "passed": digest, "received": digest}
+    assert result["backend"] == loop
+    assert (result["tls"] or "").startswith("TLSv1" if tls else "")
+    assert bool(result["tls"]) is tls
+    assert all(0 < peak < _LIMIT for peak in result["peak_memory"].values())
+    assert all(rate > 0 for rate in result["mib_per_second"].values())
+
+
+@pytest.mark.slow
+@backends
+def test_a_gibibyte_takes_no_more_memory_than_a_little(run: Run, backend: str) -> None:
+    peaks = [
+        json.loads(run("demo", "--json", "-q", "--size", size, "--backend", backend).stdout)["peak_memory"]
+        for size in ("8M", "1G")
+    ]
+    assert all(peaks[1][who] < min(_LIMIT, peaks[0][who] + (6 << 20)) for who in ("client", "server"))
+
+
+@backends
+def test_a_file_comes_back_and_the_table_tells_its_digest(run: Run, tmp_path: Path, backend: str) -> None:
+    path, data = tmp_path / "file", os.urandom((3 << 20) + 17)
+    path.write_bytes(data)
+    done = run("demo", str(path), "--backend", backend)
+    assert done.returncode == 0, done.stderr
+    assert str(path) in done.stdout
+    assert f"{len(data)} bytes" in done.stdout
+    assert hashlib.sha256(data).hexdigest() in done.stdout
+    assert "verdict      ok" in done.stdout
+
+
+def test_an_empty_file_is_an_empty_message(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    done = run("demo", "--json", str(tmp_path / "empty"))
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["ok"]) == (0, True)
+    assert result["bytes"] == {"sent": 0, "passed": 0, "received": 0}
+    assert result["sha256"]["passed"] == hashlib.sha256().hexdigest()
+
+
+@pytest.mark.parametrize("path", ["missing", "."])
+def test_a_file_that_cannot_be_opened_exits_with_11(run: Run, tmp_path: Path, path: str) -> None:
+    done = run("demo", str(tmp_path / path))
+    assert (done.returncode, done.stdout) == (11, "")
+    assert str(tmp_path) in done.stderr
+
+
+@backends
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that fails when it is read")
+def test_a_file_that_fails_when_it_is_read_exits_with_11(run: Run, backend: str) -> None:
+    done = run("demo", "-q", "/proc/self/mem", "--backend", backend)
+    assert (done.returncode, done.stdout) == (11, "")
+    assert done.stderr == "wsstream demo: /proc/self/mem: Input/output error\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+def test_a_result_that_cannot_be_written_exits_with_11(run: Run) -> None:
+    with open("/dev/full", "w") as full:
+        done = run("demo", "-q", "--size", "1k", stdout=full.fileno())
+    assert done.returncode == 11
+    assert done.stderr == "wsstream demo: standard output: No space left on device\n"
+
+
+# -- signals and lost processes ------------------------------------------------------------------
+
+
+def _start_and_wait_for_transfer(start: Start, backend: str) -> tuple[subprocess.Popen[str], int]:
+    """A demo without end, in the middle of its message, and the process id of its server."""
+    process = start("demo", "-v", "--size", "1T", "--backend", backend)
+    assert process.stderr is not None
+    server, wanted = 0, {"process", "open", "to"}
+    while wanted:
+        line = process.stderr.readline()
+        assert line, "the demo ended early"
+        if found := re.search(r"the server is process (\d+)", line):
+            server = int(found[1])
+            wanted.discard("process")
+        elif line.endswith("connection 1: open\n"):
+            wanted.discard("open")
+        elif line.startswith("made-up data to"):
+            wanted.discard("to")
+    return process, server
+
+
+@backends
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_closes_with_1001_and_leaves_no_server(
+    start: Start, backend: str, number: signal.Signals, status: int
+) -> None:
+    process, server = _start_and_wait_for_transfer(start, backend)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)  # the end of stderr is the end of both processes
+    assert (process.returncode, stdout) == (status, "")
+    assert f"code=1001, reason='interrupted by {number.name}'" in stderr
+    assert stderr.endswith(f"wsstream demo: interrupted by {number.name}\n")
+    assert "Traceback" not in stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+
+
+@backends
+def test_the_second_signal_ends_at_once_even_if_the_server_hangs(start: Start, backend: str) -> None:
+    process, server = _start_and_wait_for_transfer(start, backend)
+    os.kill(server, signal.SIGSTOP)
+    try:
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=0.5)  # the closing handshake gets its time
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=6) == 130
+        with pytest.raises(ProcessLookupError):
+            os.kill(server, 0)
+    finally:
+        if process.returncode != 130:
+            os.kill(server, signal.SIGKILL)
+
+
+@backends
+def test_a_server_that_is_killed_exits_with_6(start: Start, backend: str) -> None:
+    process, server = _start_and_wait_for_transfer(start, backend)
+    os.kill(server, signal.SIGKILL)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout) == (6, "")
+    assert "no Close frame" in stderr
+    assert "Traceback" not in stderr
+
+
+@backends
+def test_the_server_ends_when_the_client_is_killed(start: Start, backend: str) -> None:
+    process, _ = _start_and_wait_for_transfer(start, backend)
+    process.kill()
+    _, stderr = process.communicate(timeout=20)  # ends when the server has let go of stderr too
+    assert "Traceback" not in stderr
+
+
+# -- a server that does not do what it should ----------------------------------------------------
+
+
+def test_one_wrong_byte_exits_with_9_and_shows_the_result(run: Run, break_server: BreakServer) -> None:
+    break_server("""
+        from wsstream.streams.message import MessageWriter
+
+        send = MessageWriter.send
+
+        async def send_with_a_wrong_byte(writer, item):
+            if writer.bytes_sent == 0:
+                item = bytes([item[0] ^ 1]) + item[1:]
+            await send(writer, item)
+
+        MessageWriter.send = send_with_a_wrong_byte
+    """)
+    done = run("demo", "--json", "--size", "1M")
+    assert done.returncode == 9
+    result = json.loads(done.stdout)
+    assert result["ok"] is False
+    assert result["sha256"]["sent"] == result["sha256"]["passed"] != result["sha256"]["received"]
+    assert "what came back is not what was sent" in done.stderr
+
+
+def test_a_server_that_does_not_start_exits_with_3(run: Run, break_server: BreakServer) -> None:
+    break_server("import os; os._exit(7)")
+    done = run("demo", "-q", "--size", "1k")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "wsstream demo: the server did not start\n"
+
+
+def test_a_server_that_refuses_exits_with_5_and_its_answer_is_shown(
+    run: Run, break_server: BreakServer
+) -> None:
+    break_server("""
+        from functools import partial
+
+        import wsstream.server
+        from wsstream.protocol.http import Response
+
+        refusal = Response(403, body="not \\x1b[7m you")
+        wsstream.server.serve = partial(wsstream.server.serve, process_request=lambda request: refusal)
+    """)
+    done = run("demo", "-q", "--size", "1k")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "403" in done.stderr
+    assert "not \\x1b[7m you" in done.stderr
+
+
+@backends
+def test_a_server_that_closes_with_an_error_code_exits_with_7(
+    run: Run, break_server: BreakServer, backend: str
+) -> None:
+    break_server("""
+        from wsstream.errors import WebSocketError
+        from wsstream.streams.message import MessageWriter
+
+        async def refuse(writer, item):
+            raise WebSocketError(code=1008, reason="enough")
+
+        MessageWriter.send = refuse
+    """)
+    done = run("demo", "-q", "--size", "1M", "--backend", backend)
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "1008" in done.stderr or "1011" in done.stderr
+
+
+@backends
+def test_a_certificate_of_somebody_else_exits_with_4(
+    run: Run, break_server: BreakServer, backend: str
+) -> None:
+    break_server("""
+        import trustme
+
+        other = trustme.CA().cert_pem
+        trustme.CA.cert_pem = property(lambda authority: other)
+    """)
+    done = run("demo", "-q", "--size", "1k", "--tls", "--backend", backend)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "certificate verify failed" in done.stderr
+
+
+def test_the_working_directory_is_not_searched_for_modules(
+    run: Run, tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trustme.py").write_text("print('taken from the working directory')")
+    monkeypatch.chdir(tmp_path)
+    environment["PYTHONSAFEPATH"] = "1"  # as the installed command starts: without the working directory
+    done = run("demo", "-q", "--tls", "--size", "1k")
+    assert done.returncode == 0, done.stderr
+    assert "taken from" not in done.stdout + done.stderr

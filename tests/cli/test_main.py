@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import wsstream
+from wsstream.cli import main
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+_HEAVY = {"anyio", "asyncio", "h11", "logging", "rich", "ssl", "subprocess", "trio", "trustme", "uvloop"}
+
+
+def test_version_goes_to_stdout(run: Run) -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wsstream {wsstream.__version__}\n", "")
+
+
+def test_verbose_version_tells_what_it_runs_on(run: Run) -> None:
+    lines = dict(line.split(" ", 1) for line in run("--version", "-v").stdout.splitlines())
+    assert lines.keys() >= {"wsstream", "anyio", "trio", "uvloop", "rich", "trustme"}
+    assert lines["CPython" if sys.implementation.name == "cpython" else "PyPy"] == sys.version.split()[0]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]])
+def test_help_goes_to_stdout(run: Run, arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: wsstream")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["demo", "--help"]])
+def test_help_and_version_import_nothing_heavy(environment: dict[str, str], arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from wsstream.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    modules = set(done.stderr.split())
+    assert "wsstream.cli" in modules
+    assert not modules & _HEAVY
+
+
+def test_without_a_command_the_help_goes_to_stderr(run: Run) -> None:
+    done = run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "COMMAND" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["demo", "--nonsense"],
+        ["demo", "--size", "huge"],
+        ["demo", "--size", "1M", "FILE"],
+        ["demo", "--backend", "curio"],
+        ["demo", "-q", "-v"],
+        ["demo", "FILE", "FILE"],
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "error:" in output.err
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "advice"),
+    [
+        ("trustme", ["--tls"], "pip install 'wsstream[cli]'"),
+        ("trio", ["--backend", "trio"], "pip install 'wsstream[trio]'"),
+    ],
+)
+def test_a_missing_package_is_named_with_how_to_get_it(
+    package: str,
+    arguments: list[str],
+    advice: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # what import then finds is: nothing
+    assert main(["demo", *arguments]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert package in output.err
+    assert advice in output.err

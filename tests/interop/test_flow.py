@@ -1,0 +1,109 @@
+"""Pings, many messages and slow readers, with other implementations; conftest.py says what has to be
+installed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from wsstream import WebSocketStream
+
+pytestmark = pytest.mark.anyio
+
+Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
+Numbered = Callable[[int, int], str | bytes]
+Pattern = Callable[[int, int], bytes]
+
+MIB = 1 << 20
+HIGH_WATER = 256 * 1024  # bytes; the default of FlowControl
+
+
+async def test_the_peer_answers_pings(link: Link) -> None:
+    async with link(ping_interval=None) as (ws, _):
+        for _ in range(3):
+            assert 0 <= await ws.ping() < 10
+
+
+async def test_pings_of_the_peer_are_answered_without_reading(link: Link) -> None:
+    async with link(theirs={"show_pongs": True}, ping_interval=None) as (ws, remote):
+        for payload in (b"", b"one", bytes(range(125))):
+            await remote.do("ping", hex=payload.hex())  # returns with the Pong of the same payload
+        await remote.do("send", text="behind the pings")
+        assert await ws.receive() == "behind the pings"
+
+
+async def test_pings_cross_messages_that_are_being_sent(link: Link, pattern: Pattern) -> None:
+    async with link(theirs={"show_pongs": True}, ping_interval=None) as (ws, remote):
+        async with ws.writable.message() as writer:
+            await writer.send(pattern(0, 1000))
+            await writer.flush()
+            await ws.ping()
+            await remote.do("ping", hex="abcd")
+            await writer.send(pattern(0, 2000)[1000:])
+        await remote.expect(pattern(0, 2000))
+
+
+async def test_5000_small_messages_keep_their_order_in_both_directions(
+    link: Link, numbered: Numbered
+) -> None:
+    count, size = 5000, 20
+    async with link() as (ws, remote), anyio.create_task_group() as group:
+
+        async def send() -> None:
+            for index in range(count):
+                await ws.send(numbered(index, size))
+
+        group.start_soon(partial(remote.do, "exchange_numbered", count=count, size=size))
+        group.start_soon(send)
+        for index in range(count):
+            assert await ws.receive() == numbered(index, size)
+
+
+async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_write(
+    link: Link, numbered: Numbered
+) -> None:
+    count, size = 150, 100_000  # more than the kernel's buffers hold: with nobody reading, both would wait
+    async with link() as (ws, remote), anyio.create_task_group() as group:
+
+        async def send() -> None:
+            for index in range(count):
+                await ws.send(numbered(index, size))
+
+        group.start_soon(partial(remote.do, "echo", count=count))
+        group.start_soon(send)
+        for index in range(count):
+            assert await ws.receive() == numbered(index, size)
+
+
+@pytest.mark.slow
+async def test_the_keepalive_of_neither_side_ends_a_connection_that_is_read_slowly(
+    link: Link, pattern: Pattern
+) -> None:
+    size, pauses, pause = 32 * MIB, 6, 1.0  # seconds; real time, as the peer's keepalive knows no other
+    part = math.ceil(size / pauses)
+    # A pause is longer than our own timeouts. Together they are longer than the peer's, to which a Ping is
+    # answered only when what stands before it in the buffers of the kernel has been read.
+    times = {"ping_interval": 0.25, "ping_timeout": 0.5}
+    async with link(theirs={"keepalive": [0.5, 4.5]}, **times) as (ws, remote):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(remote.do, "send", pattern_of=[9, size]))
+            received = bytearray()
+            async with ws.readable.message() as reader:
+                for _ in range(pauses):
+                    await anyio.sleep(pause)
+                    assert ws.statistics().reading_paused
+                    assert ws.statistics().receive_buffered <= HIGH_WATER + 64
+                    target = min(len(received) + part, size)
+                    while len(received) < target:
+                        received += await reader.receive(target - len(received))
+        assert received == pattern(9, size)
+        await ws.send("still here")
+        await remote.expect("still here")
+        assert 0 <= await ws.ping() < 10
