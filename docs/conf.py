@@ -12,7 +12,7 @@ import wsstream
 
 project = "wsstream"
 author = "The wsstream developers"
-copyright = author  # noqa: A001 - the name is Sphinx's
+copyright = author
 version = release = wsstream.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -38,7 +38,10 @@ napoleon_numpy_docstring = False
 nitpicky = True
 nitpick_ignore_regex = [
     # Other packages: there is no inventory of them here.
-    ("py:.*", r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*"),
+    (
+        "py:.*",
+        r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*",
+    ),
     ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
     ("py:class", r"wsstream\.protocol\.http\.HeaderItems"),  # "a mapping", in the words of its users
 ]

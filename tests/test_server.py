@@ -15,6 +15,7 @@ import anyio
 import pytest
 import trustme
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
 from wsstream import (
@@ -37,7 +38,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.02)
+    return virtual_clock(request.param, idle=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,14 @@ def tls() -> SimpleNamespace:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return SimpleNamespace(server=server, client=client)
+
+
+_HANDSHAKE = (
+    "Upgrade: websocket",
+    "Connection: keep-alive, Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+)
 
 
 async def _echo(ws: WebSocketStream) -> None:
@@ -255,9 +264,11 @@ async def test_the_server_chooses_the_subprotocol_that_it_prefers(
     async def handler(ws: WebSocketStream) -> None:
         await ws.send(ws.subprotocol)
 
-    async with serve(handler, "127.0.0.1", subprotocols=supported) as server:
-        async with connect(server.url, subprotocols=offered) as ws:
-            assert (await ws.receive(), ws.subprotocol) == (chosen, chosen)
+    async with (
+        serve(handler, "127.0.0.1", subprotocols=supported) as server,
+        connect(server.url, subprotocols=offered) as ws,
+    ):
+        assert (await ws.receive(), ws.subprotocol) == (chosen, chosen)
 
 
 # -- the handler -----------------------------------------------------------------------------
@@ -360,7 +371,7 @@ async def test_port_and_url_lead_to_the_server(host: str | None, tls: SimpleName
         assert 0 < server.port < 65536
         assert server.url.startswith("ws://")
         assert server.url.endswith(f":{server.port}")
-        async with connect(server.url) as ws:
+        async with connect(server.url, open_timeout=None) as ws:  # names are resolved in real time
             await _check_echo(ws)
     async with serve(_echo, "127.0.0.1", ssl=tls.server) as server:
         assert server.url == f"wss://127.0.0.1:{server.port}"
@@ -420,7 +431,7 @@ async def test_a_wrong_value_is_refused_before_anything_listens(options: dict[st
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_connections": "5"}, {"max_connections": 2.5}, {"shutdown_timeout": "1"}], ids=str
+    "options", [{"max_connections": "5"}, {"max_connections": True}, {"shutdown_timeout": "1"}], ids=str
 )
 async def test_a_wrong_type_is_refused_before_anything_listens(options: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
@@ -527,14 +538,7 @@ async def test_accept_leaves_like_connect() -> None:
 async def test_accept_takes_frames_that_came_with_the_request() -> None:
     ours, theirs = memory_pair()
     peer = RawPeer(ours, "client")
-    await ours.send(
-        _request(
-            "Upgrade: websocket",
-            "Connection: keep-alive, Upgrade",
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            "Sec-WebSocket-Version: 13",
-        )
-    )
+    await ours.send(_request(*_HANDSHAKE))
     await peer.text("early")
     async with accept(theirs, close_timeout=0) as ws:
         assert await ws.receive() == "early"
@@ -589,11 +593,13 @@ async def test_handlers_that_do_not_end_are_cancelled_after_the_shutdown_timeout
             assert [message async for message in ws] == []
             infos.append(ws.close_info)
 
-    async with anyio.create_task_group() as tasks:
-        async with serve(handler, "127.0.0.1", shutdown_timeout=timeout) as server:
-            tasks.start_soon(client)
-            await _until(lambda: server.connections)
-            start = anyio.current_time()
+    async with (
+        anyio.create_task_group() as tasks,
+        serve(handler, "127.0.0.1", shutdown_timeout=timeout) as server,
+    ):
+        tasks.start_soon(client)
+        await _until(lambda: server.connections)
+        start = anyio.current_time()
     assert len(cancelled) == 1
     assert timeout <= cancelled[0] < timeout + 0.5
     assert infos == [CloseInfo(1001, "", True)]
@@ -610,6 +616,24 @@ async def test_handshakes_in_progress_are_dropped_at_shutdown() -> None:
         async with stream:
             with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
                 await stream.receive()
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("moment", range(6))
+async def test_a_client_of_the_last_moment_does_not_delay_the_shutdown(moment: int, asks: bool) -> None:
+    """However far the server has got with it when the block is left."""
+    with socket.socket() as sock:
+        async with serve(
+            _echo, "127.0.0.1", open_timeout=100, shutdown_timeout=100, close_timeout=1
+        ) as server:
+            await anyio.sleep(1)
+            start = anyio.current_time()
+            sock.connect(("127.0.0.1", server.port))
+            if asks:
+                sock.send(_request(*_HANDSHAKE))
+            for _ in range(moment):
+                await checkpoint()
+        assert anyio.current_time() - start < 1.5
 
 
 async def test_nobody_is_accepted_after_close_but_the_others_go_on() -> None:
@@ -674,14 +698,22 @@ async def test_a_block_that_is_cancelled_cancels_the_handlers_and_says_1001() ->
 
 
 async def test_a_shutdown_that_is_cancelled_cancels_the_handlers_at_once() -> None:
+    cancelled: list[float] = []
+    streams: list[ByteStream] = []
+
     async def handler(ws: WebSocketStream) -> None:
-        await anyio.sleep_forever()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.append(anyio.current_time())
 
     with anyio.move_on_after(5) as scope:
         async with serve(handler, "127.0.0.1", shutdown_timeout=100) as server:
-            stream = await anyio.connect_tcp("127.0.0.1", server.port)
-            peer = await RawPeer.as_client(stream)
+            streams.append(await anyio.connect_tcp("127.0.0.1", server.port))
+            peer = await RawPeer.as_client(streams[0])
+            await _until(lambda: server.connections)
     assert scope.cancelled_caught
+    assert cancelled == [pytest.approx(5)]
     assert anyio.current_time() <= 5.5
-    assert (await peer.read_frame()).close_code == 1001
-    await peer.aclose()
+    async with streams[0]:
+        assert (await peer.read_frame()).close_code == 1001

@@ -29,6 +29,7 @@ from typing import NamedTuple
 import anyio
 
 __all__ = [
+    "NOT_CLOSED",
     "CloseInfo",
     "ClosedLocally",
     "ConnectionBroken",
@@ -59,6 +60,10 @@ class CloseInfo(NamedTuple):
     code: int
     reason: str
     clean: bool
+
+
+NOT_CLOSED = CloseInfo(1006, "", False)
+"""Stands for the end while that is still to come."""
 
 
 def check_close_arguments(code: object, reason: object) -> None:
@@ -138,7 +143,7 @@ class ConnectionClosed(WebSocketError):
     info: CloseInfo
 
     def __init__(self, message: str, info: CloseInfo) -> None:
-        super().__init__(f"{message} ({_describe(info)})")
+        super().__init__(message if info is NOT_CLOSED else f"{message} ({_describe(info)})")
         self.info = info
         self.code = info.code
         self.reason = info.reason

@@ -30,7 +30,7 @@ from wsstream.protocol.handshake import (
 from wsstream.protocol.http import Request, Response
 from wsstream.protocol.http1 import ServerHandshake
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.options import ConnectionOptions, release
+from wsstream.streams.options import ConnectionOptions, check_limit, release
 from wsstream.streams.websocket import WebSocketStream, leave
 from wsstream.transports.base import Transport, receive_some, send_all
 from wsstream.transports.listen import accept as accept_socket
@@ -255,12 +255,17 @@ def serve(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
+    check_limit("shutdown_timeout", shutdown_timeout)
+    check_limit("max_connections", max_connections)
     if max_connections is not None and max_connections < 1:
         raise ValueError("max_connections is at least 1, or None")
+    given = None if listeners is None else list(listeners)
+    if given == []:
+        raise ValueError("listeners is empty")
 
     async def listen() -> list[socket.socket]:
-        if listeners is not None:
-            return list(listeners)
+        if given is not None:
+            return given
         return await listen_tcp(host, port) if path is None else [listen_unix(path)]
 
     acceptor = _Acceptor(subprotocols, origins, process_request, options)
@@ -293,6 +298,7 @@ class Server:
         self._serving = 0  # connections, from accepting to the end of the handler
         self._refusing = 0
         self._opening: set[anyio.CancelScope] = set()
+        self._shutting_down = False
         self._closed = anyio.Event()
         self._idle = anyio.Event()
 
@@ -336,6 +342,7 @@ class Server:
     async def shut_down(self) -> None:
         """Close everything with 1001 and wait for the handlers, for `shutdown_timeout` seconds at most."""
         self.close()
+        self._shutting_down = True
         for scope in self._opening:
             scope.cancel()
         with anyio.move_on_after(self._shutdown_timeout):
@@ -390,6 +397,8 @@ class Server:
         try:
             with anyio.move_on_after(timeout) as scope:
                 self._opening.add(scope)
+                if self._shutting_down:  # accepted just before
+                    scope.cancel()
                 try:
                     return await acceptor.open(await self._transport(sock))
                 finally:

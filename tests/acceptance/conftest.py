@@ -13,8 +13,8 @@ from typing import Any
 import anyio
 import pytest
 import trustme
-from anyio.abc import ByteStream, SocketAttribute, SocketListener
-from anyio.streams.tls import TLSListener
+from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
+from anyio.streams.tls import TLSListener, TLSStream
 
 import wsstream
 from wsstream.testing import RawPeer, memory_pair
@@ -69,12 +69,17 @@ class Net:
         url = url if isinstance(url, str) else url.url
         return wsstream.connect(url, ssl=self.client_tls, **options)
 
-    async def raw_client(self, server: wsstream.Server) -> ByteStream:
+    async def raw_client(self, server: wsstream.Server, *, receive_buffer: int | None = None) -> ByteStream:
         """A byte stream to `server`, before the opening handshake."""
+        sock = socket.socket()
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.connect(("127.0.0.1", server.port))  # over loopback that needs no waiting
+        stream: ByteStream = await SocketStream.from_socket(sock)
         if self.client_tls is None:
-            return await anyio.connect_tcp("127.0.0.1", server.port)
-        return await anyio.connect_tcp(
-            "127.0.0.1", server.port, ssl_context=self.client_tls, tls_standard_compatible=False
+            return stream
+        return await TLSStream.wrap(
+            stream, hostname="127.0.0.1", ssl_context=self.client_tls, standard_compatible=False
         )
 
     @asynccontextmanager
@@ -163,6 +168,10 @@ class Heap:
         """Bytes now, without garbage."""
         gc.collect()
         return tracemalloc.get_traced_memory()[0] - self.start
+
+    def stop(self) -> None:
+        """Measure no longer, which is faster."""
+        tracemalloc.stop()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ MIB = 1 << 20
 )
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     backend, virtual = request.param
-    return virtual_clock(backend, idle=0.02) if virtual else backend
+    return virtual_clock(backend, idle=0.01) if virtual else backend
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.02)
+    return virtual_clock(request.param, idle=0.01)
 
 
 @pytest.fixture

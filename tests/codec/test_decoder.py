@@ -20,7 +20,7 @@ from websockets.frames import Opcode as PeerOpcode
 from wsproto.frame_protocol import FrameProtocol
 from wsproto.frame_protocol import Opcode as WsprotoOpcode
 
-from wsstream.codec.decoder import PIECE_OVERHEAD, Decoder
+from wsstream.codec.decoder import MAX_EVENTS, PIECE_OVERHEAD, Decoder
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.testing import (
     EXAMPLE_KEY,
@@ -54,11 +54,15 @@ def key_for(to: Role) -> bytes | None:
 
 
 def feed(decoder: Decoder, pieces: Iterable[bytes | memoryview]) -> list[Event]:
-    """All events of `pieces`, each decoded as one read."""
+    """All events of `pieces`, each of which is one read."""
     events: list[Event] = []
     for piece in pieces:
-        events += decoder.decode(piece, UNLIMITED)
-        assert decoder.consumed == len(piece)
+        rest = piece
+        while rest:
+            got = decoder.decode(rest, UNLIMITED)
+            assert decoder.consumed == len(rest) or len(got) == MAX_EVENTS
+            rest = rest[decoder.consumed :]
+            events += got
     return events
 
 
@@ -361,13 +365,16 @@ def test_what_was_complete_before_a_violation_is_delivered_first(to: Role) -> No
 # -- any legal sequence, in any pieces -----------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stream:
     """Legal frames, and what has to come of them in the normal form."""
 
     frames: tuple[tuple[int, bytes, bool], ...]
     expected: tuple[Event, ...]
     inside: bool  # a message was begun and not ended
+
+    def __repr__(self) -> str:
+        return str([(opcode, payload[:130], len(payload), fin) for opcode, payload, fin in self.frames])
 
     def data(self, to: Role, key: bytes = EXAMPLE_KEY) -> bytes:
         mask = key if to == "server" else None
@@ -464,7 +471,8 @@ def test_the_room_is_respected_and_decoding_goes_on_with_the_tail(
             assert decoder.cost == sum(map(cost_of, got))
             costs = [cost for event in got if (cost := cost_of(event))]
             assert sum(costs[:-1]) < room, "it went on although the room was used up"
-            assert decoder.consumed == len(tail) or decoder.cost >= room, "it stopped although there was room"
+            stopped = decoder.consumed < len(tail)
+            assert not stopped or decoder.cost >= room, "it stopped although there was room"
             assert 0 < decoder.consumed <= len(tail)
             events += got
             tail = tail[decoder.consumed :]
@@ -485,6 +493,26 @@ def test_empty_pieces_use_up_the_room_too(piece: bytes) -> None:
     events = decoder.decode(piece * 1000, 6400)
     assert len(events) == 100
     assert decoder.cost == 100 * PIECE_OVERHEAD == 6400
+
+
+@pytest.mark.parametrize("tiny", [binary(), ping(), pong(b"p")], ids=["message", "ping", "pong"])
+def test_a_read_full_of_tiny_frames_is_decoded_a_thousand_at_a_time(tiny: bytes) -> None:
+    decoder = Decoder(masked=False)
+    data = tiny * 3000 + close(1000)
+    sizes = []
+    while data:
+        sizes.append(len(decoder.decode(data, UNLIMITED)))
+        data = data[decoder.consumed :]
+    assert sizes == [MAX_EVENTS, MAX_EVENTS, 3001 - 2 * MAX_EVENTS]
+    assert decoder.finished
+
+
+def test_a_violation_behind_the_last_event_of_a_call_is_found_by_the_next() -> None:
+    decoder = Decoder(masked=False)
+    data = ping() * MAX_EVENTS + b"\x83"
+    assert len(decoder.decode(data, UNLIMITED)) == MAX_EVENTS
+    assert (decoder.finished, decoder.consumed) == (False, len(data) - 1)
+    assert seen(decoder.decode(data[-1:], UNLIMITED)) == ([], 1002)
 
 
 def test_a_close_behind_a_full_room_is_found_later() -> None:

@@ -129,12 +129,6 @@ def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             pytest.fail(f"the peer {name} did not end")
 
 
-@pytest.fixture(params=["client", "server"])
-def role(request: pytest.FixtureRequest) -> str:
-    """What wsstream is."""
-    return str(request.param)
-
-
 @asynccontextmanager
 async def _as_client(remote: Remote, theirs: dict[str, Any], options: Any) -> AsyncIterator[WebSocketStream]:
     url = (await remote.do("serve", **theirs))["url"]
@@ -192,13 +186,19 @@ Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Remote]]
 
 
 @pytest.fixture
-def link(peer: Peer, role: str) -> Link:
-    """Open a WebSocket between wsstream and the peer: ``async with link(**options) as (ws, remote)``.
+def links(peer: Peer) -> dict[str, Link]:
+    """What `link` is in each role."""
+    return {role: partial(_open_link, peer, role) for role in ("client", "server")}
 
-    `theirs` are the peer's options, the others wsstream's. After the block the closing handshake has to
-    have been `clean`.
+
+@pytest.fixture(params=["client", "server"])
+def link(request: pytest.FixtureRequest, links: dict[str, Link]) -> Link:
+    """Open a WebSocket between the peer and wsstream, which is the client or the server.
+
+    ``async with link(**options) as (ws, remote)``: `theirs` are the peer's options, the others wsstream's.
+    After the block the closing handshake has to have been `clean`.
     """
-    return partial(_open_link, peer, role)
+    return links[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -71,10 +71,10 @@ async def test_what_the_peer_sent_before_its_close_is_delivered(link: Link, numb
 
 async def test_what_was_sent_before_aclose_reaches_the_peer(link: Link, numbered: Numbered) -> None:
     async with link() as (ws, remote):
-        for index in range(50):
-            await ws.send(numbered(index, 20_000))
         async with anyio.create_task_group() as group:
             group.start_soon(partial(remote.do, "receive_numbered", count=50, size=20_000))
+            for index in range(50):
+                await ws.send(numbered(index, 20_000))
             await ws.aclose(1001, "leaving")
         assert await remote.do("closed") == {"code": 1001, "reason": "leaving"}
 

@@ -4,8 +4,7 @@ installed.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
@@ -21,8 +20,8 @@ Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
 Numbered = Callable[[int, int], str | bytes]
 Pattern = Callable[[int, int], bytes]
 
-MIB = 1 << 20
 HIGH_WATER = 256 * 1024  # bytes; the default of FlowControl
+ONE_READ = 4096  # bytes; a read that begins below the mark may end a little above it
 
 
 async def test_the_peer_answers_pings(link: Link) -> None:
@@ -84,26 +83,29 @@ async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_wr
 
 @pytest.mark.slow
 async def test_the_keepalive_of_neither_side_ends_a_connection_that_is_read_slowly(
-    link: Link, pattern: Pattern
+    links: Mapping[str, Link], numbered: Numbered
 ) -> None:
-    size, pauses, pause = 32 * MIB, 6, 1.0  # seconds; real time, as the peer's keepalive knows no other
-    part = math.ceil(size / pauses)
-    # A pause is longer than our own timeouts. Together they are longer than the peer's, to which a Ping is
-    # answered only when what stands before it in the buffers of the kernel has been read.
-    times = {"ping_interval": 0.25, "ping_timeout": 0.5}
-    async with link(theirs={"keepalive": [0.5, 4.5]}, **times) as (ws, remote):
-        async with anyio.create_task_group() as group:
-            group.start_soon(partial(remote.do, "send", pattern_of=[9, size]))
-            received = bytearray()
-            async with ws.readable.message() as reader:
-                for _ in range(pauses):
-                    await anyio.sleep(pause)
-                    assert ws.statistics().reading_paused
-                    assert ws.statistics().receive_buffered <= HIGH_WATER + 64
-                    target = min(len(received) + part, size)
-                    while len(received) < target:
-                        received += await reader.receive(target - len(received))
-        assert received == pattern(9, size)
-        await ws.send("still here")
-        await remote.expect("still here")
-        assert 0 <= await ws.ping() < 10
+    size, messages_between, pauses = 1 << 16, 75, 7  # 33 MiB in all
+    # Real time, as the peer's keepalive knows no other. A pause is longer than our own two times together,
+    # and all pauses are longer than the peer's. Its Ping is answered when what stands before it in the
+    # buffers of the kernel has been read.
+    pause, ours, theirs = 1.0, {"ping_interval": 0.25, "ping_timeout": 0.5}, {"keepalive": [3.0, 3.0]}
+
+    async def read_slowly(link: Link) -> None:
+        count = pauses * messages_between
+        async with link(theirs=theirs, **ours) as (ws, remote):
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(remote.do, "send_numbered", count=count, size=size))
+                for index in range(count):
+                    if index % messages_between == 0:
+                        await anyio.sleep(pause)
+                        assert ws.statistics().reading_paused
+                        assert ws.statistics().receive_buffered <= HIGH_WATER + ONE_READ
+                    assert await ws.receive() == numbered(index, size)
+            await ws.send("still here")
+            await remote.expect("still here")
+            assert 0 <= await ws.ping() < 10
+
+    async with anyio.create_task_group() as group:  # both roles at once, to take half the time
+        for link in links.values():
+            group.start_soon(read_slowly, link)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsstream.protocol.outgoing import Outgoing
-from wsstream.testing import Frame, binary, close, next_frame, parse_frames, ping, pong
+from wsstream.testing import Frame, binary, close, continuation, next_frame, parse_frames, ping, pong
 
 CLOSE = close(1000)
 
@@ -196,6 +196,30 @@ def test_an_urgent_close_drops_a_frame_in_parts_that_has_not_begun_to_leave() ->
     assert leave_all(outgoing) == CLOSE
 
 
+def test_an_urgent_close_tells_whether_it_cut_a_message() -> None:
+    fragments = [binary(b"a", fin=False), continuation(b"b", fin=False), continuation(b"c")]
+    whole = sum(map(len, fragments))
+    for gone in range(whole + 1):
+        outgoing = Outgoing()
+        for fragment in (*fragments, binary(b"next")):
+            outgoing.put_data(fragment)
+        start = leave(outgoing, gone)
+        assert outgoing.put_close(CLOSE, urgent=True)
+        frames = parse_frames(start + leave_all(outgoing))
+        begun, ended = frames[0].opcode == 2, frames[-2:-1] != [] and frames[-2].fin
+        assert outgoing.message_cut is (begun and not ended), gone
+
+
+def test_an_urgent_close_that_cuts_a_frame_cuts_its_message() -> None:
+    for gone, cut in ((0, False), (1, True), (3, True), (4, True)):
+        outgoing = Outgoing()
+        outgoing.put_data(binary(b"abcd")[:3], ends_frame=False)
+        outgoing.put_data(binary(b"abcd")[3:4], ends_frame=False)
+        leave(outgoing, gone)
+        outgoing.put_close(CLOSE, urgent=True)
+        assert outgoing.message_cut is cut, gone
+
+
 def test_no_more_than_64_pieces_are_offered_at_once() -> None:
     outgoing = Outgoing()
     frames = [binary(b"%d" % number) for number in range(200)]
@@ -312,7 +336,9 @@ STEP_LISTS = st.lists(STEPS, max_size=25)
 def run(steps: list, close_kind: str | None, portions: list[int], *, finish: bool) -> Run:
     result = Run()
     for step, argument in steps:
-        getattr(result, {"frame": "put_frame", "control": "put_control", "advance": "advance"}[step])(argument)
+        getattr(result, {"frame": "put_frame", "control": "put_control", "advance": "advance"}[step])(
+            argument
+        )
     while finish and result.parts:
         result.put_part()
     if close_kind is not None:
@@ -370,7 +396,9 @@ def test_an_urgent_close_leaves_whole_frames_and_no_frame_that_had_not_begun(
 ) -> None:
     before = Run()
     for step, argument in steps:
-        getattr(before, {"frame": "put_frame", "control": "put_control", "advance": "advance"}[step])(argument)
+        getattr(before, {"frame": "put_frame", "control": "put_control", "advance": "advance"}[step])(
+            argument
+        )
     while before.parts:
         before.put_part()
     gone = len(before.left)

@@ -18,6 +18,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object
     return virtual_clock(request.param)
 
 
+async def send_all(ws: wsstream.WebSocketStream, *messages: str | bytes) -> None:
+    for message in messages:
+        await ws.send(message)
+
+
 async def test_a_whole_message_and_a_streamed_one_can_be_received_either_way() -> None:
     async with connected_pair() as (client, server):
         for _ in range(2):
@@ -51,9 +56,7 @@ async def test_messages_ends_with_the_connection() -> None:
 async def test_asking_for_the_next_message_skips_the_rest_of_the_open_one() -> None:
     async with connected_pair() as (client, server):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(client.send, bytes(500_000))
-            tasks.start_soon(client.send, "second")
-            tasks.start_soon(client.send, "third")
+            tasks.start_soon(send_all, client, bytes(500_000), "second", "third")
             readers = server.readable.messages()
             first = await anext(readers)
             assert len(await first.receive(10)) == 10

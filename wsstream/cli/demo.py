@@ -50,7 +50,7 @@ def demo(options: Options) -> int:
     """Run the demo and print its result; returns the exit status 0.
 
     Raises:
-        CommandFailed: something went wrong, or the digests differ; only then was a result printed.
+        CommandFailed: something went wrong; if the digests differ, the result was printed.
     """
     if options.backend == "trio":
         require("trio", extra="trio", what="--backend trio")
@@ -76,7 +76,7 @@ class _Demo:
         self._progress = progress
         self._sent = Tally()
         self._received = Tally()
-        self._up_seconds = 0.0
+        self._began = self._up_seconds = self._down_seconds = 0.0
         self._ws: WebSocketStream | None = None
         self._signal: signal.Signals | None = None
 
@@ -120,29 +120,33 @@ class _Demo:
             tls_version = None if tls is None else tls.version()
             self._progress.begin(f"{source.name} to {url} and back", source.size)
             try:
-                down_seconds = await self._exchange(self._ws)
+                await self._exchange(self._ws)
             finally:
                 self._progress.end()
-            return self._report(await self._ws.receive(), down_seconds, tls_version)
+            return self._report(await self._ws.receive(), tls_version)
 
-    async def _exchange(self, ws: WebSocketStream) -> float:
-        """Send one message and receive one, at the same time; returns the seconds until both were over."""
-        began = perf_counter()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._show_progress)
-            tasks.start_soon(self._send, ws, began)
-            async with ws.readable.message() as message:
-                async for chunk in message:
-                    self._received.add(chunk)
-            tasks.cancel_scope.cancel()
+    async def _exchange(self, ws: WebSocketStream) -> None:
+        """Send one message and receive one, at the same time, and show how far it is."""
+        async with anyio.create_task_group() as showing:
+            showing.start_soon(self._show_progress)
+            async with anyio.create_task_group() as tasks:
+                self._began = perf_counter()
+                tasks.start_soon(self._send, ws)
+                await self._receive(ws)
+            showing.cancel_scope.cancel()
         self._progress.show(self._sent.bytes, self._received.bytes)
-        return perf_counter() - began
 
-    async def _send(self, ws: WebSocketStream, began: float) -> None:
+    async def _send(self, ws: WebSocketStream) -> None:
         async with ws.writable.message() as message:
             while chunk := await anyio.to_thread.run_sync(self._read):
                 await message.send(chunk)
-        self._up_seconds = perf_counter() - began
+        self._up_seconds = perf_counter() - self._began
+
+    async def _receive(self, ws: WebSocketStream) -> None:
+        async with ws.readable.message() as message:
+            async for chunk in message:
+                self._received.add(chunk)
+        self._down_seconds = perf_counter() - self._began
 
     def _read(self) -> bytes:
         """The next chunk, read and digested away from the event loop."""
@@ -155,7 +159,7 @@ class _Demo:
             await anyio.sleep(self._progress.interval)
             self._progress.show(self._sent.bytes, self._received.bytes)
 
-    def _report(self, passed: str | bytes, down_seconds: float, tls_version: str | None) -> Report:
+    def _report(self, passed: str | bytes, tls_version: str | None) -> Report:
         server = json.loads(passed)
         return Report(
             source=self._source.name,
@@ -163,7 +167,7 @@ class _Demo:
             passed=Account(server["bytes"], server["sha256"]),
             received=Account(self._received.bytes, self._received.sha256),
             up_seconds=self._up_seconds,
-            down_seconds=down_seconds,
+            down_seconds=self._down_seconds,
             client_peak=peak_memory(),
             server_peak=server["peak_memory"],
             backend=describe_backend(self._options.backend),

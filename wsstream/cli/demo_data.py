@@ -15,8 +15,7 @@ __all__ = ["CHUNK", "FileSource", "MadeUpSource", "Source", "Tally"]
 CHUNK = 256 * 1024  # bytes
 
 _POOL = 1 << 20  # bytes
-_STEP = 611_953  # a prime: the chunks begin at many places of the pool
-_STAMP = 8  # bytes
+_STEP = 611_953  # bytes; a prime, so that chunks begin everywhere in the pool before one does so again
 
 
 class Tally:
@@ -45,6 +44,7 @@ class Source(Protocol):
 
     def read(self) -> bytes:
         """The next chunk, ``b""`` at the end. Blocks."""
+        ...
 
     def __enter__(self) -> Source: ...
 
@@ -93,8 +93,8 @@ class FileSource:
 class MadeUpSource:
     """`size` bytes, always the same ones, at the speed of copying memory.
 
-    Each chunk is a number, so that no two are alike and a lost, doubled or displaced one changes the
-    digest, and a piece of a pool of pseudo-random bytes, which deflate cannot compress.
+    Each chunk is a piece of a pool of pseudo-random bytes. Deflate cannot compress them, and no two
+    are alike in 192 GiB, so that a lost, doubled or displaced one changes the digest.
     """
 
     def __init__(self, size: int) -> None:
@@ -102,16 +102,15 @@ class MadeUpSource:
         self.size = size
         self._left = size
         self._chunks = 0
-        self._pool = memoryview(shake_128(b"wsstream").digest(_POOL))
+        self._pool = shake_128(b"wsstream").digest(_POOL)
 
     def read(self) -> bytes:
         """The next chunk, ``b""`` at the end."""
         size = min(CHUNK, self._left)
         start = self._chunks * _STEP % (_POOL - CHUNK)
-        chunk = b"".join((self._chunks.to_bytes(_STAMP), self._pool[start : start + CHUNK - _STAMP]))
         self._chunks += 1
         self._left -= size
-        return chunk if size == CHUNK else chunk[:size]
+        return self._pool[start : start + size]
 
     def __enter__(self) -> MadeUpSource:
         return self

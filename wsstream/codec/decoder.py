@@ -13,10 +13,13 @@ from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, CloseCode, Op
 from wsstream.codec.masking import apply_mask
 from wsstream.codec.utf8 import UTF8Validator
 
-__all__ = ["PIECE_OVERHEAD", "Decoder"]
+__all__ = ["MAX_EVENTS", "PIECE_OVERHEAD", "Decoder"]
 
 PIECE_OVERHEAD = 64
 """What a queued piece costs beside its payload, in bytes, so that empty ones fill a buffer too."""
+
+MAX_EVENTS = 1024
+"""Events of one call, so that a read full of tiny frames does not hold up other tasks."""
 
 _MAX_KEPT = MAX_HEADER + MAX_CONTROL_PAYLOAD
 _KINDS: dict[int, Kind] = {Opcode.TEXT: "text", Opcode.BINARY: "binary"}
@@ -86,7 +89,7 @@ class Decoder:
         return self._kind is not None
 
     def decode(self, data: bytes | memoryview, room: int) -> list[Event]:
-        """Decode `data` until `cost` reaches `room`; look at `consumed` for how far that was.
+        """Decode `data` until `cost` reaches `room`, or 1024 events are found; see `consumed` for how far.
 
         The events are in the order of the wire. A message whose frame lies whole in `data` is one
         ``str`` or ``bytes``; other messages come as :class:`Chunk`, without empty chunks except for
@@ -97,7 +100,7 @@ class Decoder:
         self.cost = 0
         pos, end = 0, len(data)
         try:
-            while pos < end and self.cost < room and not self.finished:
+            while pos < end and self.cost < room and len(events) < MAX_EVENTS and not self.finished:
                 if self._left:
                     pos = self._take_payload(data, pos, events)
                 elif self._kept:

@@ -25,7 +25,7 @@ _KEYS_IN_A_BATCH = 256
 _UNLIMITED: Final = 1 << 62
 
 _keys: list[bytes] = []
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - it is missing on Windows
     os.register_at_fork(after_in_child=_keys.clear)  # two processes must not use the same keys
 
 
@@ -153,7 +153,7 @@ class Connection:
                 self.outgoing.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
             case Close():
                 self.send_close(event)
-            case Violation():
+            case Violation():  # pragma: no branch - there is no other event
                 self.fail(event)
 
     def send_message(self, kind: Kind, payload: bytes | memoryview) -> None:

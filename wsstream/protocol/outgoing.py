@@ -164,8 +164,6 @@ class Outgoing:
                 kept.clear()
         dropped = list(self._data)[len(kept) :]
         frame_cut = not self._at_border and not kept
-        self.message_cut = frame_cut or any(
-            piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1]
-        )
+        self.message_cut = frame_cut or any(piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1])
         self.size -= sum(len(piece) for piece, _ in dropped)
         self._data = kept

@@ -35,6 +35,7 @@ from anyio.lowlevel import checkpoint
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import CloseCode
 from wsstream.errors import (
+    NOT_CLOSED,
     ClosedLocally,
     CloseInfo,
     ConnectionBroken,
@@ -65,7 +66,7 @@ _SENDS_IN_A_ROW = 64  # without a checkpoint, when none of them has to wait
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
 _LAST_READS = 64  # of what the peer sent before sending to it failed
 _UNLIMITED = 1 << 62  # bytes
-_NOT_CLOSED = CloseInfo(CloseCode.ABNORMAL, "", False)  # for errors while the end is still to come
+_NOTHING = memoryview(b"")
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 _connection_ids = count(1)
@@ -129,7 +130,8 @@ class Driver:
         self.inbox = Inbox()
         self.bytes_received = 0
         self.paused = False
-        self._tail = received  # arrived and not decoded
+        self._tail = memoryview(received)  # arrived and not decoded
+        self._drained = False  # the transport had nothing more at the last read
         self._arrived = Signal()
         self._resumed = Signal()
         # writing
@@ -177,7 +179,7 @@ class Driver:
     def receive_error(self) -> WebSocketError | None:
         """What a call that finds no data raises; ``None`` if some may come."""
         if self.closed_locally:
-            return ClosedLocally("the connection was closed on this side", self.info or _NOT_CLOSED)
+            return ClosedLocally("the connection was closed on this side", self.info or NOT_CLOSED)
         if self.info is None:
             return None
         if self.info.clean:
@@ -187,7 +189,7 @@ class Driver:
     def send_error(self) -> WebSocketError:
         """What a call raises that cannot send."""
         if self.closed_locally:
-            return ClosedLocally("the connection was closed on this side", self.info or _NOT_CLOSED)
+            return ClosedLocally("the connection was closed on this side", self.info or NOT_CLOSED)
         clean = self.info is not None and self.info.clean
         return self._broken("the peer closed the connection" if clean else "the connection broke")
 
@@ -197,7 +199,7 @@ class Driver:
             raise self.send_error()
 
     def _broken(self, message: str) -> ConnectionBroken:
-        error = ConnectionBroken(message, self.info or _NOT_CLOSED)
+        error = ConnectionBroken(message, self.info or NOT_CLOSED)
         error.__cause__ = self.cause
         return error
 
@@ -208,15 +210,16 @@ class Driver:
         if self.paused or self._gone:
             return False
         if self._tail:
-            tail, self._tail = self._tail, b""
-            self._decode(tail)
+            tail, self._tail = self._tail, _NOTHING
+            self._decode(tail, shared=False)
             return True
-        view = _shared.view
+        view = _shared.view[: self._read_size()]
         try:
-            size = self.transport.recv_into(view[: self._read_size()])
+            size = self.transport.recv_into(view)
         except _LOST as error:
             self.drop(error.__cause__ or error)
             return True
+        self._drained = size is None or size < len(view)
         if size is None:
             return False
         if size == 0:
@@ -224,7 +227,7 @@ class Driver:
             return True
         self.bytes_received += size
         self._keepalive.received(anyio.current_time())
-        self._decode(view[:size])
+        self._decode(view[:size], shared=True)
         return True
 
     async def more_or_raise(self) -> None:
@@ -254,12 +257,13 @@ class Driver:
     def _room(self) -> int:
         return _UNLIMITED if self.inbox.discarding else self.flow.receive_high_water - self.inbox.held
 
-    def _decode(self, data: bytes | memoryview) -> None:
+    def _decode(self, data: memoryview, *, shared: bool) -> None:
         inbox, connection = self.inbox, self.connection
         events = connection.receive(data, self._room())
         inbox.put(events, connection.cost)
         if connection.consumed < len(data):
-            self._tail = bytes(data[connection.consumed :])
+            rest = data[connection.consumed :]
+            self._tail = memoryview(bytes(rest)) if shared else rest
         if self._room() <= 0:
             self._pause()
         for event in events:
@@ -374,8 +378,8 @@ class Driver:
         return record.answered - start
 
     def _send_ping(self) -> PingRecord:
-        if self.connection.outgoing.ping_waits:
-            return self._pings.latest
+        if self.connection.outgoing.ping_waits and (latest := self._pings.latest) is not None:
+            return latest
         record = self._pings.new()
         self.connection.send(Ping(record.payload))
         self.pump()
@@ -523,11 +527,11 @@ class Driver:
     def _close_info(self) -> CloseInfo:
         connection = self.connection
         if connection.violation is not None:
-            return CloseInfo(connection.violation.code, connection.violation.reason, False)
+            return CloseInfo(int(connection.violation.code), connection.violation.reason, False)
         if (close := connection.close_received) is not None:
             clean = connection.close_sent is not None and not connection.message_cut
-            return CloseInfo(CloseCode.NO_CODE if close.code is None else close.code, close.reason, clean)
-        return _NOT_CLOSED
+            return CloseInfo(1005 if close.code is None else close.code, close.reason, clean)
+        return CloseInfo(1006, "", False)
 
     # -- time --------------------------------------------------------------------------------
 
@@ -576,10 +580,11 @@ class Driver:
         while not self._gone:
             if self.paused:
                 await self._resumed.wait()
+            elif self._drained and not self._tail:
+                await self.transport.wait_readable()
+                self._drained = False
             elif self.read_now():
                 await checkpoint()
-            else:
-                await self.transport.wait_readable()
 
     async def _write_loop(self) -> None:
         try:

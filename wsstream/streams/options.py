@@ -12,7 +12,7 @@ from wsstream.streams.driver import Driver
 from wsstream.streams.flow import FlowControl
 from wsstream.transports.base import Transport
 
-__all__ = ["ConnectionOptions", "release"]
+__all__ = ["ConnectionOptions", "check_limit", "release"]
 
 _RELEASE_TIMEOUT = 2.0  # seconds
 
@@ -45,7 +45,7 @@ class ConnectionOptions:
         if not isinstance(self.flow, FlowControl):
             raise TypeError(f"flow is a FlowControl, not {type(self.flow).__name__}")
         for name in ("max_message_size", "open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
-            _check_limit(name, getattr(self, name))
+            check_limit(name, getattr(self, name))
         if self.ping_interval == 0:
             raise ValueError("ping_interval is above 0, or None for no Pings")
 
@@ -65,7 +65,8 @@ class ConnectionOptions:
         return driver
 
 
-def _check_limit(name: str, value: object) -> None:
+def check_limit(name: str, value: object) -> None:
+    """Raise TypeError or ValueError unless `value` is a number that is not negative, or ``None``."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -39,9 +39,9 @@ class Pings:
         self._numbers = count(1)
 
     @property
-    def latest(self) -> PingRecord:
-        """The Ping that was made last and has not been answered."""
-        return self._records[-1]
+    def latest(self) -> PingRecord | None:
+        """The Ping that was made last, unless it is answered; a peer can guess that of one not yet sent."""
+        return self._records[-1] if self._records else None
 
     def new(self) -> PingRecord:
         """Make another one. Those that nobody waits for are forgotten."""

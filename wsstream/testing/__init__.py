@@ -1,4 +1,4 @@
-"""Test code that uses wsstream: without a network, without waiting, the same way each time.
+"""Test code that uses wsstream: without a network, without waiting, whatever the speed of the machine.
 
 A handler is a function of a WebSocket, so give it one end of a pair and play the other::
 

@@ -2,8 +2,8 @@
 
 The ends behave as the two ends of a TCP connection do: each direction has a buffer of its own and
 ends on its own (`send_eof`), what was sent before the end can still be received, and an end that is
-gone makes the other's `send` fail. Everything happens in the order in which tasks call, so a test
-over a pair runs the same way each time.
+gone makes the other's `send` fail. Everything happens in the order in which tasks call: nothing depends
+on the speed of a machine.
 """
 
 from __future__ import annotations

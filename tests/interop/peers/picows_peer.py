@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import MAX_SIZE, MAX_UNREAD, Link, Message, Options, main, url_of
 from picows import (
+    WSAutoPingStrategy,
     WSFrame,
     WSListener,
     WSMsgType,
@@ -119,6 +120,7 @@ def _options(options: Options) -> dict[str, Any]:
     interval, timeout = options.get("keepalive") or (20, 20)
     return {
         "enable_auto_ping": "keepalive" in options,
+        "auto_ping_strategy": WSAutoPingStrategy.PING_PERIODICALLY,
         "auto_ping_idle_timeout": interval,
         "auto_ping_reply_timeout": timeout,
         "max_frame_size": MAX_SIZE,

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import WebSocket, { WebSocketServer } from 'ws';
 
@@ -55,16 +56,15 @@ class Link {
     if (options.keepalive) this.keepAlive(...options.keepalive);
   }
 
-  // As the library's documentation does it.
-  keepAlive(interval, timeout) {
-    let answered = true;
-    this.ws.on('pong', () => (answered = true));
-    const timer = setInterval(() => {
-      if (!answered) return this.ws.terminate();
-      answered = false;
-      this.ws.ping();
-    }, Math.max(interval, timeout) * 1000);
-    this.ws.on('close', () => clearInterval(timer));
+  // As keep_alive in harness.py: the library has none of its own.
+  async keepAlive(interval, timeout) {
+    while (this.ws.readyState <= WebSocket.OPEN) {
+      await sleep(interval * 1000);
+      const late = setTimeout(() => this.ws.terminate(), timeout * 1000);
+      this.ws.on('close', () => clearTimeout(late));
+      await this.ping(Buffer.from('alive?'));
+      clearTimeout(late);
+    }
   }
 
   receive() {
@@ -186,20 +186,23 @@ class Control {
   }
 }
 
-const controls = createServer(async (socket) => {
-  const control = new Control();
-  socket.on('error', () => {});
-  socket.on('close', () => control.drop());
-  for await (const line of createInterface({ input: socket })) {
-    const { do: operation, ...request } = JSON.parse(line);
-    let answer;
-    try {
-      answer = (await control[operation](request)) ?? {};
-    } catch (error) {
-      answer = { error: error.stack };
-    }
-    socket.write(JSON.stringify(answer) + '\n');
+async function answer(control, line) {
+  const { do: operation, ...request } = JSON.parse(line);
+  try {
+    return (await control[operation](request)) ?? {};
+  } catch (error) {
+    return { error: error.stack };
   }
+}
+
+const controls = createServer((socket) => {
+  const control = new Control();
+  let last = Promise.resolve();
+  socket.on('error', () => {}); // 'close' follows
+  socket.on('close', () => control.drop());
+  createInterface({ input: socket }).on('line', (line) => {
+    last = last.then(async () => socket.write(JSON.stringify(await answer(control, line)) + '\n'));
+  });
 });
 controls.listen(0, '127.0.0.1', () => console.log(controls.address().port));
 process.stdin.resume().on('end', () => process.exit(0));

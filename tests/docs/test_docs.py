@@ -1,0 +1,195 @@
+"""The programs of the documentation print what it says, on both backends, and the reference is complete.
+
+A block of ``python`` that calls ``anyio.run(main)`` is a program; a block of ``text`` right behind it is its
+output, with ``...`` for what differs from run to run. A program that serves for ever runs in a process of its
+own, and the programs that follow on the page talk to it instead of to port 8080; on a page without one they
+talk to ``examples/echo_server.py``. Blocks with ``pytestmark`` are test modules. Others have to compile.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trustme
+
+import wsstream
+import wsstream.testing
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+BACKENDS = ["asyncio", "trio"]
+ADDRESS = "ws://127.0.0.1:8080"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    code: str
+    line: int
+    output: str | None
+
+    @property
+    def is_program(self) -> bool:
+        return "anyio.run(main)" in self.code
+
+    @property
+    def serves(self) -> bool:
+        return "wait_closed()" in self.code and '"127.0.0.1", 8080' in self.code
+
+    @property
+    def is_test_module(self) -> bool:
+        return "pytestmark" in self.code or self.code.startswith("# conftest.py")
+
+    def on(self, backend: str) -> str:
+        return self.code.replace("anyio.run(main)", f"anyio.run(main, backend={backend!r})")
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text()
+    found = FENCE.finditer(text)
+    return [Block(m[2], text[: m.start()].count("\n") + 2, m[3]) for m in found if m[1] == "python"]
+
+
+PAGES = sorted(DOCS.rglob("*.md"))
+WITH_PROGRAMS = [page for page in PAGES if any(block.is_program for block in blocks_of(page))]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+@contextmanager
+def server(*command: str) -> Iterator[str]:
+    """Runs a server; gives the URL that it prints."""
+    process = subprocess.Popen([sys.executable, "-W", "error", *command], stdout=subprocess.PIPE, text=True)
+    with process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+def run(code: str, place: str, capsys: pytest.CaptureFixture[str]) -> str:
+    exec(compile(code, place, "exec"), {"__name__": "__main__"})
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("page", WITH_PROGRAMS, ids=name_of)
+def test_programs_print_what_the_page_says(
+    page: Path,
+    backend: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_certificates(tmp_path)
+    url = ""
+    with ExitStack() as servers:
+        for block in filter(lambda block: block.is_program, blocks_of(page)):
+            code, place = block.on(backend), f"{page}:{block.line}"
+            if block.serves:
+                url = servers.enter_context(server("-c", code.replace("8080", "0")))
+                continue
+            if ADDRESS in code and not url:
+                echo = str(ROOT / "examples" / "echo_server.py")
+                url = servers.enter_context(server(echo, "0", backend))
+            output = run(code.replace(ADDRESS, url), place, capsys)
+            assert block.output is not None, f"{place}: a program without its output"
+            expected = re.escape(block.output).replace(re.escape("..."), ".+")
+            assert re.fullmatch(expected, output), f"{place}: it printed\n{output}"
+
+
+def make_certificates(folder: Path) -> None:
+    """What ``python -m trustme`` writes."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1", "::1")
+    certificate.private_key_pem.write_to_path(folder / "server.key")
+    certificate.cert_chain_pems[0].write_to_path(folder / "server.pem")
+    authority.cert_pem.write_to_path(folder / "client.pem")
+
+
+def test_test_modules_pass(tmp_path: Path) -> None:
+    modules = [block.code for block in blocks_of(DOCS / "how-to/test-your-app.md") if block.is_test_module]
+    (tmp_path / "conftest.py").write_text(modules[0])
+    for number, code in enumerate(modules[1:]):
+        (tmp_path / f"test_{number}.py").write_text(code)
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+    ]
+    command += ["-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    tests = sum(code.count("async def test_") * 2 + code.count("\ndef test_") for code in modules)
+    assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_of_python_compiles(page: Path) -> None:
+    for block in blocks_of(page):
+        compile(block.code, f"{page}:{block.line}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_to_pages_and_files_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r"\{literalinclude\} (\S+)", text)
+    for target in targets:
+        assert (page.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("module", [wsstream, wsstream.testing], ids=lambda module: module.__name__)
+def test_every_public_name_is_in_the_reference(module: object) -> None:
+    reference = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    name = module.__name__  # type: ignore[attr-defined]
+    automatic = rf"^\.\. auto(?:function|class|exception):: {re.escape(name)}\.(\w+)(?:\(\))?$"
+    documented = set(re.findall(automatic, reference, re.MULTILINE))
+    documented |= set(re.findall(rf":: (\w+)\n   :module: {re.escape(name)}$", reference, re.MULTILINE))
+    assert documented == set(module.__all__)  # type: ignore[attr-defined]
+
+
+def test_only_known_internal_members_are_left_out_of_the_reference() -> None:
+    """The reference names the members of each class: some are for other modules of the library."""
+    reference = (DOCS / "reference" / "api.md").read_text()
+    internal = {
+        "Readable": {"guard", "next_reader", "release"},
+        "Writable": {"new_writer", "release", "send_payload"},
+        "MessageReader": {"close", "kind", "bytes_received", "complete"},
+        "MessageWriter": {"kind", "bytes_sent"},
+        "Server": {"start", "shut_down"},
+        "Response": {"received", "status", "headers", "body"},
+    }
+    for name, members in re.findall(
+        r"autoclass:: wsstream\.(\w+)(?:\(\))?\n   :members: ((?:.+\n)(?: {6}.+\n)*)", reference
+    ):
+        public = {member for member in vars(getattr(wsstream, name)) if not member.startswith("_")}
+        documented = set(re.split(r"[,\s]+", members.strip()))
+        assert public - documented <= internal.get(name, set()), name
+
+
+def test_every_option_and_exit_status_of_the_command_line_is_in_its_page() -> None:
+    page = (DOCS / "reference" / "cli.md").read_text()
+    command = [sys.executable, "-m", "wsstream", "demo", "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    options, _, statuses = text.partition("exit status:")
+    for option in re.findall(r"--[a-z]+", options):
+        assert f"`{option}" in page, option
+    for status in re.findall(r"\b(\d+|128\+n) ", statuses):
+        assert f"\n| {status.replace('+', ' + ')} |" in page, status

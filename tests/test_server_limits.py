@@ -1,0 +1,451 @@
+"""`serve` with more clients than it takes, and with clients that do not behave or vanish."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import trustme
+from anyio.abc import ByteStream
+
+from wsstream import (
+    CloseInfo,
+    HandshakeError,
+    HandshakeRejected,
+    Request,
+    Server,
+    WebSocketError,
+    WebSocketStream,
+    connect,
+    serve,
+)
+from wsstream.testing import RateStream, RawPeer, reset_stream, virtual_clock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return virtual_clock(request.param, idle=0.01)
+
+
+@pytest.fixture(scope="module")
+def server_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+async def _echo(ws: WebSocketStream) -> None:
+    async for message in ws:
+        await ws.send(message)
+
+
+async def _check_echo(ws: WebSocketStream) -> None:
+    await ws.send("there and back")
+    assert await ws.receive() == "there and back"
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await anyio.sleep(0.1)
+
+
+async def _stream(server: Server) -> ByteStream:
+    return await anyio.connect_tcp("127.0.0.1", server.port)
+
+
+async def _all_of(stream: ByteStream) -> bytes:
+    """What comes until the end of the stream."""
+    data = b""
+    try:
+        while True:
+            data += await stream.receive()
+    except (anyio.EndOfStream, anyio.BrokenResourceError):
+        return data
+
+
+def _status(answer: bytes) -> int:
+    return int(answer.split()[1])
+
+
+def _sockets() -> set[str]:
+    folder, found = Path("/proc/self/fd"), set()
+    for name in os.listdir(folder):
+        try:
+            found.add(os.readlink(folder / name))
+        except FileNotFoundError:
+            pass  # that of the listing itself
+    return {target for target in found if target.startswith("socket:")}
+
+
+@contextmanager
+def _nothing_left() -> Iterator[None]:
+    """No task and no socket that was not there before."""
+    tasks, files = {task.id for task in anyio.get_running_tasks()}, _sockets()
+    yield
+    assert [task for task in anyio.get_running_tasks() if task.id not in tasks] == []
+    assert _sockets() <= files
+
+
+# -- max_connections -------------------------------------------------------------------------
+
+
+async def test_one_connection_too_many_is_told_to_come_back() -> None:
+    async with (
+        serve(_echo, "127.0.0.1", max_connections=2) as server,
+        connect(server.url) as first,
+        connect(server.url) as second,
+    ):
+        with pytest.raises(HandshakeRejected) as caught:
+            async with connect(server.url):
+                pytest.fail("entered")
+        assert caught.value.status == 503
+        assert dict(caught.value.headers)["retry-after"].isdigit()
+        await _check_echo(first)
+        await second.aclose()
+        await _until(lambda: len(server.connections) == 1)
+        async with connect(server.url) as third:
+            await _check_echo(third)
+
+
+@pytest.mark.parametrize("how", ["vanishes", "garbage", "handler-fails"])
+async def test_a_slot_gets_free_however_a_connection_ends(how: str) -> None:
+    async def handler(ws: WebSocketStream) -> None:
+        await ws.receive()
+        if how == "handler-fails":
+            raise WebSocketError(code=3000)
+
+    async with serve(handler, "127.0.0.1", max_connections=1) as server:
+        for _ in range(3):
+            async with await _stream(server) as stream:
+                if how == "garbage":
+                    await stream.send(b"\x00\r\n\r\n")
+                else:
+                    peer = await RawPeer.as_client(stream)
+                    await peer.text("x")
+                    if how == "vanishes":
+                        await reset_stream(stream)
+                await anyio.sleep(2)
+            await anyio.sleep(1)
+        async with connect(server.url) as ws:
+            await ws.send("x")
+
+
+async def test_handshakes_in_progress_count() -> None:
+    async with serve(_echo, "127.0.0.1", max_connections=1) as server, await _stream(server):
+        await anyio.sleep(1)
+        with pytest.raises(HandshakeRejected):
+            async with connect(server.url):
+                pytest.fail("entered")
+
+
+async def test_the_limit_holds_when_all_come_at_once() -> None:
+    started = 0
+    refused: list[int] = []
+    release = anyio.Event()
+
+    async def hold(request: Request) -> None:
+        nonlocal started
+        started += 1
+        await release.wait()
+
+    async def client() -> None:
+        try:
+            async with connect(server.url) as ws:
+                await ws.wait_closed()
+        except HandshakeRejected as error:
+            refused.append(error.status)
+
+    async def handler(ws: WebSocketStream) -> None: ...
+
+    async with (
+        serve(handler, "127.0.0.1", max_connections=5, process_request=hold) as server,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(40):
+            tasks.start_soon(client)
+        await anyio.sleep(3)
+        release.set()
+    assert (started, refused) == (5, [503] * 35)
+
+
+async def test_refusing_is_bounded_too() -> None:
+    """Clients that wait for their refusal do not pile up: the sockets above the bound are closed at once."""
+    async with serve(_echo, "127.0.0.1", max_connections=1) as server:
+        with ExitStack() as stack:
+            address = ("127.0.0.1", server.port)
+            clients = [stack.enter_context(socket.create_connection(address)) for _ in range(100)]
+            await anyio.sleep(1)
+            held = sum(not _has_ended(client) for client in clients)
+    assert held == 1 + 64
+
+
+def _has_ended(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+async def test_a_refusal_is_given_up_after_the_open_timeout() -> None:
+    async with (
+        serve(_echo, "127.0.0.1", max_connections=1, open_timeout=5) as server,
+        connect(server.url) as ws,
+        await _stream(server) as stream,
+    ):
+        start = anyio.current_time()
+        assert await _all_of(stream) == b""
+        assert 5 <= anyio.current_time() - start < 6
+        await _check_echo(ws)
+
+
+# -- clients that do not behave --------------------------------------------------------------
+
+
+_UPGRADE = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+_KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+_VERSION = "Sec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "field"),
+    [
+        pytest.param("\x00\x01\x02\r\n\r\n", 400, b"", id="garbage"),
+        pytest.param("EHLO mail.example\r\n\r\n", 400, b"", id="smtp"),
+        pytest.param("GET / HTTP/1.1\r\nno colon\r\n\r\n", 400, b"", id="no-field"),
+        pytest.param("GET / HTTP/1.1\r\n\r\n", 400, b"", id="no-host"),
+        pytest.param("GET / HTTP/1.0\r\nHost: a\r\n\r\n", 505, b"", id="http-1.0"),
+        pytest.param("POST / HTTP/1.1\r\nHost: a\r\n\r\n", 405, b"allow: get", id="post"),
+        pytest.param("CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 405, b"allow: get", id="connect"),
+        pytest.param("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 426, b"upgrade: websocket", id="no-upgrade"),
+        pytest.param(_UPGRADE + _KEY + "\r\n", 426, b"sec-websocket-version: 13", id="no-version"),
+        pytest.param(
+            _UPGRADE + _KEY + "Sec-WebSocket-Version: 12\r\n\r\n",
+            426,
+            b"sec-websocket-version: 13",
+            id="wrong-version",
+        ),
+        pytest.param(_UPGRADE + _VERSION + "\r\n", 400, b"", id="no-key"),
+        pytest.param(_UPGRADE + _VERSION + "Sec-WebSocket-Key: c2hvcnQ=\r\n\r\n", 400, b"", id="short-key"),
+        pytest.param(_UPGRADE + _VERSION + _KEY + _KEY + "\r\n", 400, b"", id="two-keys"),
+        pytest.param(
+            _UPGRADE + _VERSION + _KEY + "Sec-WebSocket-Protocol: a b\r\n\r\n", 400, b"", id="no-token"
+        ),
+        pytest.param(
+            _UPGRADE + _VERSION + _KEY + "Content-Length: 5\r\n\r\nhello", 400, b"", id="with-a-body"
+        ),
+        pytest.param("GET / HTTP/1.1\r\nX: " + "x" * (1 << 20), 431, b"", id="head-of-1-mib"),
+    ],
+)
+async def test_what_is_no_handshake_is_answered_with_its_fault(
+    request_: str, status: int, field: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve(_echo, "127.0.0.1") as server:
+        async with await _stream(server) as stream, anyio.create_task_group() as tasks:
+            tasks.start_soon(_send, stream, request_.encode("latin-1"))
+            answer = await _all_of(stream)
+            tasks.cancel_scope.cancel()
+        assert _status(answer) == status
+        assert field in answer.lower()
+        assert b"connection: close" in answer.lower()
+        async with connect(server.url) as ws:
+            await _check_echo(ws)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def _send(stream: ByteStream, data: bytes) -> None:
+    try:
+        await stream.send(data)
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        pass
+
+
+async def test_a_head_without_an_end_is_not_collected() -> None:
+    """A client that sends 64 MiB of a head gets rid of no more than a few buffers of it."""
+    sent = 0
+
+    async with serve(_echo, "127.0.0.1") as server, await _stream(server) as stream:
+        with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
+            await stream.send(b"GET / HTTP/1.1\r\nX: ")
+            for _ in range(1024):
+                await stream.send(b"x" * 65536)
+                sent += 65536
+    assert sent < 16 << 20
+
+
+@pytest.mark.parametrize("timeout", [10, 25])
+async def test_a_head_that_drips_is_given_up_after_the_open_timeout(timeout: float) -> None:
+    async with serve(_echo, "127.0.0.1", open_timeout=timeout) as server, await _stream(server) as stream:
+        start = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_send, RateStream(stream, send=1), _UPGRADE.encode())
+            assert await _all_of(stream) == b""
+            tasks.cancel_scope.cancel()
+        assert timeout <= anyio.current_time() - start < timeout + 2
+
+
+async def test_a_client_that_reads_no_refusal_and_goes_on_sending_is_dropped() -> None:
+    async with serve(_echo, "127.0.0.1") as server, await _stream(server) as stream:
+        start = anyio.current_time()
+        with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
+            await stream.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+            while True:
+                await stream.send(b"x" * 1000)
+                await anyio.sleep(0.1)
+        assert anyio.current_time() - start < 3
+
+
+async def test_plain_http_on_a_tls_port_is_only_noted(
+    server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serve(_echo, "127.0.0.1", ssl=server_tls) as server:
+        async with await _stream(server) as stream:
+            await stream.send(_UPGRADE.encode() + b"\r\n")
+            assert b"HTTP" not in await _all_of(stream)
+        with pytest.raises(ssl.SSLCertVerificationError):  # a client that does not trust the server
+            async with connect(server.url):
+                pytest.fail("entered")
+        await anyio.sleep(1)
+    assert {record.levelname for record in caplog.records} == {"INFO"}
+    assert len(caplog.records) == 2
+
+
+# -- clients that vanish ---------------------------------------------------------------------
+
+
+async def _after_nothing(stream: ByteStream) -> None: ...
+
+
+async def _after_half_a_head(stream: ByteStream) -> None:
+    await stream.send(_UPGRADE.encode())
+
+
+async def _after_the_head(stream: ByteStream) -> None:
+    await stream.send((_UPGRADE + _VERSION + _KEY + "\r\n").encode())
+
+
+async def _while_open(stream: ByteStream) -> None:
+    await RawPeer.as_client(stream)
+
+
+async def _inside_a_frame(stream: ByteStream) -> None:
+    peer = await RawPeer.as_client(stream)
+    await peer.send(b"\x81\xfe\xff\xff1234half")
+
+
+async def _while_much_comes(stream: ByteStream) -> None:
+    peer = await RawPeer.as_client(stream)
+    await peer.text("flood")
+    await peer.read_frame()
+
+
+async def _while_closing(stream: ByteStream) -> None:
+    peer = await RawPeer.as_client(stream)
+    await peer.text("close")
+    assert (await peer.read_frame()).kind == "close"
+
+
+@pytest.mark.parametrize(
+    "vanish", [pytest.param(lambda s: s.aclose(), id="fin"), pytest.param(reset_stream, id="rst")]
+)
+@pytest.mark.parametrize(
+    "when",
+    [
+        _after_nothing,
+        _after_half_a_head,
+        _after_the_head,
+        _while_open,
+        _inside_a_frame,
+        _while_much_comes,
+        _while_closing,
+    ],
+)
+async def test_of_a_client_that_vanishes_nothing_is_left(
+    when: Callable[[ByteStream], Awaitable[None]],
+    vanish: Callable[[ByteStream], Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(ws: WebSocketStream) -> None:
+        async for message in ws:
+            if message == "flood":
+                while True:
+                    await ws.send(bytes(100_000))
+            elif message == "close":
+                return
+
+    async with serve(handler, "127.0.0.1") as server:
+        with _nothing_left():
+            stream = await _stream(server)
+            await when(stream)
+            await anyio.sleep(1)
+            await vanish(stream)
+            await anyio.sleep(1)
+        assert server.connections == set()
+        async with connect(server.url) as ws:
+            await ws.send("close")
+            assert await ws.wait_closed() == CloseInfo(1000, "", True)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    "vanish", [pytest.param(lambda s: s.aclose(), id="fin"), pytest.param(reset_stream, id="rst")]
+)
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"])
+async def test_of_a_client_that_vanishes_in_the_tls_handshake_nothing_is_left(
+    server_tls: ssl.SSLContext,
+    vanish: Callable[[ByteStream], Awaitable[None]],
+    said: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serve(_echo, "127.0.0.1", ssl=server_tls) as server:
+        with _nothing_left():
+            stream = await _stream(server)
+            if said:
+                await stream.send(said)
+            await anyio.sleep(1)
+            await vanish(stream)
+            await anyio.sleep(1)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_silent_tls_client_is_given_up_after_the_open_timeout(server_tls: ssl.SSLContext) -> None:
+    options: dict[str, Any] = {"ssl": server_tls, "open_timeout": 3}
+    async with serve(_echo, "127.0.0.1", **options) as server, await _stream(server) as stream:
+        start = anyio.current_time()
+        assert await _all_of(stream) == b""
+        assert 3 <= anyio.current_time() - start < 4
+
+
+async def test_a_silent_client_is_given_up_when_it_does_not_answer_close() -> None:
+    ended: list[float] = []
+
+    async def handler(ws: WebSocketStream) -> None:
+        await ws.aclose(1000)
+        ended.append(anyio.current_time() - start)
+
+    async with serve(handler, "127.0.0.1", close_timeout=4) as server, await _stream(server) as stream:
+        start = anyio.current_time()
+        await RawPeer.as_client(stream)
+        await _until(lambda: ended)
+        assert 4 <= ended[0] < 4.5
+
+
+async def test_a_handshake_error_leaves_no_connection_behind() -> None:
+    async with serve(_echo, "127.0.0.1", subprotocols=["a"]) as server:
+        with _nothing_left():
+            with pytest.raises(HandshakeError):
+                async with connect(server.url, subprotocols=["b"]):
+                    pytest.fail("entered")
+            await anyio.sleep(2)
+        assert server.connections == set()
