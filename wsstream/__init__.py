@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers read it; importing typing would cost the command line 10 ms
 if TYPE_CHECKING:
+    from typing import Any
+
     from wsstream.client import connect as connect
     from wsstream.errors import ClosedLocally as ClosedLocally
     from wsstream.errors import CloseInfo as CloseInfo
