@@ -24,8 +24,8 @@ async def main() -> None:
     async with serve(flood, "127.0.0.1") as server, connect(server.url) as ws:
         await anyio.sleep(0.5)
         now = ws.statistics()
-        print(f"client: {now.bytes_received >> 10} KiB arrived, {now.receive_buffered >> 10} KiB of them unread,")
-        print(f"        reading is {'paused' if now.reading_paused else 'going on'}; now it reads")
+        state = "paused" if now.reading_paused else "going on"
+        print(f"client: {now.receive_buffered >> 10} KiB are unread, reading is {state}; now it reads")
         total = 0
         async for message in ws:
             total += len(message)

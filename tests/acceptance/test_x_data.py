@@ -72,34 +72,35 @@ WAYS: list[Callable[[WebSocketStream], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("read", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("end", ["fin", "reset"])
 @pytest.mark.parametrize("inside", ["a-frame", "a-fragmented-message", "an-empty-fragmented-message"])
-async def test_x15_tcp_dies_inside_a_message(net: Any, read: Any, end: str, inside: str) -> None:
+async def test_x15_tcp_dies_inside_a_message(net: Any, end: str, inside: str) -> None:
     data, held = {
         "a-frame": (binary(bytes(100_000), declared_length=200_000), 100_000),
         "a-fragmented-message": (binary(b"abc", fin=False) + continuation(b"def", fin=False), 134),
         "an-empty-fragmented-message": (binary(b"", fin=False), 64),
     }[inside]
-    arrived = anyio.Event()
 
     async def peer(stream: ByteStream) -> None:
-        raw = await RawPeer.as_server(stream)
-        await raw.send(data)
-        await arrived.wait()  # a reset would discard what is on its way
-        await (reset_stream(stream) if end == "reset" else raw.aclose())
+        async with await RawPeer.as_server(stream) as raw:
+            await raw.send(data)
+            await arrived.wait()  # a reset would discard what is on its way
+            if end == "reset":
+                await reset_stream(stream)
 
-    async with net.raw_server(peer) as url, net.connect(url) as ws:
-        while ws.statistics().receive_buffered < held:
-            await anyio.sleep(0.001)
-        arrived.set()
-        with pytest.raises(ConnectionBroken) as raised:
-            await read(ws)
-        assert raised.value.info == (1006, "", False)
-        with pytest.raises(ConnectionBroken):
-            await ws.wait_closed()
-        with pytest.raises(ConnectionBroken):
-            await ws.receive()
+    async with net.raw_server(peer) as url:
+        for read in WAYS:
+            arrived = anyio.Event()
+            async with net.connect(url) as ws:
+                while ws.statistics().receive_buffered < held:
+                    await anyio.sleep(0.001)
+                arrived.set()
+                with pytest.raises(ConnectionBroken) as raised:
+                    await read(ws)
+                assert raised.value.info == (1006, "", False)
+                for call in (ws.wait_closed, ws.receive, ws.readable.messages().__anext__):
+                    with pytest.raises(ConnectionBroken):
+                        await call()
 
 
 @ROLES
@@ -147,7 +148,7 @@ async def test_x15_but_a_clean_close_is_a_normal_end(raw_pair: Any) -> None:
 
 @ROLES
 async def test_x15_a_send_whose_message_is_cut_raises_too(raw_pair: Any, role: str) -> None:
-    ours, theirs = memory_pair()
+    ours, theirs = memory_pair(1 << 20)
     async with raw_pair(role, (CutStream(ours, after_send=100_000, reset=True), theirs)) as (ws, _):
         with pytest.raises(ConnectionBroken) as raised:
             await ws.send(bytes(1_000_000))
@@ -195,7 +196,7 @@ async def test_x16_a_reader_wrapped_for_text_gives_the_text(raw_pair: Any) -> No
 
 
 @ROLES
-@pytest.mark.parametrize("frame_size", [1, 2, 3, 4, 5, 7, 64])
+@pytest.mark.parametrize("frame_size", [4, 5, 7, 64])
 async def test_x16_our_fragments_of_text_end_between_code_points(
     raw_pair: Any, role: str, frame_size: int
 ) -> None:
@@ -207,7 +208,7 @@ async def test_x16_our_fragments_of_text_end_between_code_points(
         while True:
             frame = await peer.read_frame()
             got += frame.text  # raises when it ends inside a code point
-            assert len(frame.payload) <= max(frame_size, 4)
+            assert len(frame.payload) <= frame_size
             if frame.fin:
                 break
         assert got == message
@@ -289,9 +290,10 @@ async def test_x16_invalid_utf8_fails_at_the_bad_byte(
 async def test_x16_a_text_that_ends_inside_a_code_point_is_invalid(
     raw_pair: Any, role: str, cut: bytes
 ) -> None:
-    async with raw_pair(role) as (ws, peer):
+    async with raw_pair(role, close_timeout=5) as (ws, peer):
         await peer.text(b"ok" + cut)
         assert (await peer.read_frame()).close_code == 1007
+        await peer.aclose()
         with pytest.raises(ConnectionBroken) as raised:
             await ws.receive()
         assert isinstance(raised.value.__cause__, InvalidUTF8)
@@ -428,11 +430,9 @@ async def test_x18_an_exception_in_connect_arrives_as_itself(net: Any, busy: str
 
 async def test_x18_also_when_the_peer_has_gone_or_never_answers(net: Any) -> None:
     async def peer(stream: ByteStream) -> None:
-        raw = await RawPeer.as_server(stream)
-        if raw.header("X-Then") == "go":
-            await raw.aclose()
-        else:
-            await anyio.sleep_forever()
+        async with await RawPeer.as_server(stream) as raw:
+            if raw.header("X-Then") == "stay":
+                await anyio.sleep_forever()
 
     async with net.raw_server(peer) as url:
         for then in ("go", "stay"):

@@ -33,7 +33,7 @@ async def consume_slowly(receive: Callable[[], Any], seconds: float, check: Call
 
 
 @pytest.mark.parametrize("role", ["client", "server"])
-@pytest.mark.parametrize("size", [10, 1000, 65536, 2**20])
+@pytest.mark.parametrize("size", [10, 65536, pytest.param(2**20, marks=pytest.mark.slow)])
 async def test_x9_a_slow_consumer_survives_a_flooding_peer_for_a_minute(role: str, size: int) -> None:
     message = bytes(size)
     options = {"client": NO_PINGS, "server": NO_PINGS, role: KEEPALIVE}
@@ -78,7 +78,7 @@ async def test_x9_over_a_slow_line_with_a_peer_that_answers_no_ping(raw_pair: An
                 await peer.binary(bytes(1024))
 
         tasks.start_soon(flood)
-        assert await consume_slowly(ws.receive, 600, lambda message: None) == 1200
+        assert await consume_slowly(ws.receive, 300, lambda message: None) == 600
         assert ws.state == "open"
         tasks.cancel_scope.cancel()
 

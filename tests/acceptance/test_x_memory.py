@@ -33,9 +33,9 @@ SENDERS = pytest.mark.parametrize("sender", ["client", "server"])
 
 
 async def settled(*counters: Callable[[], int]) -> None:
-    """Until none of the counters has changed for a quarter of a second."""
+    """Until none of the counters has changed for an eighth of a second."""
     last, since = None, time.monotonic()
-    while time.monotonic() - since < 0.25:
+    while time.monotonic() - since < 0.125:
         await anyio.sleep(0.01)
         if (now := [counter() for counter in counters]) != last:
             last, since = now, time.monotonic()
@@ -129,7 +129,7 @@ async def test_x7_a_frame_of_64_mib_is_read_from_its_first_byte_in_bounded_memor
 # -- X8 --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [1.0, pytest.param(20.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [0.5, pytest.param(20.0, marks=pytest.mark.slow)])
 async def test_x8_a_frame_of_64_gib_passes_a_proxy_at_constant_memory(
     net: Any, heap: Any, seconds: float
 ) -> None:
@@ -187,8 +187,7 @@ FLOODS = {
 }
 
 
-@SENDERS
-@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize(("flood", "sender"), [("fragments", "client"), ("messages", "server")])
 async def test_x13_a_million_empty_pieces_unread_stop_the_reading(
     net: Any, heap: Any, sender: str, flood: str
 ) -> None:
@@ -239,7 +238,7 @@ async def test_x13_of_a_flood_of_pings_only_the_latest_pong_is_kept(
         await peer.ping(bytes(125))
         assert (await peer.read_frame()).kind == "pong"
         grown = heap()
-        for i in range(5000):
+        for i in range(1500):
             await peer.ping(b"%120d" % i)
         await peer.text("behind them")
         assert await ws.receive() == "behind them"
@@ -247,7 +246,7 @@ async def test_x13_of_a_flood_of_pings_only_the_latest_pong_is_kept(
         assert not ws.statistics().reading_paused
         assert grown.peak() < MIB // 2
         answers = 1
-        while (await peer.read_frame()).payload != b"%120d" % 4999:
+        while (await peer.read_frame()).payload != b"%120d" % 1499:
             answers += 1
         assert answers < 50
 
@@ -279,7 +278,7 @@ async def test_x13_a_million_pings_with_unread_pongs(net: Any, heap: Any, sender
     await with_raw_sender(net, sender, send, receive)
 
 
-EMPTY_PINGS = 120_000  # two bytes each, the cheapest flood: a read takes nearly all of them
+EMPTY_PINGS = 60_000  # two bytes each, the cheapest flood: a read takes nearly all of them
 
 
 async def flood_with_empty_pings(raw: RawPeer, count: int) -> None:
@@ -315,21 +314,21 @@ async def test_x13_a_flood_of_empty_pings_does_not_hold_up_other_tasks(net: Any)
     await with_raw_sender(net, "server", partial(flood_with_empty_pings, count=EMPTY_PINGS), receive)
 
 
+@pytest.mark.parametrize("scheme", ["ws"])
 async def test_x13_a_flood_of_empty_pings_is_handled_in_bounded_memory(net: Any, heap: Any) -> None:
     async def receive(ws: WebSocketStream) -> None:
         assert await ws.receive() == "warm"
         grown = heap()
         assert await ws.receive() == "behind them"
-        assert grown.peak() < MIB
+        assert grown.peak() < MIB // 2
 
-    await with_raw_sender(net, "server", partial(flood_with_empty_pings, count=EMPTY_PINGS // 4), receive)
+    await with_raw_sender(net, "server", partial(flood_with_empty_pings, count=EMPTY_PINGS // 3), receive)
 
 
 # -- X19 -------------------------------------------------------------------------------------
 
 
-@SENDERS
-@pytest.mark.parametrize("how", ["messages", "one-message"])
+@pytest.mark.parametrize(("how", "sender"), [("messages", "client"), ("one-message", "server")])
 async def test_x19_to_a_peer_that_stops_reading_send_waits_at_the_mark(
     net: Any, heap: Any, sender: str, how: str
 ) -> None:
@@ -385,8 +384,8 @@ async def test_x19_to_a_peer_that_stops_reading_send_waits_at_the_mark(
 
 @pytest.mark.parametrize(
     "begun",
-    [b"", b"\x82", b"\x82\x7f\0\0", binary(b"abc", declared_length=1 << 40), text("a", fin=False)],
-    ids=["nothing", "one-byte", "half-a-header", "a-frame-of-1-tib", "a-fragment"],
+    [b"\x82\x7f\0\0", binary(b"abc", declared_length=1 << 40), text("a", fin=False)],
+    ids=["half-a-header", "a-frame-of-1-tib", "a-fragment"],
 )
 async def test_x19_a_peer_that_stops_sending_costs_nothing(net: Any, heap: Any, begun: bytes) -> None:
     async def peer(stream: ByteStream) -> None:
@@ -402,8 +401,8 @@ async def test_x19_a_peer_that_stops_sending_costs_nothing(net: Any, heap: Any, 
             tasks.start_soon(ws.receive)
             await anyio.wait_all_tasks_blocked()
             grown, worked = heap(), time.thread_time()
-            await anyio.sleep(0.2)
-            assert time.thread_time() - worked < 0.05
+            await anyio.sleep(0.1)
+            assert time.thread_time() - worked < 0.03
             assert grown.peak() < 32 * 1024
             assert ws.statistics().receive_buffered < 256
             tasks.cancel_scope.cancel()
@@ -412,8 +411,10 @@ async def test_x19_a_peer_that_stops_sending_costs_nothing(net: Any, heap: Any, 
 # -- X20 -------------------------------------------------------------------------------------
 
 
-@SENDERS
-@pytest.mark.parametrize("how", ["idle", "stopped-in-a-message", "stopped-after-messages"])
+@pytest.mark.parametrize(
+    ("how", "sender"),
+    [("idle", "client"), ("stopped-in-a-message", "server"), ("stopped-after-messages", "server")],
+)
 async def test_x20_a_consumer_that_stops_blocks_a_peer_that_sends_1_gib(
     net: Any, heap: Any, sender: str, how: str
 ) -> None:

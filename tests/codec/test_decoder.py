@@ -549,8 +549,8 @@ def test_control_says_whether_there_is_anything_but_data() -> None:
         (binary(b"b", fin=False), False),
         (pong() + continuation(b"c"), True),
         (text("d"), False),
-        (close(), True),
-        (text("e"), False),
+        (text("e") + frame(3), True),
+        (text("f"), False),
     ]:
         decoder.decode(data, UNLIMITED)
         assert decoder.control is control

@@ -22,7 +22,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -83,7 +83,7 @@ class Remote:
         return frames
 
 
-def _missing(reason: str) -> None:
+def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -96,7 +96,7 @@ def _command(name: str) -> list[str]:
             _missing("the peer ws needs Node.js")
         if not (HERE / "node_modules" / "ws").is_dir():
             _missing("the peer ws is not installed: npm ci --prefix tests/interop")
-        return [node or "node", str(HERE / "peers" / "ws_peer.mjs")]
+        return [node, str(HERE / "peers" / "ws_peer.mjs")]
     if name == "picows" and platform.python_implementation() != "CPython":
         pytest.skip("picows is for CPython alone")
     if importlib.util.find_spec(name) is None:

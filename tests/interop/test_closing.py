@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from wsstream import (
     ClosedLocally,
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 
 Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
 Numbered = Callable[[int, int], str | bytes]
+Pattern = Callable[[int, int], bytes]
 
 REASON = "žluťoučký 🐎" * 6  # 108 bytes
 CLOSES = [(1000, ""), (3456, REASON), (4999, "x" * 123), (None, "")]
@@ -69,13 +70,17 @@ async def test_what_the_peer_sent_before_its_close_is_delivered(link: Link, numb
         assert ws.close_info == CloseInfo(3456, "that is all", True)
 
 
-async def test_what_was_sent_before_aclose_reaches_the_peer(link: Link, numbered: Numbered) -> None:
+async def test_what_was_sent_before_aclose_reaches_the_peer(link: Link, pattern: Pattern) -> None:
+    size = 12 << 20  # bytes; more than the kernel takes at once
     async with link() as (ws, remote):
+        await ws.send("first")
         async with anyio.create_task_group() as group:
-            group.start_soon(partial(remote.do, "receive_numbered", count=50, size=20_000))
-            for index in range(50):
-                await ws.send(numbered(index, 20_000))
+            group.start_soon(ws.send, pattern(1, size))
+            while not ws.statistics().send_buffered:
+                await checkpoint()
             await ws.aclose(1001, "leaving")
+        await remote.expect("first")
+        await remote.expect(pattern(1, size))
         assert await remote.do("closed") == {"code": 1001, "reason": "leaving"}
 
 

@@ -4,6 +4,7 @@ installed.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 
 from wsstream import WebSocketStream
 
@@ -68,8 +70,11 @@ async def test_5000_small_messages_keep_their_order_in_both_directions(
 async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_write(
     link: Link, numbered: Numbered
 ) -> None:
-    count, size = 150, 100_000  # more than the kernel's buffers hold: with nobody reading, both would wait
+    count, size = 150, 100_000
     async with link() as (ws, remote), anyio.create_task_group() as group:
+        sock = ws.extra(SocketAttribute.raw_socket)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # the flood must not fit into the kernel
+            sock.setsockopt(socket.SOL_SOCKET, option, 1 << 16)
 
         async def send() -> None:
             for index in range(count):

@@ -127,7 +127,8 @@ async def test_chunks_of_a_writer_are_one_message(link: Link, peer: Any, pattern
 async def test_chunks_of_text_are_one_text_at_the_peer(link: Link) -> None:
     async with link() as (ws, remote):
         async with ws.writable.message("text") as writer:
-            for chunk in ["", "aé", "水".encode()[:1], "水".encode()[1:], "𝄞"]:
+            chunks: list[str | bytes] = ["", "aé", "水".encode()[:1], "水".encode()[1:], "𝄞"]
+            for chunk in chunks:
                 await writer.send(chunk)
                 await writer.flush()
         await remote.expect("aé水𝄞")

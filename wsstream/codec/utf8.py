@@ -41,11 +41,11 @@ class UTF8Validator:
 def split_point(text: memoryview, limit: int) -> int:
     """The largest length up to `limit` bytes at which `text`, valid UTF-8, may be cut between code points.
 
-    At least 1, so that a `limit` below the size of a code point makes progress too.
+    0 if not even the first code point fits.
     """
     if limit >= len(text):
         return len(text)
     for cut in range(limit, max(limit - 4, 0), -1):
         if text[cut] & 0xC0 != 0x80:
             return cut
-    return max(limit, 1)
+    return 0

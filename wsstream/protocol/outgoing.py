@@ -145,7 +145,7 @@ class Outgoing:
                 self._ping = None
                 self._ping_leaving = True
                 return frame
-        if self._data and not (self._at_border and self._close_urgent):
+        if self._data:  # at a border behind an urgent Close there is none
             piece, self._at_border = self._data.popleft()
             return piece
         frame = self._close

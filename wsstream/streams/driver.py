@@ -235,6 +235,7 @@ class Driver:
         if (error := self.receive_error()) is not None:
             raise error
         if self.read_now():
+            self._see_to_tail()
             await checkpoint()
         else:
             await self._arrived.wait()
@@ -245,6 +246,12 @@ class Driver:
             self.paused = False
             self._keepalive.resume(anyio.current_time())
             self._resumed.notify()
+            self._see_to_tail()
+
+    def _see_to_tail(self) -> None:
+        """Have the reader decode what a consumer's step left over; it may be waiting for the transport."""
+        if self._tail and not self.paused and self._timer is not None:
+            self._timer.cancel()
 
     def discard(self) -> None:
         """Drop what has arrived and what will."""

@@ -108,12 +108,14 @@ class OutgoingMessage:
             self._borrowed = False
 
     def take(self, limit: int) -> bytes | memoryview:
-        """Take up to `limit` bytes from the front; text is cut between code points."""
+        """Take up to `limit` bytes from the front; text is cut between code points if one fits."""
         parts: list[bytes | memoryview] = []
         room = limit
         while self._pieces and room > 0:
             piece = memoryview(self._pieces.popleft())
-            size = split_point(piece, room) if self.kind == "text" else min(len(piece), room)
+            size = min(len(piece), room)
+            if self.kind == "text":
+                size = split_point(piece, room) or (0 if parts else size)
             if size < len(piece):
                 rest = piece[size:]
                 self._pieces.appendleft(rest if piece.nbytes >= _SMALL else bytearray(rest))

@@ -21,7 +21,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any, NamedTuple
 
 MAX_SIZE = 64 << 20  # bytes; of messages and frames, where a library has a limit
-MAX_UNREAD = 16  # messages; then the adapter stops reading, so that TCP's window closes
+MAX_UNREAD = 4  # messages; then the adapter stops reading, so that TCP's window closes
 
 # "subprotocols": list of str; "keepalive": [interval, timeout] in seconds; "show_pongs": true, for aiohttp
 Options = dict[str, Any]
@@ -171,8 +171,9 @@ class Control:
         return {"code": code, "reason": reason}
 
 
-async def keep_alive(link: Link, interval: float, timeout: float, drop: Callable[[], None]) -> None:
-    """A keepalive for libraries that have none of their own."""
+async def keep_alive(link: Link, times: tuple[float, float], drop: Callable[[], None]) -> None:
+    """A keepalive for libraries that have none of their own: interval and timeout, in seconds."""
+    interval, timeout = times
     while True:
         await asyncio.sleep(interval)
         try:

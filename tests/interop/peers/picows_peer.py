@@ -27,7 +27,7 @@ KINDS = {WSMsgType.TEXT: "text", WSMsgType.BINARY: "binary"}
 TYPES = {kind: message_type for message_type, kind in KINDS.items()}
 
 
-class PicowsLink(WSListener, Link):  # type: ignore[misc]
+class PicowsLink(WSListener, Link):
     def __init__(self, opened: Callable[[Link], None] = lambda link: None) -> None:
         Link.__init__(self)
         self._opened = opened
@@ -76,11 +76,11 @@ class PicowsLink(WSListener, Link):  # type: ignore[misc]
         return message
 
     def _on_close(self, transport: WSTransport, frame: WSFrame) -> None:
-        code = int(frame.get_close_code())
-        self._close = (code or 1005, frame.get_close_reason() or "")
+        code: Any = frame.get_close_code()  # of codes that its enumeration lacks, an int
+        self._close = (int(code) or 1005, frame.get_close_reason() or "")
         if not transport.is_close_frame_sent:
             if code:
-                transport.send_close(code, frame.get_close_message())  # type: ignore[arg-type]
+                transport.send_close(code, frame.get_close_message())
             else:
                 transport.send(WSMsgType.CLOSE, None)  # send_close would say code 0
         if not transport.is_client_side:
@@ -113,7 +113,8 @@ class PicowsLink(WSListener, Link):  # type: ignore[misc]
         if code is None:
             self.transport.send(WSMsgType.CLOSE, None)
         else:
-            self.transport.send_close(code, reason)  # type: ignore[arg-type]
+            any_code: Any = code
+            self.transport.send_close(any_code, reason)
 
 
 def _options(options: Options) -> dict[str, Any]:

@@ -40,7 +40,8 @@ class WebsocketsLink(Link):
         await (await self.ws.ping(payload))
 
     async def close(self, code: int | None, reason: str) -> None:
-        await self.ws.close(code, reason)  # type: ignore[arg-type] - None: an empty Close, as in its protocol layer
+        empty: Any = None  # what its protocol layer takes for a Close without a code
+        await self.ws.close(empty if code is None else code, reason)
 
 
 def _options(options: Options) -> dict[str, Any]:

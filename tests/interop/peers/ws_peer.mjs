@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket, { WebSocketServer } from 'ws';
 
 const MAX_SIZE = 64 << 20; // bytes
-const MAX_UNREAD = 16; // messages
+const MAX_UNREAD = 4; // messages
 
 function pattern(seed, size) {
   const unit = Buffer.from(Array.from({ length: 251 }, (_, i) => (seed + i) % 251));

@@ -15,12 +15,12 @@ from wsproto.events import (
     BytesMessage,
     CloseConnection,
     Event,
-    Message,
     Ping,
     Pong,
     Request,
     TextMessage,
 )
+from wsproto.frame_protocol import CloseReason
 
 READ_SIZE = 1 << 16
 
@@ -58,19 +58,20 @@ class WsprotoLink(Link):
 
     async def _read(self) -> None:
         connection = self._connection
+        await self._handle_events()  # of what came with the opening handshake
         while connection.state is not ConnectionState.CLOSED:
-            for event in connection.events():
-                await self._handle(event)
-            if connection.state is not ConnectionState.CLOSED:
-                connection.receive_data(await self._reader.read(READ_SIZE) or None)
-        for event in connection.events():  # the Close that answers ours, or 1006
-            await self._handle(event)
+            connection.receive_data(await self._reader.read(READ_SIZE) or None)
+            await self._handle_events()
         if connection.client:
             await self._reader.read()  # the server closes TCP first (RFC 6455, section 7.1.1)
 
+    async def _handle_events(self) -> None:
+        for event in self._connection.events():
+            await self._handle(event)
+
     async def _handle(self, event: Event) -> None:
         match event:
-            case Message():
+            case TextMessage() | BytesMessage():
                 await self._on_data(event)
             case Ping():
                 await self.write(event.response())
@@ -82,7 +83,7 @@ class WsprotoLink(Link):
                     await self.write(event.response())
                 self.end(int(event.code), event.reason or "")
 
-    async def _on_data(self, event: Message) -> None:
+    async def _on_data(self, event: TextMessage | BytesMessage) -> None:
         data = event.data.encode() if isinstance(event, TextMessage) else bytes(event.data)
         self._parts.append(data)
         self._frames += event.frame_finished
@@ -106,13 +107,14 @@ class WsprotoLink(Link):
         await waiter
 
     async def close(self, code: int | None, reason: str) -> None:
-        await self.write(CloseConnection(code, reason or None))  # type: ignore[arg-type] - None: no code
+        none = CloseReason.NO_STATUS_RCVD  # wsproto looks for this very object
+        await self.write(CloseConnection(none if code is None else code, reason or None))
 
     @asynccontextmanager
     async def running(self, options: Options) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(self.read())]
         if times := options.get("keepalive"):
-            tasks.append(asyncio.create_task(keep_alive(self, *times, self._writer.transport.abort)))
+            tasks.append(asyncio.create_task(keep_alive(self, times, self._writer.transport.abort)))
         try:
             yield
         finally:

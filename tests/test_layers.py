@@ -1,0 +1,312 @@
+"""The architecture, read from the source: which module may import which, and what importing loads."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import wsstream
+import wsstream.errors
+
+ROOT = Path(wsstream.__file__).parent
+TESTS = Path(__file__).parent
+
+LAYERS = [
+    {"errors"},  # L0
+    {"codec"},
+    {"protocol"},
+    {"transports"},
+    {"streams"},
+    {"client", "server"},
+    {"files"},
+    {"cli", "__main__"},  # L7
+]
+OUTSIDE = {"__init__", "testing"}  # re-exports only; a product of its own, which may import all
+IO_MODULES = {"socket", "ssl", "selectors", "select", "asyncio", "trio", "anyio", "threading", "time"}
+BACKENDS = {"asyncio", "trio"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module: `target` is its full name. `line` is the line of the source."""
+
+    source: str
+    target: str
+    line: int
+    text: str
+    at_start: bool  # done when the source is imported, not later in a function
+    for_types: bool  # under TYPE_CHECKING
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line} imports {self.target}"
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """All modules of the library by their full names."""
+    names = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def walk(
+    node: ast.AST, at_start: bool = True, for_types: bool = False
+) -> Iterator[tuple[ast.AST, bool, bool]]:
+    for child in ast.iter_child_nodes(node):
+        inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        yield child, at_start, for_types
+        yield from walk(child, at_start and not inside, for_types or types)
+
+
+def targets(node: ast.AST, source: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            package = source if modules()[source].name == "__init__.py" else source.rpartition(".")[0]
+            for _ in range(node.level - 1):
+                package = package.rpartition(".")[0]
+            base = f"{package}.{base}" if base else package
+        for alias in node.names:
+            full = f"{base}.{alias.name}"
+            yield full if full in modules() else base
+
+
+@cache
+def imports() -> list[Import]:
+    """All imports of the library, wherever they stand."""
+    found = []
+    for source, path in modules().items():
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node, at_start, for_types in walk(ast.parse(text)):
+            for target in targets(node, source):
+                line = node.lineno  # type: ignore[attr-defined]
+                found.append(Import(source, target, line, lines[line - 1], at_start, for_types))
+    return found
+
+
+def part_of(module: str) -> str:
+    """The part of the library that a module belongs to: a folder or a module at the top."""
+    _, _, rest = module.partition(".")
+    return rest.partition(".")[0] or "__init__"
+
+
+def layer_of(module: str) -> int:
+    return next(number for number, parts in enumerate(LAYERS) if part_of(module) in parts)
+
+
+def is_ours(module: str) -> bool:
+    return module == "wsstream" or module.startswith("wsstream.")
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def within(*parts: str) -> list[Import]:
+    found = [each for each in imports() if part_of(each.source) in parts]
+    assert found, f"there is nothing in {parts}"
+    return found
+
+
+def test_the_reader_of_imports_sees_them_all() -> None:
+    """Or all that follows would prove nothing."""
+    seen = {(each.source, each.target) for each in imports()}
+    assert ("wsstream.codec.decoder", "wsstream.codec.frames") in seen
+    assert ("wsstream.protocol.http1", "h11") in seen
+    assert ("wsstream.testing", "wsstream.testing.frames") in seen, "relative imports"
+    assert ("wsstream.testing.pair", "wsstream.client") in seen, "imports in functions"
+    assert ("wsstream.streams.tasks", "asyncio") in seen
+    assert len(modules()) > 50
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    known = OUTSIDE.union(*LAYERS)
+    assert {part_of(module) for module in modules()} <= known
+
+
+def test_imports_point_only_downwards() -> None:
+    """A layer may skip over others and never look up, not even for types or in a function."""
+    upward = [
+        each
+        for each in imports()
+        if is_ours(each.target)
+        and part_of(each.source) not in OUTSIDE
+        and part_of(each.target) not in OUTSIDE
+        if layer_of(each.target) > layer_of(each.source)
+    ]
+    assert [*map(str, upward)] == []
+
+
+def test_only_the_command_line_uses_the_public_names_of_the_whole() -> None:
+    users = {part_of(each.source) for each in imports() if each.target == "wsstream"}
+    assert users <= {"cli", "__main__"}
+
+
+def test_nothing_in_the_library_imports_its_testing() -> None:
+    users = [each for each in imports() if part_of(each.target) == "testing" and is_ours(each.target)]
+    assert [str(each) for each in users if part_of(each.source) != "testing"] == []
+
+
+def test_the_errors_import_nothing_of_ours_and_the_codec_does_not_know_them() -> None:
+    assert [str(each) for each in within("errors") if is_ours(each.target)] == []
+    assert [
+        str(each) for each in within("codec") if is_ours(each.target) and "codec" not in each.target
+    ] == []
+
+
+ALLOWED = {
+    # part: what it may import that is neither ours nor the standard library
+    "errors": {"anyio"},
+    "codec": set(),
+    "protocol": {"h11", "idna"},
+    "transports": {"anyio"},
+    "streams": {"anyio", "trio"},
+    "client": {"anyio"},
+    "server": {"anyio"},
+    "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
+    "testing": {"anyio", "trio"},
+    "__init__": set(),
+    "__main__": set(),
+}
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_a_part_imports_no_other_package_than_it_may(part: str) -> None:
+    foreign = {top(each.target) for each in within(part) if not is_ours(each.target)}
+    assert foreign - set(sys.stdlib_module_names) <= ALLOWED[part]
+
+
+def test_the_packages_that_are_always_needed_are_the_declared_dependencies() -> None:
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {name.partition(">")[0] for name in project["dependencies"]}
+    needed = {top(each.target) for each in imports() if part_of(each.source) not in {"cli", "testing"}}
+    assert needed - set(sys.stdlib_module_names) - {"wsstream"} - BACKENDS == declared
+
+
+@pytest.mark.parametrize("part", ["codec", "protocol"])
+def test_codec_and_protocol_import_no_io_module(part: str) -> None:
+    assert [str(each) for each in within(part) if top(each.target) in IO_MODULES] == []
+
+
+def test_the_backends_are_imported_where_they_must_be_and_each_time_with_a_reason() -> None:
+    users = [each for each in imports() if top(each.target) in BACKENDS]
+    assert {each.source for each in users} == {"wsstream.testing.clock", "wsstream.streams.tasks"}
+    assert sorted(each.target for each in users if each.source == "wsstream.streams.tasks") == [
+        "asyncio",
+        "trio.lowlevel",
+    ]
+    for each in users:
+        assert "# noqa: TID251 - " in each.text, str(each)
+        assert each.for_types or not each.at_start, f"{each} at its start"
+
+
+def test_there_are_no_cycles() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in modules()}
+    for each in imports():
+        if each.at_start and not each.for_types and each.target in graph:
+            graph[each.source].add(each.target)
+    order = list(TopologicalSorter(graph).static_order())  # raises CycleError
+    assert set(order) == set(graph)
+
+
+# -- the public names ----------------------------------------------------------------------------
+
+
+def names_for_types() -> dict[str, str]:
+    """Each name that type checkers see in ``wsstream``, and its home."""
+    found = {}
+    for node, _, for_types in walk(ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and for_types and node.module and is_ours(node.module):
+            for alias in node.names:
+                assert alias.asname == alias.name, f"{alias.name} is not re-exported for type checkers"
+                found[alias.name] = node.module
+    return found
+
+
+def test_the_public_names_are_sorted_and_complete() -> None:
+    public = list(wsstream.__all__)
+    assert public == sorted(public, key=str.lower)
+    assert len(public) == len(set(public))
+    assert set(public) == set(names_for_types())
+    errors = {name for name in wsstream.errors.__all__ if isinstance(getattr(wsstream.errors, name), type)}
+    assert errors <= set(public)
+    assert {"connect", "serve", "accept", "pipe", "proxy", "WebSocketStream", "FlowControl"} <= set(public)
+    assert set(public) <= set(dir(wsstream))
+
+
+@pytest.mark.parametrize("name", wsstream.__all__)
+def test_a_public_name_is_what_its_home_calls_so(name: str) -> None:
+    value = getattr(wsstream, name)
+    home = names_for_types()[name]
+    assert value is getattr(sys.modules[home], name)
+    assert value.__module__ == home
+    assert value.__doc__
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'wsstream' has no attribute 'nothing'"):
+        wsstream.nothing  # noqa: B018
+
+
+# -- what importing loads ------------------------------------------------------------------------
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The packages that a fresh interpreter has loaded after `statement`."""
+    script = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT.parent, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_neither_anyio_nor_h11() -> None:
+    loaded = loaded_by("import wsstream")
+    assert "wsstream" in loaded
+    assert not loaded & {"anyio", "h11", "asyncio", "trio", "ssl", "socket"}
+
+
+def test_the_codec_can_be_used_without_any_other_package() -> None:
+    names = ", ".join(module for module in modules() if module.startswith("wsstream.codec."))
+    assert not loaded_by(f"import {names}") & {"anyio", "h11", *IO_MODULES - {"time"}}
+
+
+# -- the tests of the sans-I/O layers ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["codec", "protocol"])
+def test_every_module_of_the_sans_io_layers_has_a_test_file(part: str) -> None:
+    sources = {path.stem for path in (ROOT / part).glob("*.py")} - {"__init__"}
+    tests = {path.stem.removeprefix("test_") for path in (TESTS / part).glob("test_*.py")}
+    assert sources == tests
+
+
+@pytest.mark.parametrize("part", ["codec", "protocol"])
+def test_the_tests_of_the_sans_io_layers_neither_sleep_nor_mock(part: str) -> None:
+    for path in (TESTS / part).glob("*.py"):
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.alias(name=name):
+                    names.add(name.lower())
+                case ast.ImportFrom(module=str(name)):
+                    names.add(name.lower())
+                case ast.AsyncFunctionDef():
+                    pytest.fail(f"{path.name}:{node.lineno} is asynchronous")
+        assert not [name for name in names if "mock" in name or "monkeypatch" in name or "sleep" in name], (
+            path
+        )
