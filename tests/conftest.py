@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("wsstream", deadline=None)  # a loaded machine is not a slow test
+settings.load_profile("wsstream")
 
 
 @pytest.fixture(params=["asyncio", "trio"])

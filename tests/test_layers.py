@@ -26,6 +26,7 @@ LAYERS = [
     {"protocol"},
     {"transports"},
     {"streams"},
+    {"acceptor"},
     {"client", "server"},
     {"files"},
     {"cli", "__main__"},  # L7

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import logging
 import os
 import socket
@@ -16,23 +15,13 @@ from typing import TypeAlias
 import anyio
 from anyio.abc import ByteStream, TaskGroup
 
-from wsstream.errors import ConnectionClosed, HandshakeError, WebSocketError
-from wsstream.protocol.connection import Connection
-from wsstream.protocol.handshake import (
-    Offer,
-    RequestRefused,
-    accepting_headers,
-    check_request,
-    select_subprotocol,
-    validate_origins,
-    validate_subprotocols,
-)
+from wsstream.acceptor import Acceptor, ProcessRequest
+from wsstream.errors import ConnectionClosed, WebSocketError
 from wsstream.protocol.http import Request, Response
-from wsstream.protocol.http1 import ServerHandshake
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.options import ConnectionOptions, check_limit, release
+from wsstream.streams.options import ConnectionOptions, check_limit
 from wsstream.streams.websocket import WebSocketStream, leave
-from wsstream.transports.base import Transport, receive_some, send_all
+from wsstream.transports.base import Transport
 from wsstream.transports.listen import accept as accept_socket
 from wsstream.transports.listen import close_listener, listen_tcp, listen_unix
 from wsstream.transports.sockets import SocketTransport
@@ -42,104 +31,12 @@ from wsstream.transports.tls import TLSTransport
 __all__ = ["Server", "accept", "serve"]
 
 Handler: TypeAlias = Callable[[WebSocketStream], Awaitable[object]]
-ProcessRequest: TypeAlias = Callable[[Request], "Response | Awaitable[Response | None] | None"]
 
 logger = logging.getLogger("wsstream.server")
 
-_READ_SIZE = 16 * 1024  # bytes
-_LINGER = 1.0  # seconds for a refused client to read the answer
-_LINGER_BYTES = 1 << 20  # of what it still sends meanwhile
 _REFUSALS = 64  # connections above max_connections that are answered at a time
 _PAUSE = 0.1  # seconds, when the system has no descriptor left
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-
-
-class _Acceptor:
-    """Does the server's side of the opening handshake."""
-
-    def __init__(
-        self,
-        subprotocols: Iterable[str],
-        origins: Iterable[str | None] | None,
-        process_request: ProcessRequest | None,
-        options: ConnectionOptions,
-    ) -> None:
-        self.subprotocols = validate_subprotocols(subprotocols)
-        self.origins = validate_origins(origins)
-        self.process_request = process_request
-        self.options = options
-
-    async def open(self, transport: Transport) -> WebSocketStream:
-        """Shake hands; the transport is released if that fails.
-
-        Raises:
-            RequestRefused: another answer than 101 was given.
-            HandshakeError: the client went away.
-        """
-        handshake = ServerHandshake(peer=transport.extra("peername"))
-        try:
-            try:
-                request = await _read_request(transport, handshake)
-                offer = await self._judge(request)
-            except RequestRefused as refused:
-                await _refuse(transport, handshake.reject(refused.response))
-                raise
-            subprotocol = select_subprotocol(offer.subprotocols, self.subprotocols)
-            await send_all(transport, handshake.accept(offer, subprotocol=subprotocol))
-            response = Response.received(101, accepting_headers(offer, subprotocol=subprotocol))
-        except anyio.BrokenResourceError as error:
-            await release(transport)
-            raise HandshakeError("the client broke the connection in the opening handshake") from error
-        except BaseException:
-            await release(transport)
-            raise
-        driver = self.options.start(transport, Connection(client=False), handshake.trailing)
-        scheme = "ws" if transport.extra("ssl_object") is None else "wss"
-        return WebSocketStream(
-            driver,
-            url=f"{scheme}://{request.headers['host']}{request.target}",
-            subprotocol=subprotocol,
-            extensions="",
-            request=request,
-            response=response,
-        )
-
-    async def _judge(self, request: Request) -> Offer:
-        response = await self._ask_application(request)
-        if response is not None:
-            raise RequestRefused(response)
-        return check_request(request, origins=self.origins)
-
-    async def _ask_application(self, request: Request) -> Response | None:
-        if self.process_request is None:
-            return None
-        try:
-            response = self.process_request(request)
-            if inspect.isawaitable(response):
-                response = await response
-            if response is not None and not isinstance(response, Response):
-                raise TypeError(f"process_request returns a Response or None, not {type(response).__name__}")
-        except Exception:
-            logger.exception("process_request failed for %s", request.target)
-            return Response(500, body="The server failed to process this request.\n")
-        return response
-
-
-async def _read_request(transport: Transport, handshake: ServerHandshake) -> Request:
-    while True:
-        request = handshake.receive_data(await receive_some(transport, _READ_SIZE))
-        if request is not None:
-            return request
-
-
-async def _refuse(transport: Transport, answer: bytes) -> None:
-    """Send `answer` and let the client read it: closing with unread data would reset the connection."""
-    await send_all(transport, answer)
-    transport.send_eof()
-    left = _LINGER_BYTES
-    with anyio.move_on_after(_LINGER):
-        while left > 0 and (data := await receive_some(transport, _READ_SIZE)):
-            left -= len(data)
 
 
 def accept(
@@ -174,11 +71,11 @@ def accept(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
-    return _Accept(transport, _Acceptor(subprotocols, origins, process_request, options))
+    return _Accept(transport, Acceptor(subprotocols, origins, process_request, options))
 
 
 class _Accept(AbstractAsyncContextManager[WebSocketStream]):
-    def __init__(self, stream: ByteStream, acceptor: _Acceptor) -> None:
+    def __init__(self, stream: ByteStream, acceptor: Acceptor) -> None:
         self._stream = stream
         self._acceptor = acceptor
         self._ws: WebSocketStream | None = None
@@ -268,7 +165,7 @@ def serve(
             return given
         return await listen_tcp(host, port) if path is None else [listen_unix(path)]
 
-    acceptor = _Acceptor(subprotocols, origins, process_request, options)
+    acceptor = Acceptor(subprotocols, origins, process_request, options)
     return _Serve(Server(handler, acceptor, ssl, max_connections, shutdown_timeout), listen)
 
 
@@ -282,7 +179,7 @@ class Server:
     def __init__(
         self,
         handler: Handler,
-        acceptor: _Acceptor,
+        acceptor: Acceptor,
         ssl: ssl_module.SSLContext | None,
         max_connections: int | None,
         shutdown_timeout: float | None,
@@ -387,11 +284,11 @@ class Server:
 
     async def _turn_away(self, sock: socket.socket) -> None:
         try:
-            await self._open(sock, _Acceptor((), None, _no_room, self._acceptor.options))
+            await self._open(sock, Acceptor((), None, _no_room, self._acceptor.options))
         finally:
             self._refusing -= 1
 
-    async def _open(self, sock: socket.socket, acceptor: _Acceptor) -> WebSocketStream | None:
+    async def _open(self, sock: socket.socket, acceptor: Acceptor) -> WebSocketStream | None:
         """Shake hands; ``None`` if that came to nothing."""
         timeout = acceptor.options.open_timeout
         try:

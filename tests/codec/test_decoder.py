@@ -554,6 +554,9 @@ def test_control_says_whether_there_is_anything_but_data() -> None:
     ]:
         decoder.decode(data, UNLIMITED)
         assert decoder.control is control
+    decoder = Decoder(masked=False)
+    decoder.decode(text("a") + close(), UNLIMITED)
+    assert decoder.control
 
 
 # -- the buffer belongs to somebody else ---------------------------------------------------------

@@ -314,6 +314,21 @@ def test_close_stands_behind_what_was_accepted_of_an_unfinished_message() -> Non
     assert sender.connection.message_cut
 
 
+def test_close_waits_for_the_end_of_a_message_for_which_there_is_no_room_yet() -> None:
+    sender = Sender()
+    message = sender.begin()
+    message.append(bytes(1000))
+    sender.outbox.fill(idle=True)
+    assert sender.outbox.size == 0
+    message.finished = True
+    sender.outbox.close(Close(1000))
+    sender.outbox.fill(idle=False)
+    assert sender.connection.state is State.OPEN
+    assert not any(frame.fin for frame in sender.leave())
+    assert sender.fill(idle=False) == [Frame(0), Frame(8, b"\x03\xe8")]
+    assert not sender.connection.message_cut
+
+
 def test_close_with_nothing_to_send_leaves_at_once_and_once() -> None:
     sender = Sender()
     sender.outbox.close(Close())

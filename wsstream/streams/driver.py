@@ -132,6 +132,7 @@ class Driver:
         self.paused = False
         self._tail = memoryview(received)  # arrived and not decoded
         self._drained = False  # the transport had nothing more at the last read
+        self._reader_waits = False  # for the transport
         self._arrived = Signal()
         self._resumed = Signal()
         # writing
@@ -250,7 +251,7 @@ class Driver:
 
     def _see_to_tail(self) -> None:
         """Have the reader decode what a consumer's step left over; it may be waiting for the transport."""
-        if self._tail and not self.paused and self._timer is not None:
+        if self._tail and not self.paused and self._timer is not None and self._reader_waits:
             self._timer.cancel()
 
     def discard(self) -> None:
@@ -588,8 +589,12 @@ class Driver:
             if self.paused:
                 await self._resumed.wait()
             elif self._drained and not self._tail:
-                await self.transport.wait_readable()
                 self._drained = False
+                self._reader_waits = True
+                try:
+                    await self.transport.wait_readable()
+                finally:
+                    self._reader_waits = False
             elif self.read_now():
                 await checkpoint()
 
