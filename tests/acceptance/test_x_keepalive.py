@@ -83,6 +83,18 @@ async def test_x9_over_a_slow_line_with_a_peer_that_answers_no_ping(raw_pair: An
         tasks.cancel_scope.cancel()
 
 
+async def test_x9_any_byte_after_a_ping_is_a_sign_of_life(raw_pair: Any) -> None:
+    """The peer answers no Ping, and a frame trickles in so slowly that one is due before each byte."""
+    async with raw_pair(**KEEPALIVE) as (ws, peer):
+        await peer.binary(b"", declared_length=40)
+        async with ws.readable.message() as reader:
+            for _ in range(40):
+                await anyio.sleep(1.5)
+                await peer.send(b"x")
+                assert await reader.receive() == b"x"
+        assert (await peer.read_frame()).kind == "ping"
+
+
 async def test_x9_while_paused_unsolicited_pongs_go_out_and_no_ping_is_counted(raw_pair: Any) -> None:
     async with raw_pair(**KEEPALIVE) as (ws, peer), anyio.create_task_group() as tasks:
         frames: list[str] = []
