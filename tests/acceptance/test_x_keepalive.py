@@ -86,8 +86,9 @@ async def test_x9_over_a_slow_line_with_a_peer_that_answers_no_ping(raw_pair: An
 async def test_x9_any_byte_after_a_ping_is_a_sign_of_life(raw_pair: Any) -> None:
     """The peer answers no Ping, and a frame trickles in so slowly that one is due before each byte."""
     async with raw_pair(**KEEPALIVE) as (ws, peer):
-        await peer.binary(b"", declared_length=40)
+        await peer.binary(b"x", declared_length=42)
         async with ws.readable.message() as reader:
+            assert await reader.receive() == b"x"
             for _ in range(40):
                 await anyio.sleep(1.5)
                 await peer.send(b"x")

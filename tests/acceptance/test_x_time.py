@@ -34,12 +34,12 @@ async def flood(ws: WebSocketStream) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(90)
-async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer_for_a_minute(net: Any) -> None:
+async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer(net: Any) -> None:
     async with (
         net.serve(flood, ping_interval=None) as server,
         net.connect(server, ping_interval=1, ping_timeout=1) as ws,
     ):
-        for _ in range(120):
+        for _ in range(24):  # 12 s; the minute is in virtual time
             await anyio.sleep(0.5)
             assert await ws.receive() == BLOCK
         assert ws.state == "open"
