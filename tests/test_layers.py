@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -271,7 +272,10 @@ def loaded_by(statement: str) -> set[str]:
     """The packages that a fresh interpreter has loaded after `statement`."""
     script = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=ROOT.parent, check=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, cwd=ROOT.parent, env=environment, check=True
+    )
     return set(done.stdout.split())
 
 
