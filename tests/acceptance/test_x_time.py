@@ -34,6 +34,7 @@ async def flood(ws: WebSocketStream) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(90)
+@pytest.mark.parametrize("scheme", ["ws"])
 async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer(net: Any) -> None:
     async with (
         net.serve(flood, ping_interval=None) as server,

@@ -90,7 +90,7 @@ async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_wr
 async def test_the_keepalive_of_neither_side_ends_a_connection_that_is_read_slowly(
     links: Mapping[str, Link], numbered: Numbered
 ) -> None:
-    size, messages_between, pauses = 1 << 16, 75, 7  # 33 MiB in all
+    size, messages_between, pauses = 1 << 16, 75, 4  # 19 MiB in all
     # Real time, as the peer's keepalive knows no other. A pause is longer than our own two times together,
     # and all pauses are longer than the peer's. Its Ping is answered when what stands before it in the
     # buffers of the kernel has been read.
