@@ -116,6 +116,33 @@ def net(scheme: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> 
     return Net(scheme, server_tls, client_tls)
 
 
+Opened = AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]
+
+
+@pytest.fixture
+def opened(net: Net) -> Callable[..., Opened]:
+    """A client over a socket, and a peer that does what the test says and reads nothing by itself."""
+
+    @asynccontextmanager
+    async def opened(**options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+        peers: list[RawPeer] = []
+        ready = anyio.Event()
+
+        async def peer(stream: ByteStream) -> None:
+            async with stream:
+                peers.append(await RawPeer.as_server(stream))
+                with anyio.move_on_after(0):  # asyncio's streams read ahead until they have waited once
+                    await stream.receive()
+                ready.set()
+                await anyio.sleep_forever()
+
+        async with net.raw_server(peer) as url, net.connect(url, **options) as ws:
+            await ready.wait()
+            yield ws, peers[0]
+
+    return opened
+
+
 RawPair = Callable[..., AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]]
 
 

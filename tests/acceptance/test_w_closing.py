@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -30,30 +30,6 @@ Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return virtual_clock(request.param, idle=0.01)
-
-
-@pytest.fixture
-def opened(net: Any) -> Callable[..., Opened]:
-    """A client over a socket, and a peer that does what the test says."""
-
-    @asynccontextmanager
-    async def opened(**options: Any) -> AsyncIterator[tuple[WebSocketStream, RawPeer]]:
-        peers: list[RawPeer] = []
-        ready = anyio.Event()
-
-        async def peer(stream: ByteStream) -> None:
-            async with stream:
-                peers.append(await RawPeer.as_server(stream))
-                with anyio.move_on_after(0):  # asyncio's streams read ahead until they have waited once
-                    await stream.receive()
-                ready.set()
-                await anyio.sleep_forever()
-
-        async with net.raw_server(peer) as url, net.connect(url, **options) as ws:
-            await ready.wait()
-            yield ws, peers[0]
-
-    return opened
 
 
 @pytest.fixture(params=["readable", "writable", "ws"])

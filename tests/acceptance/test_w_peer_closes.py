@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, StreamEnded, WebSocketStream
@@ -26,30 +25,6 @@ Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return virtual_clock(request.param, idle=0.01)
-
-
-@pytest.fixture
-def opened(net: Any) -> Callable[..., Opened]:
-    """A client over a socket, and a peer that does what the test says and reads nothing by itself."""
-
-    @asynccontextmanager
-    async def opened(**options: Any) -> AsyncIterator[tuple[WebSocketStream, RawPeer]]:
-        peers: list[RawPeer] = []
-        ready = anyio.Event()
-
-        async def peer(stream: ByteStream) -> None:
-            async with stream:
-                peers.append(await RawPeer.as_server(stream))
-                with anyio.move_on_after(0):  # asyncio's streams read ahead until they have waited once
-                    await stream.receive()
-                ready.set()
-                await anyio.sleep_forever()
-
-        async with net.raw_server(peer) as url, net.connect(url, **options) as ws:
-            await ready.wait()
-            yield ws, peers[0]
-
-    return opened
 
 
 async def _until(condition: Callable[[], object]) -> None:
