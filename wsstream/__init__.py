@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wsstream.errors import ProtocolViolation as ProtocolViolation
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
+    from wsstream.protocol.deflate import Deflate as Deflate
     from wsstream.protocol.http import Headers as Headers
     from wsstream.protocol.http import Request as Request
     from wsstream.protocol.http import Response as Response
@@ -61,6 +62,7 @@ _HOMES = {
         "StreamEnded",
         "WebSocketError",
     ),
+    "wsstream.protocol.deflate": ("Deflate",),
     "wsstream.protocol.http": ("Headers", "Request", "Response"),
     "wsstream.server": ("Server", "accept", "serve"),
     "wsstream.streams.flow": ("FlowControl",),
@@ -80,6 +82,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "ConnectionBroken",
     "ConnectionClosed",
     "ConnectionState",
+    "Deflate",
     "FlowControl",
     "HandshakeError",
     "HandshakeRejected",

@@ -11,6 +11,8 @@ import anyio
 
 from wsstream.errors import HandshakeError
 from wsstream.protocol.connection import Connection
+from wsstream.protocol.deflate import Agreed, accept_offer
+from wsstream.protocol.extensions import Extension, format_extensions
 from wsstream.protocol.handshake import (
     Offer,
     RequestRefused,
@@ -68,24 +70,32 @@ class Acceptor:
                 await _refuse(transport, handshake.reject(refused.response))
                 raise
             subprotocol = select_subprotocol(offer.subprotocols, self.subprotocols)
-            await send_all(transport, handshake.accept(offer, subprotocol=subprotocol))
-            response = Response.received(101, accepting_headers(offer, subprotocol=subprotocol))
+            extensions, deflate = self._choose_extensions(offer)
+            answer = handshake.accept(offer, subprotocol=subprotocol, extensions=extensions)
+            await send_all(transport, answer)
+            fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions)
+            response = Response.received(101, fields)
         except anyio.BrokenResourceError as error:
             await release(transport)
             raise HandshakeError("the client broke the connection in the opening handshake") from error
         except BaseException:
             await release(transport)
             raise
-        driver = self.options.start(transport, Connection(client=False), handshake.trailing)
+        driver = self.options.start(transport, Connection(client=False, deflate=deflate), handshake.trailing)
         scheme = "ws" if transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,
             url=f"{scheme}://{request.headers['host']}{request.target}",
             subprotocol=subprotocol,
-            extensions="",
+            extensions=format_extensions(extensions),
             request=request,
             response=response,
         )
+
+    def _choose_extensions(self, offer: Offer) -> tuple[tuple[Extension, ...], Agreed | None]:
+        options = self.options.compression
+        accepted = None if options is None else accept_offer(options, offer.extensions)
+        return ((), None) if accepted is None else ((accepted[0],), accepted[1])
 
     async def _judge(self, request: Request) -> Offer:
         response = await self._ask_application(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl as ssl_module
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from errno import ECONNRESET
 from types import TracebackType
@@ -16,7 +16,8 @@ from anyio.streams.tls import TLSStream
 
 from wsstream.errors import HandshakeError
 from wsstream.protocol.connection import Connection
-from wsstream.protocol.extensions import format_extensions
+from wsstream.protocol.deflate import Agreed, Deflate, confirm_response, make_offer
+from wsstream.protocol.extensions import Extension, format_extensions
 from wsstream.protocol.handshake import NONCE_SIZE, validate_subprotocols
 from wsstream.protocol.http import HeaderPairs
 from wsstream.protocol.http1 import Accepted, ClientHandshake
@@ -46,7 +47,7 @@ def connect(
     proxy: None = None,
     transport: ByteStream | None = None,
     max_message_size: int | None = 2**20,
-    compression: None = None,
+    compression: Deflate | None = None,
     flow: FlowControl = FlowControl(),  # noqa: B008 - immutable
     open_timeout: float | None = 10,
     close_timeout: float | None = 10,
@@ -71,7 +72,7 @@ def connect(
         transport: an open byte stream to use in place of a TCP connection; owned from now on. For
             ``wss``, TLS is spoken over it.
         max_message_size: the largest message, in bytes, that ``receive`` and ``read`` assemble.
-        compression: not supported yet: ``None``.
+        compression: a :class:`Deflate` to offer permessage-deflate; the server may decline.
         flow: the water marks.
         open_timeout: seconds until the opening handshake must be done.
         close_timeout: seconds for the closing handshake.
@@ -81,7 +82,7 @@ def connect(
     Raises:
         InvalidURL: `url` is not a WebSocket URL.
         TypeError, ValueError: an argument is not as it should be.
-        NotImplementedError: `proxy` or `compression` is not ``None``.
+        NotImplementedError: `proxy` is not ``None``.
         OSError: no connection, on entering; of TLS it is an ``ssl.SSLError``.
         TimeoutError: `open_timeout` has passed.
         HandshakeRejected: the server answered with another status than 101.
@@ -92,13 +93,6 @@ def connect(
     target = parse_url(url)
     if ssl is not None and not target.secure:
         raise ValueError("a TLS context is given, but the URL is not wss")
-    handshake = ClientHandshake(
-        target,
-        key=os.urandom(NONCE_SIZE),
-        subprotocols=validate_subprotocols(subprotocols),
-        headers=headers,
-        origin=origin,
-    )
     options = ConnectionOptions(
         max_message_size=max_message_size,
         compression=compression,
@@ -107,6 +101,14 @@ def connect(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+    )
+    handshake = ClientHandshake(
+        target,
+        key=os.urandom(NONCE_SIZE),
+        subprotocols=validate_subprotocols(subprotocols),
+        extensions=() if compression is None else (make_offer(compression),),
+        headers=headers,
+        origin=origin,
     )
     return _Connect(target, handshake, options, ssl, server_hostname or target.host.rstrip("."), transport)
 
@@ -138,10 +140,11 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
             transport = await self._open_transport()
             try:
                 accepted = await _shake_hands(transport, self._handshake)
+                deflate = self._confirm(accepted.extensions)
             except BaseException:
                 await release(transport)
                 raise
-        driver = self._options.start(transport, Connection(client=True), accepted.trailing)
+        driver = self._options.start(transport, Connection(client=True, deflate=deflate), accepted.trailing)
         self._ws = WebSocketStream(
             driver,
             url=str(self._url),
@@ -157,6 +160,14 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
     ) -> None:
         assert self._ws is not None
         await leave(self._ws, exc)
+
+    def _confirm(self, accepted: Sequence[Extension]) -> Agreed | None:
+        if self._options.compression is None:
+            return None
+        try:
+            return confirm_response(self._options.compression, accepted)
+        except ValueError as error:
+            raise HandshakeError(f"the server's Sec-WebSocket-Extensions are wrong: {error}") from error
 
     async def _open_transport(self) -> Transport:
         if self._stream is not None:

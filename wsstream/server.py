@@ -17,6 +17,7 @@ from anyio.abc import ByteStream, TaskGroup
 
 from wsstream.acceptor import Acceptor, ProcessRequest
 from wsstream.errors import ConnectionClosed, WebSocketError
+from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.http import Request, Response
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.options import ConnectionOptions, check_limit
@@ -46,7 +47,7 @@ def accept(
     origins: Iterable[str | None] | None = None,
     process_request: ProcessRequest | None = None,
     max_message_size: int | None = 2**20,
-    compression: None = None,
+    compression: Deflate | None = None,
     flow: FlowControl = FlowControl(),  # noqa: B008 - immutable
     open_timeout: float | None = 10,
     close_timeout: float | None = 10,
@@ -106,7 +107,7 @@ def serve(
     max_connections: int | None = None,
     shutdown_timeout: float | None = 10,
     max_message_size: int | None = 2**20,
-    compression: None = None,
+    compression: Deflate | None = None,
     flow: FlowControl = FlowControl(),  # noqa: B008 - immutable
     open_timeout: float | None = 10,
     close_timeout: float | None = 10,
@@ -139,7 +140,6 @@ def serve(
     Raises:
         OSError: on entering: cannot listen.
         TypeError, ValueError: an argument is not as it should be.
-        NotImplementedError: `compression` is not ``None``.
     """
     if sum((host is not None or port != 0, path is not None, listeners is not None)) > 1:
         raise ValueError("give either host and port, or path, or listeners")

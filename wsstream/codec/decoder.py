@@ -41,6 +41,7 @@ class Decoder:
 
     Args:
         masked: whether frames must be masked: true on a server. Others are a violation (section 5.1).
+        rsv1: whether an extension marks compressed messages with RSV1 (RFC 7692 section 6).
 
     Attributes:
         consumed: bytes of the last `decode`'s data that are done with.
@@ -50,6 +51,7 @@ class Decoder:
     """
 
     __slots__ = (
+        "_compressed",
         "_fin",
         "_kept",
         "_key",
@@ -59,6 +61,7 @@ class Decoder:
         "_masked",
         "_offset",
         "_opcode",
+        "_rsv1",
         "_utf8",
         "consumed",
         "control",
@@ -66,8 +69,10 @@ class Decoder:
         "finished",
     )
 
-    def __init__(self, *, masked: bool) -> None:
+    def __init__(self, *, masked: bool, rsv1: bool = False) -> None:
         self._masked = masked
+        self._rsv1 = rsv1
+        self._compressed = False  # the message that has begun
         self._kept = b""  # the beginning of a header or of a control frame
         self._kind: Kind | None = None  # of the message that has begun and not ended
         self._utf8 = UTF8Validator()
@@ -145,7 +150,7 @@ class Decoder:
         available = len(data) - pos
         first = data[pos]
         opcode = first & 0x0F
-        if first & 0x70:
+        if first & 0x70 and (first & 0x30 or not self._rsv1 or opcode not in _KINDS):
             raise _protocol_error("a reserved bit is set and no extension defines it")
         if opcode & 8:
             if opcode > Opcode.PONG:
@@ -183,6 +188,8 @@ class Decoder:
         if self._masked:
             self._key = bytes(data[pos + size - 4 : pos + size])
         self._opcode = opcode
+        if opcode in _KINDS:
+            self._compressed = bool(first & 0x40)
         self._fin = first > 127
         self._length = length
         return size
@@ -193,7 +200,7 @@ class Decoder:
         """The header of a data frame has been read and `pos` is behind it."""
         length = self._length
         if self._kind is None:
-            if self._fin and len(data) - pos >= length:
+            if self._fin and not self._compressed and len(data) - pos >= length:
                 events.append(self._whole_message(data[pos : pos + length]))
                 self.cost += length + PIECE_OVERHEAD
                 return pos + length
@@ -228,12 +235,12 @@ class Decoder:
         kind = self._kind
         assert kind is not None
         last = self._fin and self._left == 0
-        if kind == "text" and not self._utf8.feed(payload, last=last):
+        if kind == "text" and not self._compressed and not self._utf8.feed(payload, last=last):
             raise _Broken(CloseCode.INVALID_PAYLOAD, "a text message is not UTF-8")
         if last:
             self._kind = None
         self.cost += len(payload) + PIECE_OVERHEAD
-        return Chunk(kind, payload, last)
+        return Chunk(kind, payload, last, self._compressed)
 
     # -- control frames ----------------------------------------------------------------------
 

@@ -8,9 +8,11 @@ from wsstream.codec.masking import apply_mask
 __all__ = ["encode_close", "encode_frame", "encode_header"]
 
 
-def encode_header(opcode: int, length: int, key: bytes | None, *, fin: bool = True) -> bytes:
+def encode_header(
+    opcode: int, length: int, key: bytes | None, *, fin: bool = True, rsv1: bool = False
+) -> bytes:
     """The header of a frame with `length` bytes of payload, in the shortest form."""
-    first = opcode | 0x80 if fin else opcode
+    first = opcode | (0x80 if fin else 0) | (0x40 if rsv1 else 0)
     mask = 0x80 if key is not None else 0
     if length < 126:
         header = bytes((first, mask | length))
@@ -21,10 +23,12 @@ def encode_header(opcode: int, length: int, key: bytes | None, *, fin: bool = Tr
     return header if key is None else header + key
 
 
-def encode_frame(opcode: int, payload: bytes | memoryview, key: bytes | None, *, fin: bool = True) -> bytes:
+def encode_frame(
+    opcode: int, payload: bytes | memoryview, key: bytes | None, *, fin: bool = True, rsv1: bool = False
+) -> bytes:
     """A whole frame. A control frame's payload is at most 125 bytes, which the caller has checked."""
     assert opcode < Opcode.CLOSE or len(payload) <= MAX_CONTROL_PAYLOAD
-    header = encode_header(opcode, len(payload), key, fin=fin)
+    header = encode_header(opcode, len(payload), key, fin=fin, rsv1=rsv1)
     if key is not None:
         return header + apply_mask(payload, key)
     return b"".join((header, payload))

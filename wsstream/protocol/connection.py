@@ -15,6 +15,7 @@ from wsstream.codec.encoder import encode_close, encode_frame, encode_header
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import Opcode
 from wsstream.codec.masking import apply_mask
+from wsstream.protocol.deflate import Agreed, Deflater, Inflater
 from wsstream.protocol.outgoing import Outgoing
 from wsstream.protocol.state import Input, ProtocolError, State, next_state
 
@@ -44,6 +45,7 @@ class Connection:
 
     Args:
         client: the role; a client masks what it sends (section 5.1).
+        deflate: what was agreed on for permessage-deflate.
         next_key: gives a masking key of 4 bytes for each frame of a client.
 
     Attributes:
@@ -53,10 +55,17 @@ class Connection:
         cost: what the last `receive` handed on, in bytes, plus 64 for each piece.
         close_sent, close_received: the Close frames; `close_sent` is set when it is queued.
         violation: why this endpoint failed the connection.
+        inflater: for the compressed messages of the peer, if they were agreed on.
         message_cut: a Close came or went inside a message, whose end will never come.
     """
 
-    def __init__(self, *, client: bool, next_key: Callable[[], bytes] = next_masking_key) -> None:
+    def __init__(
+        self,
+        *,
+        client: bool,
+        deflate: Agreed | None = None,
+        next_key: Callable[[], bytes] = next_masking_key,
+    ) -> None:
         self.client = client
         self.state = State.OPEN
         self.outgoing = Outgoing()
@@ -66,9 +75,12 @@ class Connection:
         self.close_received: Close | None = None
         self.violation: Violation | None = None
         self.message_cut = False
-        self._decoder = Decoder(masked=not client)
+        self.inflater = None if deflate is None else Inflater(deflate)
+        self._deflater = None if deflate is None else Deflater(deflate)
+        self._decoder = Decoder(masked=not client, rsv1=deflate is not None)
         self._next_key: Callable[[], bytes | None] = next_key if client else _no_key
         self._sending: Kind | None = None  # the message of which a fragment was sent and not the last
+        self._compressing = False  # that message
         self._declared = 0  # bytes that are due of a frame of declared size
         self._frame_key: bytes | None = None
         self._frame_offset = 0
@@ -156,15 +168,27 @@ class Connection:
             case Violation():  # pragma: no branch - there is no other event
                 self.fail(event)
 
-    def send_message(self, kind: Kind, payload: bytes | memoryview) -> None:
-        """Queue a whole message as one frame."""
+    def send_message(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
+        """Queue a whole message as one frame; compressed, if that was agreed on and it is large enough."""
         self._require_border()
-        self.send_data(kind, payload, last=True)
+        worth_it = self._deflater is not None and len(payload) >= self._deflater.min_size
+        self.send_data(kind, payload, last=True, compress=compress and worth_it)
 
-    def send_data(self, kind: Kind, payload: bytes | memoryview, *, last: bool) -> None:
-        """Queue one frame with the next `payload` of a message, and the end of the message if `last`."""
+    def send_data(
+        self, kind: Kind, payload: bytes | memoryview, *, last: bool, compress: bool = True
+    ) -> None:
+        """Queue one frame with the next `payload` of a message, and the end of the message if `last`.
+
+        The first frame of a message decides by `compress` whether it is compressed, if that was agreed on.
+        """
+        first = self._sending is None
         opcode = self._begin_frame(kind, last)
-        self.outgoing.put_data(encode_frame(opcode, payload, self._next_key(), fin=last))
+        if first:
+            self._compressing = compress and self._deflater is not None
+        if self._compressing and self._deflater is not None:
+            payload = self._deflater.compress(payload, last=last)
+        rsv1 = first and self._compressing
+        self.outgoing.put_data(encode_frame(opcode, payload, self._next_key(), fin=last, rsv1=rsv1))
 
     def begin_frame(self, kind: Kind, size: int) -> None:
         """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""

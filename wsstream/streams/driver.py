@@ -26,8 +26,10 @@ handshake). The writer task is started when the transport first takes less than 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from itertools import count
 from math import inf
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -62,6 +64,7 @@ __all__ = ["Driver"]
 _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
 _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
 _PUMP_STEP = 256 * 1024  # bytes sent in one synchronous step, so that other tasks get their turn
+_TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
 _SENDS_IN_A_ROW = 64  # without a checkpoint, when none of them has to wait
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
 _LAST_READS = 64  # of what the peer sent before sending to it failed
@@ -70,6 +73,7 @@ _NOTHING = memoryview(b"")
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 _connection_ids = count(1)
+_T = TypeVar("_T")
 
 
 class _ReadBuffer(threading.local):
@@ -127,12 +131,13 @@ class Driver:
         self._gone = False  # the transport is closed
         self._tasks = 0
         # reading
-        self.inbox = Inbox()
+        self.inbox = Inbox(connection.inflater)
         self.bytes_received = 0
         self.paused = False
         self._tail = memoryview(received)  # arrived and not decoded
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
+        self._taken = 0
         self._arrived = Signal()
         self._resumed = Signal()
         # writing
@@ -298,21 +303,21 @@ class Driver:
 
     # -- sending -----------------------------------------------------------------------------
 
-    async def send_message(self, kind: Kind, payload: bytes | memoryview) -> None:
+    async def send_message(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
         """Send a whole message: wait for the turn and for room, hand it over, wait until little is left.
 
         If cancelled before the hand-over, nothing of it is sent; afterwards all of it is.
         """
         self.check_open()
         if not self.outbox.turn.taken and len(payload) <= self.flow.frame_size and self._has_room():
-            self.connection.send_message(kind, payload)
+            self.connection.send_message(kind, payload, compress=compress)
             self.pump()
             self._sends_left -= 1
             if not self._sends_left:
                 self._sends_left = _SENDS_IN_A_ROW
                 await checkpoint()
             return
-        message = await self.begin_message(kind)
+        message = await self.begin_message(kind, compress=compress)
         try:
             await self.wait_for_room()
         except BaseException:
@@ -320,11 +325,13 @@ class Driver:
             raise
         await self.hand_over(message, payload, finished=True)
 
-    async def begin_message(self, kind: Kind, declared: int | None = None) -> OutgoingMessage:
+    async def begin_message(
+        self, kind: Kind, declared: int | None = None, *, compress: bool = True
+    ) -> OutgoingMessage:
         """Wait for the turn. If cancelled, it is not taken."""
         await self.outbox.turn.acquire()
         self.check_open()
-        self.outbox.message = OutgoingMessage(kind, declared)
+        self.outbox.message = OutgoingMessage(kind, declared, compress=compress)
         return self.outbox.message
 
     def forget_message(self) -> None:
@@ -468,7 +475,35 @@ class Driver:
         self.drop()
         self._leave()
 
-    def fail(self, error: MessageTooBig | MessageAborted | KeepaliveTimeout) -> None:
+    def take(self, call: Callable[..., _T], *arguments: Any) -> _T:
+        """Call something of the inbox; what it finds wrong fails the connection."""
+        try:
+            return call(*arguments)
+        except MessageTooBig as error:
+            self.fail(error)
+            raise
+        except (InvalidUTF8, ProtocolViolation) as error:
+            self.fail(error)
+            raise self._broken("the connection broke") from error
+
+    async def see_to_skipped(self) -> None:
+        """Inflate the rest of a message that nobody wanted, in steps."""
+        while self.take(self.inbox.skip_some):
+            self.consumed()
+            await checkpoint()
+        self.consumed()
+
+    async def pace(self, size: int) -> None:
+        """Let other tasks have their turn before bytes are taken, now and then."""
+        self._taken += size
+        if self._taken > _TAKEN_IN_A_ROW:
+            self._taken = 0
+            await checkpoint()
+
+    def fail(
+        self,
+        error: MessageTooBig | MessageAborted | KeepaliveTimeout | InvalidUTF8 | ProtocolViolation,
+    ) -> None:
         """Fail the connection for a reason found on this side."""
         if self.info is None and self.connection.state in (State.OPEN, State.CLOSE_SENT):
             self.connection.fail(Violation(error.default_code, str(error)))

@@ -1,7 +1,8 @@
 """What has arrived and was not read yet: the receiving side's bounded buffer. No I/O, no waiting.
 
 The message that is being read is a state of the inbox, not of the reading call: a call that was
-cancelled has lost nothing, and the next one may be of another kind.
+cancelled has lost nothing, and the next one may be of another kind. Compressed data waits as it came
+and is inflated when it is asked for, so it takes no more room than it took on the wire.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from collections.abc import Iterable
 
 from wsstream.codec.decoder import PIECE_OVERHEAD
 from wsstream.codec.events import Chunk, Event, Kind
-from wsstream.errors import MessageTooBig
+from wsstream.codec.utf8 import UTF8Validator
+from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
+from wsstream.protocol.deflate import Inflater
 
 __all__ = ["Inbox"]
+
+_STEP = 65536  # bytes inflated at once for a message that is wanted whole, or not at all
 
 
 class Inbox:
@@ -25,9 +30,23 @@ class Inbox:
         discarding: everything is dropped, for good.
     """
 
-    __slots__ = ("_ended", "_front", "_kind", "_skipping", "_start", "discarding", "held", "queue")
+    __slots__ = (
+        "_compressed",
+        "_ended",
+        "_front",
+        "_inflated",
+        "_inflater",
+        "_kind",
+        "_skipping",
+        "_start",
+        "_utf8",
+        "discarding",
+        "held",
+        "queue",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, inflater: Inflater | None = None) -> None:
+        self._inflater = inflater
         self.queue: deque[str | bytes | Chunk] = deque()
         self.held = 0
         self.discarding = False
@@ -36,6 +55,9 @@ class Inbox:
         self._front: bytes | bytearray = b""  # what was taken from the queue,
         self._start = 0  # and how much of that was handed on
         self._ended = False  # its last chunk has been taken from the queue
+        self._compressed = False
+        self._inflated = False  # of a compressed message: to its end
+        self._utf8 = UTF8Validator()
 
     # -- filling -----------------------------------------------------------------------------
 
@@ -44,7 +66,7 @@ class Inbox:
         if not self.discarding:
             self.queue.extend(event for event in events if isinstance(event, str | bytes | Chunk))
             self.held += cost
-            if self._skipping:
+            if self._skipping and not self._must_inflate():
                 self.finish()
 
     def discard(self) -> None:
@@ -79,15 +101,22 @@ class Inbox:
         Raises:
             MessageTooBig: that is more than `limit` bytes.
         """
-        while self.queue and not self._ended and self.begin() is not None:
-            self._gather(self._pop_chunk().payload)
+        while self.begin() is not None and (piece := self._next_piece(limit)) is not None:
+            self._gather(piece)
             _check(len(self._front) - self._start, limit)
-        if not self._ended:
+        if self._skipping or not self._is_whole():
             return None
         _check(len(self._front) - self._start, limit)
         rest = bytes(self._front[self._start :] if self._start else self._front)
         self._front, self._start = b"", 0
         return rest
+
+    def _next_piece(self, limit: int | None) -> bytes | None:
+        """The next piece for a message that is wanted whole, one byte above `limit` at the most."""
+        if self._compressed:
+            have = len(self._front) - self._start
+            return self._inflate(_STEP if limit is None else min(_STEP, limit - have + 1)) or None
+        return self._pop_chunk().payload if self.queue and not self._ended else None
 
     def _gather(self, payload: bytes) -> None:
         if not self._front:
@@ -102,7 +131,7 @@ class Inbox:
     @property
     def complete(self) -> bool:
         """Whether the message in front has been handed on to its end."""
-        return self._ended and not self._front
+        return self._is_whole() and not self._front
 
     @property
     def partial(self) -> bool:
@@ -117,6 +146,8 @@ class Inbox:
             item = self.queue[0]
             if isinstance(item, Chunk):
                 self._kind = item.kind
+                self._compressed = item.compressed
+                self._utf8 = UTF8Validator()
             else:
                 message = self._pop_whole()
                 self._kind = "text" if isinstance(message, str) else "binary"
@@ -126,6 +157,8 @@ class Inbox:
 
     def take_chunk(self, max_bytes: int) -> bytes:
         """Up to `max_bytes` of the message in front; ``b""`` when nothing of it is here."""
+        if self._compressed and not self._front:
+            return self._inflate(max_bytes)
         while not self._front and self.queue and not self._ended:
             self._front = self._pop_chunk().payload
         start, end = self._start, self._start + max_bytes
@@ -139,12 +172,68 @@ class Inbox:
     def finish(self) -> None:
         """Be done with the message in front, dropping the rest, also what is still to come."""
         self._front, self._start = b"", 0
+        if self._must_inflate() and not self._inflated:
+            self._skipping = True
+            return
         while self.queue and not self._ended:
             self._pop_chunk()
         if self._ended:
+            self._end_inflating()
             self._forget()
         else:
             self._skipping = self._kind is not None
+
+    def skip_some(self) -> bool:
+        """Take a step of skipping a message that has to be inflated all the same; whether more is due now."""
+        if not (self._skipping and self._must_inflate()):
+            return False
+        if self._inflate(_STEP):
+            return True
+        if self._inflated:
+            self._forget()
+        return False
+
+    # -- compressed messages -----------------------------------------------------------------
+
+    def _must_inflate(self) -> bool:
+        """Whether the message in front has to be inflated even if nobody wants it (takeover)."""
+        return self._compressed and self._inflater is not None and self._inflater.remembers
+
+    def _is_whole(self) -> bool:
+        return self._inflated if self._compressed else self._ended
+
+    def _inflate(self, max_bytes: int) -> bytes:
+        """Up to `max_bytes` of the message in front; ``b""``: nothing more is here, or it is at its end."""
+        inflater = self._inflater
+        assert inflater is not None
+        while not self._inflated:
+            try:
+                chunk = inflater.take(max_bytes)
+            except ValueError as error:
+                raise ProtocolViolation(str(error)) from error
+            if chunk:
+                self._check_text(chunk, last=False)
+                return chunk
+            if self.queue and not self._ended:
+                inflater.feed(self._pop_chunk().payload)
+                if self._ended:
+                    inflater.feed_end()
+            elif self._ended:
+                self._end_inflating()
+            else:
+                break
+        return b""
+
+    def _end_inflating(self) -> None:
+        if self._compressed and self._inflater is not None:
+            self._inflated = True
+            self._inflater.end()
+            if not self._skipping:
+                self._check_text(b"", last=True)
+
+    def _check_text(self, chunk: bytes, *, last: bool) -> None:
+        if self._kind == "text" and not self._skipping and not self._utf8.feed(chunk, last=last):
+            raise InvalidUTF8("a text message is not UTF-8")
 
     def _pop_whole(self) -> str | bytes:
         message = self.queue.popleft()
@@ -162,7 +251,7 @@ class Inbox:
     def _forget(self) -> None:
         self._kind = None
         self._front, self._start = b"", 0
-        self._ended = self._skipping = False
+        self._ended = self._skipping = self._compressed = self._inflated = False
 
 
 def _size(message: str | bytes) -> int:

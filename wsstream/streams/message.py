@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.events import Kind
 from wsstream.codec.utf8 import UTF8Validator
-from wsstream.errors import InvalidUTF8, MessageAborted, MessageTooBig
+from wsstream.errors import InvalidUTF8, MessageAborted
 from wsstream.streams.driver import Driver
 from wsstream.streams.outbox import OutgoingMessage
 
@@ -80,7 +80,8 @@ class MessageReader(ByteReceiveStream):
         with self._readable.guard:
             while True:
                 self._check()
-                if chunk := inbox.take_chunk(max_bytes):
+                await driver.pace(max_bytes)
+                if chunk := driver.take(inbox.take_chunk, max_bytes):
                     self._taken(len(chunk))
                     return chunk
                 if inbox.complete:
@@ -104,11 +105,7 @@ class MessageReader(ByteReceiveStream):
         with self._readable.guard:
             while True:
                 self._check()
-                try:
-                    rest = inbox.take_rest(driver.max_message_size)
-                except MessageTooBig as error:
-                    driver.fail(error)
-                    raise
+                rest = driver.take(inbox.take_rest, driver.max_message_size)
                 driver.consumed()
                 if rest is not None:
                     self._taken(len(rest))

@@ -8,6 +8,7 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from wsstream.protocol.connection import Connection
+from wsstream.protocol.deflate import Deflate
 from wsstream.streams.driver import Driver
 from wsstream.streams.flow import FlowControl
 from wsstream.transports.base import Transport
@@ -23,7 +24,7 @@ class ConnectionOptions:
 
     Attributes:
         max_message_size: the largest message that may be asked for whole.
-        compression: not supported yet: ``None``.
+        compression: a :class:`Deflate`, or ``None`` for none.
         flow: the water marks.
         open_timeout: for everything up to the end of the opening handshake.
         close_timeout: for the closing handshake.
@@ -32,7 +33,7 @@ class ConnectionOptions:
     """
 
     max_message_size: int | None
-    compression: None
+    compression: Deflate | None
     flow: FlowControl
     open_timeout: float | None
     close_timeout: float | None
@@ -40,8 +41,8 @@ class ConnectionOptions:
     ping_timeout: float | None
 
     def __post_init__(self) -> None:
-        if self.compression is not None:
-            raise NotImplementedError("compression is not supported yet; leave it at None")
+        if self.compression is not None and not isinstance(self.compression, Deflate):
+            raise TypeError(f"compression is a Deflate or None, not {type(self.compression).__name__}")
         if not isinstance(self.flow, FlowControl):
             raise TypeError(f"flow is a FlowControl, not {type(self.flow).__name__}")
         for name in ("max_message_size", "open_timeout", "close_timeout", "ping_interval", "ping_timeout"):

@@ -71,17 +71,29 @@ class OutgoingMessage:
     Attributes:
         kind: ``"text"`` or ``"binary"``.
         declared: the size in bytes of a message that is sent as one frame, else ``None``.
+        compress: whether it may be compressed.
         finished: all of it has been handed over.
         flushing: what is there should be sent even if it is little.
         size: bytes that were handed over and are not in a frame yet.
         taken: bytes that are in frames.
     """
 
-    __slots__ = ("_borrowed", "_pieces", "declared", "finished", "flushing", "kind", "size", "taken")
+    __slots__ = (
+        "_borrowed",
+        "_pieces",
+        "compress",
+        "declared",
+        "finished",
+        "flushing",
+        "kind",
+        "size",
+        "taken",
+    )
 
-    def __init__(self, kind: Kind, declared: int | None = None) -> None:
+    def __init__(self, kind: Kind, declared: int | None = None, *, compress: bool = True) -> None:
         self.kind: Kind = kind
         self.declared = declared
+        self.compress = compress
         self.finished = False
         self.flushing = False
         self.size = 0
@@ -191,7 +203,7 @@ class Outbox:
         payload = message.take(self._flow.frame_size)
         last = message.finished and not message.size
         if message.declared is None:
-            connection.send_data(message.kind, payload, last=last)
+            connection.send_data(message.kind, payload, last=last, compress=message.compress)
         elif payload:
             connection.send_part(payload)
         if last:

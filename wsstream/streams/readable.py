@@ -9,7 +9,7 @@ from types import TracebackType
 import anyio
 from anyio.abc import ObjectReceiveStream
 
-from wsstream.errors import MessageTooBig, StreamEnded, check_close_arguments
+from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.driver import Driver
 from wsstream.streams.message import MessageReader
 
@@ -43,8 +43,10 @@ class Readable(ObjectReceiveStream[str | bytes]):
         """
         self._skip_open_reader()
         with self.guard:
+            await self._driver.see_to_skipped()
             while (message := self._take()) is None:
                 await self._driver.more_or_raise()
+                await self._driver.see_to_skipped()
             return message
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
@@ -84,8 +86,10 @@ class Readable(ObjectReceiveStream[str | bytes]):
         """Wait for the next message to begin."""
         self._skip_open_reader()
         with self.guard:
+            await self._driver.see_to_skipped()
             while (kind := self._driver.inbox.begin()) is None:
                 await self._driver.more_or_raise()
+                await self._driver.see_to_skipped()
             self._driver.consumed()
             self._reader = MessageReader(self, self._driver, kind)
             return self._reader
@@ -97,11 +101,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
     def _take(self) -> str | bytes | None:
         driver = self._driver
-        try:
-            message = driver.inbox.take_message(driver.max_message_size)
-        except MessageTooBig as error:
-            driver.fail(error)
-            raise
+        message = driver.take(driver.inbox.take_message, driver.max_message_size)
         driver.consumed()
         return message
 

@@ -105,9 +105,9 @@ class WebSocketStream(ObjectStream[str | bytes]):
     async def __anext__(self) -> str | bytes:
         return await self.readable.__anext__()
 
-    async def send(self, item: str | bytes | bytearray | memoryview) -> None:
+    async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
         """Short for :meth:`Writable.send`."""
-        await self.writable.send(item)
+        await self.writable.send(item, compress=compress)
 
     async def send_eof(self) -> None:
         """Not possible: RFC 6455 cannot close one direction alone.

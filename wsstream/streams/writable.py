@@ -27,12 +27,13 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         self._driver = driver
         self._writer: MessageWriter | None = None
 
-    async def send(self, item: str | bytes | bytearray | memoryview) -> None:
+    async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
         """Send one message: ``str`` as text, bytes-like as binary. First in, first out.
 
         Waits for its turn, and while ``send_high_water`` bytes are unsent; messages larger than
         ``frame_size`` go out as fragments. If cancelled while it waits, nothing of the message is
         sent; once it was handed over it goes out whole. Either way `item` may be changed afterwards.
+        Where compression was agreed on, `compress` false sends this message without.
 
         Raises:
             TypeError: `item` is neither ``str`` nor bytes-like.
@@ -42,24 +43,25 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             RuntimeError: this task holds an unfinished :class:`MessageWriter`.
         """
         if isinstance(item, str):
-            await self.send_payload("text", item.encode())
+            await self.send_payload("text", item.encode(), compress=compress)
         else:
-            await self.send_payload("binary", payload_of(item))
+            await self.send_payload("binary", payload_of(item), compress=compress)
 
-    async def send_payload(self, kind: Kind, payload: bytes | memoryview) -> None:
+    async def send_payload(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
         """Send one message from its bytes; of text, they are valid UTF-8. Otherwise like `send`."""
         if self._writer is not None:
             self._refuse_deadlock(self._writer)
-        await self._driver.send_message(kind, payload)
+        await self._driver.send_message(kind, payload, compress=compress)
 
     def message(
-        self, kind: Kind = "binary", *, size: int | None = None
+        self, kind: Kind = "binary", *, size: int | None = None, compress: bool = True
     ) -> AbstractAsyncContextManager[MessageWriter]:
         """``async with writable.message() as writer``: send one message chunk by chunk.
 
         Entering waits for the turn; if that is cancelled, nothing happened. Leaving finishes the
         message; leaving by an exception closes with 1011 instead. With `size`, the message is one
-        frame of so many bytes, for peers that dislike fragments; Pings are then answered only behind it.
+        frame of so many bytes, never compressed, for peers that dislike fragments; Pings are then
+        answered only behind it. `compress` is as for `send`.
 
         Raises:
             ValueError: another kind than ``"text"`` or ``"binary"``, or a negative size.
@@ -69,7 +71,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             raise ValueError(f"a message is 'text' or 'binary', not {kind!r}")
         if size is not None and not 0 <= size < 1 << 63:
             raise ValueError(f"the size of a message cannot be {size}")
-        return _NewMessage(self, kind, size)
+        return _NewMessage(self, kind, size, compress)
 
     async def send_file(
         self, file: str | os.PathLike[str] | IO[bytes], *, offset: int = 0, count: int | None = None
@@ -125,12 +127,12 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
     # -- for writers of one message ----------------------------------------------------------
 
-    async def new_writer(self, kind: Kind, size: int | None) -> MessageWriter:
+    async def new_writer(self, kind: Kind, size: int | None, compress: bool) -> MessageWriter:
         """Wait for the turn and begin a message."""
         if self._writer is not None:
             self._refuse_deadlock(self._writer)
         self._driver.check_open()
-        message = await self._driver.begin_message(kind, size)
+        message = await self._driver.begin_message(kind, size, compress=compress)
         self._writer = MessageWriter(self, self._driver, message)
         return self._writer
 
@@ -146,14 +148,15 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
 
 class _NewMessage(AbstractAsyncContextManager[MessageWriter]):
-    def __init__(self, writable: Writable, kind: Kind, size: int | None) -> None:
+    def __init__(self, writable: Writable, kind: Kind, size: int | None, compress: bool) -> None:
         self._writable = writable
         self._kind: Kind = kind
         self._size = size
+        self._compress = compress
         self._writer: MessageWriter | None = None
 
     async def __aenter__(self) -> MessageWriter:
-        self._writer = await self._writable.new_writer(self._kind, self._size)
+        self._writer = await self._writable.new_writer(self._kind, self._size, self._compress)
         return self._writer
 
     async def __aexit__(

@@ -1,0 +1,283 @@
+"""permessage-deflate (RFC 7692): negotiation, and the two directions of compression.
+
+Both directions work in steps. Compression makes each fragment as it is sent and never holds a message.
+Decompression gives at most as many bytes as are asked for: what waits in a buffer is compressed data,
+and a message that inflates a thousandfold does so only as fast as it is read.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from wsstream.protocol.extensions import Extension
+
+__all__ = ["Agreed", "Deflate", "Deflater", "Inflater", "accept_offer", "confirm_response", "make_offer"]
+
+_NAME: Final = "permessage-deflate"
+_TAIL: Final = b"\x00\x00\xff\xff"  # section 7.2.1: left off at the end of a message
+_EMPTY_BLOCK: Final = b"\x00"  # section 7.2.3.6: what is left of the tail's block
+_WINDOWS: Final[dict[str | None, int]] = {
+    str(bits): bits for bits in range(8, 16)
+}  # section 7.1.2: no leading zeros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deflate:
+    """Compression of messages, for ``compression=`` of `connect`, `serve` and `accept`.
+
+    A window of 2**n bytes is what a sender looks back at; both ends pay for it while takeover lets a
+    message refer to the messages before it. The docs tell the memory of each setting.
+
+    Attributes:
+        level: 0 (none) to 9 (best), as in :mod:`zlib`; -1 is zlib's own choice.
+        mem_level: 1 to 9: how much memory our compressor uses beside its window.
+        window_bits: of our compressor, 9 to 15.
+        peer_window_bits: the most that the peer's may use, 9 to 15.
+        context_takeover: our compressor remembers earlier messages.
+        peer_context_takeover: the peer's may.
+        min_size: messages that are sent whole and have fewer bytes go out uncompressed.
+    """
+
+    level: int = 6
+    mem_level: int = 8
+    window_bits: int = 15
+    peer_window_bits: int = 15
+    context_takeover: bool = True
+    peer_context_takeover: bool = True
+    min_size: int = 64
+
+    def __post_init__(self) -> None:
+        _check("level", self.level, -1, 9)
+        _check("mem_level", self.mem_level, 1, 9)
+        _check("window_bits", self.window_bits, 9, 15)
+        _check("peer_window_bits", self.peer_window_bits, 9, 15)
+        _check("min_size", self.min_size, 0, 1 << 62)
+        for name in ("context_takeover", "peer_context_takeover"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is a bool")
+
+
+def _check(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} is an int, not {type(value).__name__}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {least} to {most}, not {value}")
+
+
+# -- negotiation (section 7.1) -------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Params:
+    """The parameters of an offer or of a response. A window of ``None`` was not mentioned."""
+
+    server_no_takeover: bool = False
+    client_no_takeover: bool = False
+    server_window: int | None = None
+    client_window: int | None = None
+    client_window_offered: bool = False  # mentioned, with or without a value
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What was agreed on, seen from one endpoint.
+
+    Attributes:
+        options: this endpoint's.
+        send_window, receive_window: window bits of the two directions.
+        send_takeover, receive_takeover: whether contexts live on after a message.
+    """
+
+    options: Deflate
+    send_window: int
+    send_takeover: bool
+    receive_window: int
+    receive_takeover: bool
+
+
+def make_offer(options: Deflate) -> Extension:
+    """What a client with `options` offers."""
+    params: list[tuple[str, str | None]] = []
+    if not options.peer_context_takeover:
+        params.append(("server_no_context_takeover", None))
+    if not options.context_takeover:
+        params.append(("client_no_context_takeover", None))
+    if options.peer_window_bits < 15:
+        params.append(("server_max_window_bits", str(options.peer_window_bits)))
+    # Without a value it only says that the server may ask for a smaller window (section 7.1.2.2).
+    params.append(("client_max_window_bits", str(options.window_bits) if options.window_bits < 15 else None))
+    return Extension(_NAME, tuple(params))
+
+
+def accept_offer(options: Deflate, offers: Sequence[Extension]) -> tuple[Extension, Agreed] | None:
+    """A server's answer to `offers`: the first that is valid and can be met; ``None`` declines all."""
+    for offer in offers:
+        params = _parse(offer, response=False) if offer.name == _NAME else None
+        answer = None if params is None else _answer(options, params)
+        if answer is not None:
+            return answer
+    return None
+
+
+def _answer(options: Deflate, offer: _Params) -> tuple[Extension, Agreed] | None:
+    send_window = min(options.window_bits, offer.server_window or 15)
+    if send_window < 9:
+        return None  # zlib makes no raw deflate with a window of 2**8
+    receive_window = min(options.peer_window_bits, offer.client_window or 15)
+    if receive_window < 15 and not offer.client_window_offered:
+        return None  # the client cannot be told of a smaller window
+    params: list[tuple[str, str | None]] = []
+    send_takeover = options.context_takeover and not offer.server_no_takeover
+    receive_takeover = options.peer_context_takeover and not offer.client_no_takeover
+    if not send_takeover:
+        params.append(("server_no_context_takeover", None))
+    if not receive_takeover:
+        params.append(("client_no_context_takeover", None))
+    if send_window < 15 or offer.server_window is not None:
+        params.append(("server_max_window_bits", str(send_window)))
+    if receive_window < 15:
+        params.append(("client_max_window_bits", str(receive_window)))
+    agreed = Agreed(options, send_window, send_takeover, receive_window, receive_takeover)
+    return Extension(_NAME, tuple(params)), agreed
+
+
+def confirm_response(options: Deflate, accepted: Sequence[Extension]) -> Agreed | None:
+    """What a client makes of the extensions that the server accepted; ``None``: no compression.
+
+    Raises:
+        ValueError: the response is not a valid answer to `make_offer` (section 7.1).
+    """
+    if not accepted:
+        return None
+    if len(accepted) > 1 or accepted[0].name != _NAME:
+        raise ValueError("the server accepted extensions that do not go together")
+    params = _parse(accepted[0], response=True)
+    if params is None:
+        raise ValueError("the parameters of permessage-deflate are not valid")
+    if not options.peer_context_takeover and not params.server_no_takeover:
+        raise ValueError("the server did not accept server_no_context_takeover")
+    receive_window = params.server_window or 15
+    if receive_window > options.peer_window_bits:
+        raise ValueError("the server's window is larger than what was asked for")
+    send_window = min(options.window_bits, params.client_window or 15)
+    if params.client_window is not None and params.client_window > options.window_bits:
+        raise ValueError("the server asks for a larger window than what was offered")
+    if send_window < 9:
+        raise ValueError("the server asks for a window of 2**8 bytes, which zlib does not make")
+    send_takeover = options.context_takeover and not params.client_no_takeover
+    return Agreed(options, send_window, send_takeover, receive_window, not params.server_no_takeover)
+
+
+def _parse(extension: Extension, *, response: bool) -> _Params | None:
+    """The parameters, or ``None`` if one is unknown, doubled or has a wrong value (section 7)."""
+    if len({name for name, _ in extension.params}) != len(extension.params):
+        return None
+    params = _Params()
+    for name, value in extension.params:
+        match name:
+            case "server_no_context_takeover" if value is None:
+                params.server_no_takeover = True
+            case "client_no_context_takeover" if value is None:
+                params.client_no_takeover = True
+            case "server_max_window_bits" if value in _WINDOWS:
+                params.server_window = _WINDOWS[value]
+            case "client_max_window_bits" if value in _WINDOWS or (value is None and not response):
+                params.client_window = None if value is None else _WINDOWS[value]
+                params.client_window_offered = True
+            case _:
+                return None
+    return params
+
+
+# -- the two directions (section 7.2) ------------------------------------------------------------
+
+
+class Deflater:
+    """Compresses what one endpoint sends. The context is made at first use."""
+
+    __slots__ = ("_agreed", "_context")
+
+    def __init__(self, agreed: Agreed) -> None:
+        self._agreed = agreed
+        self._context: Any = None
+
+    @property
+    def min_size(self) -> int:
+        """Bytes; smaller messages are not worth it."""
+        return self._agreed.options.min_size
+
+    def compress(self, payload: bytes | memoryview, *, last: bool) -> bytes:
+        """The payload of the next frame of a message; `last` ends the message."""
+        if self._context is None:
+            options = self._agreed.options
+            self._context = zlib.compressobj(
+                options.level, zlib.DEFLATED, -self._agreed.send_window, options.mem_level
+            )
+        data: bytes = self._context.compress(payload) + self._context.flush(zlib.Z_SYNC_FLUSH)
+        if not last:
+            return data
+        if not self._agreed.send_takeover:
+            self._context = None
+        return data[: -len(_TAIL)] or _EMPTY_BLOCK
+
+
+class Inflater:
+    """Decompresses what one endpoint receives, in steps. The context is made at first use.
+
+    Feed a piece, take bytes until none come, feed the next; after the last piece `end` the message.
+    """
+
+    __slots__ = ("_agreed", "_context", "_data")
+
+    def __init__(self, agreed: Agreed) -> None:
+        self._agreed = agreed
+        self._context: Any = None
+        self._data = b""  # compressed, not yet consumed
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a message that nobody wants has to be inflated all the same, for those after it."""
+        return self._agreed.receive_takeover
+
+    def feed(self, data: bytes) -> None:
+        """The next compressed bytes of the message; all before have been taken."""
+        self._data += data
+
+    def feed_end(self) -> None:
+        """The message has no more compressed bytes (section 7.2.2)."""
+        self._data += _TAIL
+
+    def take(self, max_bytes: int) -> bytes:
+        """Up to `max_bytes` (at least 1) inflated bytes; ``b""`` when more has to be fed.
+
+        Raises:
+            ValueError: the data is not deflate.
+        """
+        assert max_bytes > 0  # zlib reads 0 as "no limit"
+        while True:
+            if self._context is None:
+                if self._data in (b"", _TAIL):  # the message ended with a final block
+                    self._data = b""
+                    return b""
+                self._context = zlib.decompressobj(-self._agreed.receive_window)
+            context = self._context
+            try:
+                chunk: bytes = context.decompress(self._data, max_bytes)
+            except zlib.error as error:
+                raise ValueError(f"a compressed message is not deflate: {error}") from error
+            if context.eof:  # a final block; more may follow and begins afresh (section 7.2.3.4)
+                self._data = context.unused_data
+                self._context = None
+            else:
+                self._data = context.unconsumed_tail
+            if chunk or not context.eof:
+                return chunk
+
+    def end(self) -> None:
+        """The message is over: forget it, unless the next ones may refer to it."""
+        self._data = b""
+        if not self._agreed.receive_takeover:
+            self._context = None
