@@ -178,6 +178,8 @@ def test_a_wrong_value_is_refused_by_the_call_itself(options: dict[str, Any]) ->
         {"ping_interval": b"1"},
         {"flow": 65536},
         {"flow": None},
+        {"compression": 5},
+        {"compression": True},
         {"headers": {"X": 5}},
         {"origin": 5},
     ],
@@ -188,10 +190,9 @@ def test_a_wrong_type_is_refused_by_the_call_itself(options: dict[str, Any]) -> 
         connect("ws://127.0.0.1/", **options)
 
 
-@pytest.mark.parametrize("option", ["compression", "proxy"])
-def test_what_is_not_supported_yet_says_so(option: str) -> None:
-    with pytest.raises(NotImplementedError, match=option):
-        connect("ws://127.0.0.1/", **{option: "anything"})
+def test_what_is_not_supported_yet_says_so() -> None:
+    with pytest.raises(NotImplementedError, match="proxy"):
+        connect("ws://127.0.0.1/", proxy="anything")  # type: ignore[arg-type]
 
 
 async def test_one_call_gives_one_connection() -> None:

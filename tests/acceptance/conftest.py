@@ -151,19 +151,25 @@ def raw_pair() -> RawPair:
     """``raw_pair("client", streams=None, **options)``: our endpoint in that role, and a RawPeer.
 
     Without a network. Leaving closes; as a RawPeer answers nothing by itself, `close_timeout` is 0
-    unless the test's peer reads to the end and says otherwise.
+    unless the test's peer reads to the end and says otherwise. `extensions` is the peer's header field.
     """
 
     @asynccontextmanager
     async def raw_pair(
-        role: str = "client", streams: tuple[ByteStream, ByteStream] | None = None, **options: Any
+        role: str = "client",
+        streams: tuple[ByteStream, ByteStream] | None = None,
+        *,
+        extensions: str | None = None,
+        **options: Any,
     ) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
         ours, theirs = streams or memory_pair()
         options.setdefault("close_timeout", 0)
         peers: list[RawPeer] = []
 
         async def open_peer() -> None:
-            peers.append(await (RawPeer.as_server if role == "client" else RawPeer.as_client)(theirs))
+            open_raw = RawPeer.as_server if role == "client" else RawPeer.as_client
+            headers = [] if extensions is None else [("Sec-WebSocket-Extensions", extensions)]
+            peers.append(await open_raw(theirs, headers=headers))
 
         async with AsyncExitStack() as stack:
             async with anyio.create_task_group() as tasks:

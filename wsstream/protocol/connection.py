@@ -95,6 +95,10 @@ class Connection:
         """Whether a message has been begun and not completed."""
         return self._sending is not None
 
+    def compresses(self, size: int) -> bool:
+        """Whether a whole message of `size` bytes is large enough to be compressed, if that was agreed on."""
+        return self._deflater is not None and size >= self._deflater.min_size
+
     # -- receiving ---------------------------------------------------------------------------
 
     def receive(self, data: bytes | memoryview, room: int) -> list[Event]:
@@ -171,8 +175,7 @@ class Connection:
     def send_message(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
         """Queue a whole message as one frame; compressed, if that was agreed on and it is large enough."""
         self._require_border()
-        worth_it = self._deflater is not None and len(payload) >= self._deflater.min_size
-        self.send_data(kind, payload, last=True, compress=compress and worth_it)
+        self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
 
     def send_data(
         self, kind: Kind, payload: bytes | memoryview, *, last: bool, compress: bool = True

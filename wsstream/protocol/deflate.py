@@ -18,6 +18,7 @@ __all__ = ["Agreed", "Deflate", "Deflater", "Inflater", "accept_offer", "confirm
 
 _NAME: Final = "permessage-deflate"
 _TAIL: Final = b"\x00\x00\xff\xff"  # section 7.2.1: left off at the end of a message
+_SLICE: Final = 4096  # bytes
 _EMPTY_BLOCK: Final = b"\x00"  # section 7.2.3.6: what is left of the tail's block
 _WINDOWS: Final[dict[str | None, int]] = {
     str(bits): bits for bits in range(8, 16)
@@ -32,7 +33,7 @@ class Deflate:
     message refer to the messages before it. The docs tell the memory of each setting.
 
     Attributes:
-        level: 0 (none) to 9 (best), as in :mod:`zlib`; -1 is zlib's own choice.
+        level: 0 (none) to 9 (best), as in ``zlib``; -1 is zlib's own choice.
         mem_level: 1 to 9: how much memory our compressor uses beside its window.
         window_bits: of our compressor, 9 to 15.
         peer_window_bits: the most that the peer's may use, 9 to 15.
@@ -230,12 +231,13 @@ class Inflater:
     Feed a piece, take bytes until none come, feed the next; after the last piece `end` the message.
     """
 
-    __slots__ = ("_agreed", "_context", "_data")
+    __slots__ = ("_agreed", "_context", "_data", "_start")
 
     def __init__(self, agreed: Agreed) -> None:
         self._agreed = agreed
         self._context: Any = None
-        self._data = b""  # compressed, not yet consumed
+        self._data = b""  # compressed
+        self._start = 0  # how much of that zlib has consumed
 
     @property
     def remembers(self) -> bool:
@@ -243,12 +245,13 @@ class Inflater:
         return self._agreed.receive_takeover
 
     def feed(self, data: bytes) -> None:
-        """The next compressed bytes of the message; all before have been taken."""
-        self._data += data
+        """The next compressed bytes of the message."""
+        self._data = self._data[self._start :] + data
+        self._start = 0
 
     def feed_end(self) -> None:
         """The message has no more compressed bytes (section 7.2.2)."""
-        self._data += _TAIL
+        self.feed(_TAIL)
 
     def take(self, max_bytes: int) -> bytes:
         """Up to `max_bytes` (at least 1) inflated bytes; ``b""`` when more has to be fed.
@@ -258,26 +261,28 @@ class Inflater:
         """
         assert max_bytes > 0  # zlib reads 0 as "no limit"
         while True:
+            # In slices, as zlib copies what it leaves of its input.
+            piece = self._data[self._start : self._start + _SLICE]
             if self._context is None:
-                if self._data in (b"", _TAIL):  # the message ended with a final block
-                    self._data = b""
+                if piece in (b"", _TAIL):  # the message ended with a final block
+                    self._start += len(piece)
                     return b""
                 self._context = zlib.decompressobj(-self._agreed.receive_window)
             context = self._context
             try:
-                chunk: bytes = context.decompress(self._data, max_bytes)
+                chunk: bytes = context.decompress(piece, max_bytes)
             except zlib.error as error:
                 raise ValueError(f"a compressed message is not deflate: {error}") from error
+            self._start += len(piece) - len(context.unused_data if context.eof else context.unconsumed_tail)
             if context.eof:  # a final block; more may follow and begins afresh (section 7.2.3.4)
-                self._data = context.unused_data
                 self._context = None
-            else:
-                self._data = context.unconsumed_tail
-            if chunk or not context.eof:
+            elif not chunk and self._start == len(self._data):
+                return b""
+            if chunk:
                 return chunk
 
     def end(self) -> None:
         """The message is over: forget it, unless the next ones may refer to it."""
-        self._data = b""
+        self._data, self._start = b"", 0
         if not self._agreed.receive_takeover:
             self._context = None

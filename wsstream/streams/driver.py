@@ -63,7 +63,7 @@ __all__ = ["Driver"]
 
 _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
 _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
-_PUMP_STEP = 256 * 1024  # bytes sent in one synchronous step, so that other tasks get their turn
+_PUMP_STEP = 256 * 1024  # bytes framed or sent in one synchronous step, so that other tasks get their turn
 _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
 _SENDS_IN_A_ROW = 64  # without a checkpoint, when none of them has to wait
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
@@ -317,6 +317,7 @@ class Driver:
                 self._sends_left = _SENDS_IN_A_ROW
                 await checkpoint()
             return
+        compress = compress and self.connection.compresses(len(payload))
         message = await self.begin_message(kind, compress=compress)
         try:
             await self.wait_for_room()
@@ -410,14 +411,15 @@ class Driver:
         outgoing, transport, budget = self.connection.outgoing, self.transport, _PUMP_STEP
         try:
             while budget > 0:
-                self.outbox.fill(idle=not outgoing.size and not transport.unsent)
+                idle = not outgoing.size and not transport.unsent
+                framed = self.outbox.fill(idle=idle, limit=budget)
                 if not outgoing.size:
                     break
                 sent = transport.send(outgoing.buffers())
                 if not sent:
                     break
                 outgoing.advance(sent)
-                budget -= sent
+                budget -= max(sent, framed)
         except _LOST as error:
             self._lost(error.__cause__ or error)
         else:
@@ -484,6 +486,7 @@ class Driver:
             raise
         except (InvalidUTF8, ProtocolViolation) as error:
             self.fail(error)
+            self.discard()  # also if the end was certain before: what follows is not what was sent
             raise self._broken("the connection broke") from error
 
     async def see_to_skipped(self) -> None:

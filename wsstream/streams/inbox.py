@@ -18,7 +18,7 @@ from wsstream.protocol.deflate import Inflater
 
 __all__ = ["Inbox"]
 
-_STEP = 65536  # bytes inflated at once for a message that is wanted whole, or not at all
+_STEP = 65536  # bytes inflated at once
 
 
 class Inbox:
@@ -115,7 +115,7 @@ class Inbox:
         """The next piece for a message that is wanted whole, one byte above `limit` at the most."""
         if self._compressed:
             have = len(self._front) - self._start
-            return self._inflate(_STEP if limit is None else min(_STEP, limit - have + 1)) or None
+            return self._inflate(_STEP if limit is None else limit - have + 1) or None
         return self._pop_chunk().payload if self.queue and not self._ended else None
 
     def _gather(self, payload: bytes) -> None:
@@ -172,16 +172,14 @@ class Inbox:
     def finish(self) -> None:
         """Be done with the message in front, dropping the rest, also what is still to come."""
         self._front, self._start = b"", 0
+        self._skipping = self._kind is not None
         if self._must_inflate() and not self._inflated:
-            self._skipping = True
             return
         while self.queue and not self._ended:
             self._pop_chunk()
         if self._ended:
             self._end_inflating()
             self._forget()
-        else:
-            self._skipping = self._kind is not None
 
     def skip_some(self) -> bool:
         """Take a step of skipping a message that has to be inflated all the same; whether more is due now."""
@@ -208,7 +206,7 @@ class Inbox:
         assert inflater is not None
         while not self._inflated:
             try:
-                chunk = inflater.take(max_bytes)
+                chunk = inflater.take(min(max_bytes, _STEP))
             except ValueError as error:
                 raise ProtocolViolation(str(error)) from error
             if chunk:

@@ -174,15 +174,24 @@ class Outbox:
         self.message = None
         self.turn.dissolve()
 
-    def fill(self, *, idle: bool) -> None:
-        """Make frames up to the high-water mark; a small chunk waits for more unless all is `idle`."""
-        connection = self._connection
-        while connection.outgoing.size < self._flow.send_high_water and self._worth_a_frame(idle):
-            self._make_frame()
+    def fill(self, *, idle: bool, limit: int = 1 << 62) -> int:
+        """Make frames up to the high-water mark; a small chunk waits for more unless all is `idle`.
+
+        Stops at `limit` bytes of payload, and returns how many went into frames: compressed, much more
+        than the mark fits below it.
+        """
+        connection, framed = self._connection, 0
+        while (
+            framed < limit
+            and connection.outgoing.size < self._flow.send_high_water
+            and self._worth_a_frame(idle)
+        ):
+            framed += self._make_frame()
             idle = False
         if self.closing is not None and connection.state is State.OPEN and self._accepted_is_framed():
             self.message = None
             connection.send_close(self.closing)
+        return framed
 
     def _worth_a_frame(self, idle: bool) -> bool:
         message = self.message
@@ -195,7 +204,7 @@ class Outbox:
     def _accepted_is_framed(self) -> bool:
         return self.message is None or (not self.message.size and not self.message.finished)
 
-    def _make_frame(self) -> None:
+    def _make_frame(self) -> int:
         message, connection = self.message, self._connection
         assert message is not None
         if message.declared is not None and not message.taken:
@@ -209,3 +218,4 @@ class Outbox:
         if last:
             self.message = None
             self.turn.release()
+        return len(payload)

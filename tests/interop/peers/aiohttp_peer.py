@@ -80,11 +80,20 @@ def _options(options: Options) -> dict[str, Any]:
     }
 
 
+def _window(options: Options) -> int:
+    """As a client it offers one parameter, server_max_window_bits; 0 offers nothing."""
+    deflate: dict[str, int] | None = options.get("deflate")
+    return 0 if deflate is None else deflate.get("server_max_window_bits", 15)
+
+
 @asynccontextmanager
 async def connect(url: str, options: Options) -> AsyncIterator[Link]:
     settings = _options(options)
     timeout = ClientWSTimeout(ws_close=10.0)
-    async with ClientSession() as session, session.ws_connect(url, timeout=timeout, **settings) as ws:
+    async with (
+        ClientSession() as session,
+        session.ws_connect(url, timeout=timeout, compress=_window(options), **settings) as ws,
+    ):
         link = AiohttpLink(ws, autoping=settings["autoping"])
         yield link
         link.stop()

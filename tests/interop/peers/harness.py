@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 MAX_SIZE = 64 << 20  # bytes; of messages and frames, where a library has a limit
 MAX_UNREAD = 4  # messages; then the adapter stops reading, so that TCP's window closes
 
-# "subprotocols": list of str; "keepalive": [interval, timeout] in seconds; "show_pongs": true, for aiohttp
+# "subprotocols": list of str; "keepalive": [interval, timeout] in seconds; "show_pongs": true, for aiohttp;
+# "deflate": the parameters of permessage-deflate by their names in RFC 7692, without it the library's own.
 Options = dict[str, Any]
 
 

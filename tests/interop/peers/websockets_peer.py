@@ -13,6 +13,10 @@ from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as ws_serve
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    ServerPerMessageDeflateFactory,
+)
 
 
 class WebsocketsLink(Link):
@@ -44,9 +48,10 @@ class WebsocketsLink(Link):
         await self.ws.close(empty if code is None else code, reason)
 
 
-def _options(options: Options) -> dict[str, Any]:
+def _options(options: Options, deflate: type) -> dict[str, Any]:
     interval, timeout = options.get("keepalive") or (20, 20)
     return {
+        "extensions": [deflate(**options["deflate"])] if "deflate" in options else None,
         "subprotocols": options.get("subprotocols") or None,
         "ping_interval": interval,
         "ping_timeout": timeout,
@@ -56,7 +61,7 @@ def _options(options: Options) -> dict[str, Any]:
 
 @asynccontextmanager
 async def connect(url: str, options: Options) -> AsyncIterator[Link]:
-    async with ws_connect(url, proxy=None, **_options(options)) as ws:
+    async with ws_connect(url, proxy=None, **_options(options, ClientPerMessageDeflateFactory)) as ws:
         link = WebsocketsLink(ws)
         reading = asyncio.create_task(link.read())
         yield link
@@ -70,7 +75,9 @@ async def serve(options: Options, opened: Callable[[Link], None]) -> AsyncIterat
         opened(link)
         await link.read()
 
-    async with ws_serve(handle, "127.0.0.1", 0, **_options(options)) as server:
+    async with ws_serve(
+        handle, "127.0.0.1", 0, **_options(options, ServerPerMessageDeflateFactory)
+    ) as server:
         yield url_of(server.sockets[0].getsockname())
 
 

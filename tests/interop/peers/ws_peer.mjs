@@ -31,6 +31,16 @@ function cut(payload, sizes) {
   return [...pieces, payload.subarray(start)];
 }
 
+// The parameters of permessage-deflate under the library's names; every message is compressed.
+function deflate(options) {
+  if (!options.deflate) return {};
+  const perMessageDeflate = { threshold: 0 };
+  for (const [name, value] of Object.entries(options.deflate)) {
+    perMessageDeflate[name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase())] = value;
+  }
+  return { perMessageDeflate };
+}
+
 // One WebSocket of the library.
 class Link {
   constructor(ws, options) {
@@ -103,6 +113,7 @@ class Control {
       host: '127.0.0.1',
       port: 0,
       maxPayload: MAX_SIZE,
+      ...deflate(options),
       handleProtocols: (offered) => ours.find((name) => offered.has(name)) ?? false,
     });
     server.on('connection', (ws) => this.setOpened(new Link(ws, options)));
@@ -115,7 +126,10 @@ class Control {
   }
 
   async connect({ url, ...options }) {
-    const ws = new WebSocket(url, options.subprotocols ?? [], { maxPayload: MAX_SIZE });
+    const ws = new WebSocket(url, options.subprotocols ?? [], {
+      maxPayload: MAX_SIZE,
+      ...deflate(options),
+    });
     this.drop = () => ws.terminate();
     const link = new Link(ws, options);
     await once(ws, 'open');

@@ -20,6 +20,7 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
+from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import CloseReason
 
 READ_SIZE = 1 << 16
@@ -122,6 +123,10 @@ class WsprotoLink(Link):
                 task.cancel()
 
 
+def _extensions(options: Options) -> list[Extension]:
+    return [PerMessageDeflate(**options["deflate"])] if "deflate" in options else []
+
+
 @asynccontextmanager
 async def connect(url: str, options: Options) -> AsyncIterator[Link]:
     parts = urlsplit(url)
@@ -129,7 +134,12 @@ async def connect(url: str, options: Options) -> AsyncIterator[Link]:
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     link = WsprotoLink(WSConnection(ConnectionType.CLIENT), reader, writer)
     await link.write(
-        Request(host=parts.netloc, target=parts.path or "/", subprotocols=options.get("subprotocols") or [])
+        Request(
+            host=parts.netloc,
+            target=parts.path or "/",
+            subprotocols=options.get("subprotocols") or [],
+            extensions=_extensions(options),
+        )
     )
     accepted = await link.shake_hands()
     assert isinstance(accepted, AcceptConnection), accepted
@@ -146,7 +156,7 @@ async def serve(options: Options, opened: Callable[[Link], None]) -> AsyncIterat
         assert isinstance(request, Request), request
         ours = options.get("subprotocols") or ()
         chosen = next((name for name in ours if name in request.subprotocols), None)
-        await link.write(AcceptConnection(subprotocol=chosen))
+        await link.write(AcceptConnection(subprotocol=chosen, extensions=_extensions(options)))
         link.subprotocol = chosen or ""
         opened(link)
         async with link.running(options):

@@ -1,0 +1,246 @@
+"""permessage-deflate (RFC 7692) with other implementations; conftest.py says what has to be installed.
+
+`theirs={"deflate": {...}}` are the peer's parameters by their names in the RFC. picows has no extensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+
+from wsstream import Deflate, WebSocketStream
+
+pytestmark = pytest.mark.anyio
+
+Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
+Pattern = Callable[[int, int], bytes]
+
+MIB = 1 << 20
+PEERS = ["websockets", "wsproto", "aiohttp", "ws"]
+COMPRESSING = pytest.mark.parametrize("peer", PEERS, indirect=True)
+FRAGMENTING = pytest.mark.parametrize("peer", ["websockets", "wsproto", "ws"], indirect=True)
+# aiohttp can be told the server's window as a client, and otherwise does what it is asked for.
+SETTABLE = pytest.mark.parametrize("peer", ["websockets", "wsproto", "ws"], indirect=True)
+WINDOWS = pytest.mark.parametrize("bits", range(9, 16))
+THEIRS = {"deflate": dict[str, Any]()}
+
+
+def params_of(extensions: str) -> dict[str, str | bool]:
+    """The parameters of the one extension that was agreed on."""
+    name, *params = extensions.split("; ")
+    assert name == "permessage-deflate"
+    pairs = [param.partition("=") for param in params]
+    assert len({pair[0] for pair in pairs}) == len(pairs)
+    return {name: value or True for name, _, value in pairs}
+
+
+def window_of(extensions: str, side: str) -> int:
+    return int(params_of(extensions).get(f"{side}_max_window_bits", 15))
+
+
+async def exchange(ws: WebSocketStream, remote: Any, message: str | bytes) -> tuple[int, int]:
+    """Have the peer echo a message; how many bytes were sent and received for it."""
+    before = ws.statistics()
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(remote.do, "echo", count=1))
+        group.start_soon(ws.send, message)
+        assert await ws.receive() == message
+    after = ws.statistics()
+    return after.bytes_sent - before.bytes_sent, after.bytes_received - before.bytes_received
+
+
+@pytest.mark.parametrize("peer", ["picows"], indirect=True)
+async def test_a_peer_without_compression_gets_plain_messages(link: Link) -> None:
+    async with link(compression=Deflate()) as (ws, remote):
+        assert ws.extensions == ""
+        for message in ("text " * 100, bytes(1000)):
+            sent, received = await exchange(ws, remote, message)
+            assert min(sent, received) > len(message)
+
+
+@COMPRESSING
+async def test_texts_and_binaries_are_compressed_in_both_directions(link: Link, pattern: Pattern) -> None:
+    async with link(compression=Deflate(min_size=0), theirs=THEIRS) as (ws, remote):
+        params_of(ws.extensions)
+        for message in ("žluťoučký kůň " * 500, pattern(1, 7000), "𝄞" * 3000, pattern(2, 65_536)):
+            sent, received = await exchange(ws, remote, message)
+            assert max(sent, received) < len(message) // 4
+        await ws.send("one way")
+        await remote.expect("one way")
+
+
+@COMPRESSING
+@pytest.mark.parametrize("empty", ["", b""], ids=["text", "binary"])
+@pytest.mark.parametrize("min_size", [0, 64])
+async def test_empty_messages_between_others_arrive(link: Link, empty: str | bytes, min_size: int) -> None:
+    async with link(compression=Deflate(min_size=min_size), theirs=THEIRS) as (ws, remote):
+        for message in (empty, "x" * 100, empty, empty, b"y", empty, "x" * 100):
+            await exchange(ws, remote, message)
+        async with ws.writable.message("text" if empty == "" else "binary"):
+            pass
+        await remote.expect(empty)
+
+
+@COMPRESSING
+async def test_1_mib_that_can_and_that_cannot_be_compressed(link: Link, pattern: Pattern) -> None:
+    random = Random(3).randbytes(MIB)
+    async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote):
+        sent, received = await exchange(ws, remote, pattern(3, MIB))
+        assert max(sent, received) < MIB // 20
+        sent, received = await exchange(ws, remote, random)
+        assert MIB < min(sent, received) <= max(sent, received) < MIB + MIB // 100
+        assert max(await exchange(ws, remote, pattern(3, MIB))) < MIB // 20
+
+
+@FRAGMENTING
+async def test_fragments_of_the_peer_are_one_compressed_message(link: Link, pattern: Pattern) -> None:
+    cuts = [0, 1, 0, 70_000, 125, 126, 0, 50_000]
+    async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote):
+        await remote.do("send", pattern_of=[5, 200_000], cuts=cuts)
+        await remote.do("send", text="fragmented", cuts=[0, 1, 3, 0])
+        assert await ws.receive() == pattern(5, 200_000)
+        assert await ws.receive() == "fragmented"
+        await remote.do("send", pattern_of=[6, 400_000], cuts=cuts)
+        async with ws.readable.message() as reader:
+            assert b"".join([chunk async for chunk in reader]) == pattern(6, 400_000)
+        assert ws.statistics().bytes_received < 60_000
+
+
+@COMPRESSING
+async def test_chunks_of_a_writer_are_one_compressed_message(link: Link, pattern: Pattern) -> None:
+    async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote):
+        for kind, payload in (("binary", pattern(7, 200_000)), ("text", "aé水𝄞".encode() * 9000)):
+            before = ws.statistics().bytes_sent
+            async with ws.writable.message(kind) as writer:
+                for start in range(0, len(payload), 40_001):
+                    await writer.send(payload[start : start + 40_001])
+                    await writer.flush()
+            await remote.expect(payload if kind == "binary" else payload.decode())
+            assert ws.statistics().bytes_sent - before < 20_000
+        await exchange(ws, remote, "and goes on")
+
+
+@COMPRESSING
+async def test_messages_sent_without_compression_stand_between_others(link: Link) -> None:
+    async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote):
+        for compress in (True, False, True, False, False, True):
+            before = ws.statistics().bytes_sent
+            await ws.writable.send("z" * 1000, compress=compress)
+            assert (ws.statistics().bytes_sent - before < 200) is compress
+            await remote.expect("z" * 1000)
+
+
+def for_window(bits: int) -> bytes:
+    """Compressible only by a sender with this window: zlib looks back 262 bytes less than its size."""
+    return Random(bits).randbytes((1 << bits) - 270) * 2
+
+
+async def check_windows(ws: WebSocketStream, remote: Any, role: str, *, ours: int, peers: int) -> None:
+    """The windows that were agreed on, and that both sides can do with them."""
+    other = "server" if role == "client" else "client"
+    assert window_of(ws.extensions, role) in (ours, 15)  # a client's smaller window need not be mentioned
+    assert window_of(ws.extensions, other) == peers
+    for bits in {ours, min(ours + 1, 15), 15}:
+        message = for_window(bits)
+        sent, _ = await exchange(ws, remote, message)
+        assert (sent < len(message) * 0.6) is (bits <= ours), f"a window of {ours} bits, for {bits}"
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+@COMPRESSING
+@WINDOWS
+async def test_the_peer_keeps_to_the_windows_that_we_set(
+    links: dict[str, Link], peer: Any, role: str, bits: int
+) -> None:
+    options = Deflate(window_bits=bits, peer_window_bits=bits)
+    async with links[role](compression=options, theirs=THEIRS) as (ws, remote):
+        await check_windows(ws, remote, role, ours=bits, peers=bits)
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+@SETTABLE
+@WINDOWS
+async def test_we_keep_to_the_windows_that_the_peer_sets(
+    links: dict[str, Link], role: str, bits: int
+) -> None:
+    theirs = {"deflate": {"server_max_window_bits": bits, "client_max_window_bits": bits}}
+    options = Deflate(peer_window_bits=bits) if role == "client" else Deflate()
+    async with links[role](compression=options, theirs=theirs) as (ws, remote):
+        await check_windows(ws, remote, role, ours=bits, peers=bits)
+
+
+@pytest.mark.parametrize("peer", ["aiohttp"], indirect=True)
+@WINDOWS
+async def test_we_keep_to_the_window_that_aiohttp_sets(links: dict[str, Link], bits: int) -> None:
+    theirs = {"deflate": {"server_max_window_bits": bits}}
+    async with links["server"](compression=Deflate(), theirs=theirs) as (ws, remote):
+        await check_windows(ws, remote, "server", ours=bits, peers=15)
+
+
+async def check_takeover(ws: WebSocketStream, remote: Any, *, ours: bool, peers: bool) -> None:
+    """The second of two equal messages that cannot be compressed is small where contexts live on."""
+    message = Random(4).randbytes(2000)
+    await exchange(ws, remote, message)
+    sent, received = await exchange(ws, remote, message)
+    assert (sent < 200, received < 200) == (ours, peers)
+    for _ in range(3):
+        await exchange(ws, remote, "and " * 100)
+
+
+TAKEOVER = pytest.mark.parametrize(
+    ("ours", "peers"), [(True, True), (True, False), (False, True), (False, False)]
+)
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+@COMPRESSING
+@TAKEOVER
+async def test_contexts_live_on_as_we_set_it(
+    links: dict[str, Link], peer: Any, role: str, ours: bool, peers: bool
+) -> None:
+    options = Deflate(context_takeover=ours, peer_context_takeover=peers)
+    other = "server" if role == "client" else "client"
+    async with links[role](compression=options, theirs=THEIRS) as (ws, remote):
+        params = params_of(ws.extensions)
+        assert (f"{other}_no_context_takeover" in params) is not peers
+        if role == "server":
+            assert ("server_no_context_takeover" in params) is not ours
+        await check_takeover(ws, remote, ours=ours, peers=peers)
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+@SETTABLE
+@TAKEOVER
+async def test_contexts_live_on_as_the_peer_sets_it(
+    links: dict[str, Link], role: str, ours: bool, peers: bool
+) -> None:
+    other = "server" if role == "client" else "client"
+    deflate = {f"{role}_no_context_takeover": not ours, f"{other}_no_context_takeover": not peers}
+    theirs = {"deflate": {name: value for name, value in deflate.items() if value}}
+    async with links[role](compression=Deflate(), theirs=theirs) as (ws, remote):
+        params = params_of(ws.extensions)
+        if role == "client":
+            assert {name for name in deflate if name in params} == set(theirs["deflate"])
+        await check_takeover(ws, remote, ours=ours, peers=peers)
+
+
+@COMPRESSING
+async def test_a_row_of_messages_passes_in_both_directions_at_once(
+    link: Link, numbered: Callable[[int, int], str | bytes]
+) -> None:
+    async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote), anyio.create_task_group() as group:
+        group.start_soon(partial(remote.do, "exchange_numbered", count=300, size=300))
+
+        async def send() -> None:
+            for index in range(300):
+                await ws.send(numbered(index, 300))
+
+        group.start_soon(send)
+        for index in range(300):
+            assert await ws.receive() == numbered(index, 300)

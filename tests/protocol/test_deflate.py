@@ -1,0 +1,599 @@
+"""permessage-deflate without I/O: RFC 7692 section 7.1 as tables, section 7.2 byte for byte."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tracemalloc
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsstream.protocol.connection import Connection
+from wsstream.protocol.deflate import (
+    Agreed,
+    Deflate,
+    Deflater,
+    Inflater,
+    accept_offer,
+    confirm_response,
+    make_offer,
+)
+from wsstream.protocol.extensions import Extension, format_extensions, parse_extensions
+from wsstream.testing import parse_frames
+
+NAME = "permessage-deflate"
+PLAIN = Deflate()
+AGREED = Agreed(PLAIN, 15, True, 15, True)
+WINDOWS = range(9, 16)
+
+
+def offered(value: str) -> tuple[Extension, ...]:
+    return parse_extensions([value])
+
+
+def response_to(value: str, options: Deflate = PLAIN) -> str | None:
+    """What a server answers to the header `value`; ``None`` if it declines."""
+    accepted = accept_offer(options, offered(value))
+    return None if accepted is None else format_extensions([accepted[0]])
+
+
+# -- Deflate ------------------------------------------------------------------------------------
+
+
+BOUNDS = {
+    "level": (-1, 9),
+    "mem_level": (1, 9),
+    "window_bits": (9, 15),
+    "peer_window_bits": (9, 15),
+    "min_size": (0, 1 << 62),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_numbers_have_bounds(name: str) -> None:
+    least, most = BOUNDS[name]
+    for value in (least, most):
+        options: dict[str, Any] = {name: value}
+        assert getattr(Deflate(**options), name) == value
+    for value in (least - 1, most + 1):
+        options = {name: value}
+        with pytest.raises(ValueError, match=name):
+            Deflate(**options)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("value", [True, None, "9", 9.0])
+def test_numbers_are_ints(name: str, value: object) -> None:
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(TypeError, match=name):
+        Deflate(**options)
+
+
+@pytest.mark.parametrize("name", ["context_takeover", "peer_context_takeover"])
+@pytest.mark.parametrize("value", [1, None, "yes"])
+def test_takeovers_are_bools(name: str, value: object) -> None:
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(TypeError, match=name):
+        Deflate(**options)
+
+
+# -- section 7.1: offers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "offer"),
+    [
+        (Deflate(), "client_max_window_bits"),
+        (Deflate(window_bits=10), "client_max_window_bits=10"),
+        (Deflate(peer_window_bits=9), "server_max_window_bits=9; client_max_window_bits"),
+        (Deflate(context_takeover=False), "client_no_context_takeover; client_max_window_bits"),
+        (Deflate(peer_context_takeover=False), "server_no_context_takeover; client_max_window_bits"),
+    ],
+    ids=str,
+)
+def test_what_a_client_offers(options: Deflate, offer: str) -> None:
+    assert format_extensions([make_offer(options)]) == f"{NAME}; {offer}"
+
+
+VALID_OFFERS = [
+    # 7.1.1.1 server_no_context_takeover
+    ("; server_no_context_takeover", PLAIN, "; server_no_context_takeover"),
+    ("", Deflate(context_takeover=False), "; server_no_context_takeover"),
+    # 7.1.1.2 client_no_context_takeover
+    ("; client_no_context_takeover", PLAIN, "; client_no_context_takeover"),
+    ("", Deflate(peer_context_takeover=False), "; client_no_context_takeover"),
+    # 7.1.2.1 server_max_window_bits
+    *[(f"; server_max_window_bits={n}", PLAIN, f"; server_max_window_bits={n}") for n in WINDOWS],
+    ("; server_max_window_bits=12", Deflate(window_bits=10), "; server_max_window_bits=10"),
+    ("; server_max_window_bits=10", Deflate(window_bits=12), "; server_max_window_bits=10"),
+    ("", Deflate(window_bits=11), "; server_max_window_bits=11"),
+    ('; server_max_window_bits="10"', PLAIN, "; server_max_window_bits=10"),
+    # 7.1.2.2 client_max_window_bits
+    ("; client_max_window_bits", PLAIN, ""),
+    ("; client_max_window_bits=15", PLAIN, ""),
+    *[(f"; client_max_window_bits={n}", PLAIN, f"; client_max_window_bits={n}") for n in range(8, 15)],
+    ("; client_max_window_bits", Deflate(peer_window_bits=9), "; client_max_window_bits=9"),
+    ("; client_max_window_bits=12", Deflate(peer_window_bits=10), "; client_max_window_bits=10"),
+    ("; client_max_window_bits=10", Deflate(peer_window_bits=12), "; client_max_window_bits=10"),
+    # 7.1.3 example
+    ("; client_max_window_bits; server_max_window_bits=10", PLAIN, "; server_max_window_bits=10"),
+]
+
+
+@pytest.mark.parametrize(("offer", "options", "answer"), VALID_OFFERS, ids=str)
+def test_a_valid_offer_is_answered(offer: str, options: Deflate, answer: str) -> None:
+    assert response_to(NAME + offer, options) == NAME + answer
+
+
+BAD_WINDOWS = ["", "08", "09", "010", "7", "16", "0", "100", "1e1", "ten"]
+INVALID_PARAMETERS = [
+    # section 7: not defined, or more than once
+    "unknown",
+    "unknown=1",
+    "Server_No_Context_Takeover",
+    "server_no_context_takeover; server_no_context_takeover",
+    "client_max_window_bits; client_max_window_bits=10",
+    "server_max_window_bits=10; server_max_window_bits=10",
+    # 7.1.1.1 and 7.1.1.2: no value
+    "server_no_context_takeover=true",
+    "client_no_context_takeover=1",
+    # 7.1.2.1 and 7.1.2.2: 8 to 15, no leading zeros
+    "server_max_window_bits",
+    *[f"{side}_max_window_bits={value}" for side in ("server", "client") for value in BAD_WINDOWS if value],
+]
+
+
+@pytest.mark.parametrize("params", INVALID_PARAMETERS)
+def test_an_invalid_offer_is_declined(params: str) -> None:
+    assert response_to(f"{NAME}; {params}") is None
+    assert response_to(f"{NAME}; {params}, {NAME}") == NAME, "the next one still counts"
+
+
+def test_an_offer_that_cannot_be_met_is_declined() -> None:
+    # zlib makes no raw deflate with a window of 2**8 bytes
+    assert response_to(f"{NAME}; server_max_window_bits=8") is None
+    # 7.1.2.2: a client that does not offer the parameter cannot be told of a smaller window
+    assert response_to(NAME, Deflate(peer_window_bits=14)) is None
+    assert response_to(f"{NAME}; client_no_context_takeover", Deflate(peer_window_bits=9)) is None
+
+
+def test_zlib_makes_no_raw_deflate_with_a_window_of_2_to_the_8th() -> None:
+    with pytest.raises(ValueError):
+        zlib.compressobj(wbits=-8)
+
+
+def test_the_first_acceptable_alternative_wins() -> None:
+    """Section 7.1.3, and section 5.2 of offers with other extensions between."""
+    assert response_to(f"{NAME}; server_max_window_bits=10, {NAME}") == f"{NAME}; server_max_window_bits=10"
+    assert response_to(f"{NAME}, {NAME}; server_max_window_bits=10") == NAME
+    assert response_to(f"x-other, {NAME}; server_max_window_bits=8, {NAME}; unknown, {NAME}") == NAME
+    assert response_to("x-other, x-webkit-deflate-frame") is None
+    assert accept_offer(PLAIN, ()) is None
+
+
+def test_what_a_server_agrees_on() -> None:
+    offer = offered(f"{NAME}; server_no_context_takeover; client_max_window_bits=8")
+    accepted = accept_offer(PLAIN, offer)
+    assert accepted is not None
+    assert accepted[1] == Agreed(PLAIN, 15, False, 8, True)
+
+
+def test_a_window_of_2_to_the_8th_can_be_inflated() -> None:
+    inflater = Inflater(replace(AGREED, receive_window=8))
+    assert inflated(inflater, [bytes.fromhex("f248cdc9c90700")]) == b"Hello"
+
+
+# -- section 7.1: responses ---------------------------------------------------------------------
+
+
+def confirmed(params: str, options: Deflate = PLAIN) -> Agreed | None:
+    return confirm_response(options, offered(NAME + params))
+
+
+VALID_RESPONSES = [
+    ("", PLAIN, AGREED),
+    # 7.1.1.1: a server may add it though it was not asked to
+    ("; server_no_context_takeover", PLAIN, replace(AGREED, receive_takeover=False)),
+    # 7.1.1.2: likewise
+    ("; client_no_context_takeover", PLAIN, replace(AGREED, send_takeover=False)),
+    # 7.1.2.1: likewise; an inflater has no trouble with 8
+    *[(f"; server_max_window_bits={n}", PLAIN, replace(AGREED, receive_window=n)) for n in range(8, 16)],
+    # 7.1.2.2: the client has offered it
+    *[(f"; client_max_window_bits={n}", PLAIN, replace(AGREED, send_window=n)) for n in WINDOWS],
+]
+
+
+@pytest.mark.parametrize(("params", "options", "agreed"), VALID_RESPONSES, ids=str)
+def test_a_valid_response_is_confirmed(params: str, options: Deflate, agreed: Agreed) -> None:
+    assert confirmed(params, options) == agreed
+
+
+def test_a_client_keeps_to_its_own_limits_though_the_response_is_silent() -> None:
+    agreed = confirmed("", Deflate(window_bits=10, context_takeover=False))
+    assert agreed is not None
+    assert (agreed.send_window, agreed.send_takeover) == (10, False)
+
+
+def test_a_declined_offer_is_no_compression() -> None:
+    assert confirm_response(PLAIN, ()) is None
+
+
+INVALID_RESPONSES = [
+    *[(params, PLAIN) for params in INVALID_PARAMETERS],
+    # 7.1.1.1: "accepts by including"
+    ("client_no_context_takeover", Deflate(peer_context_takeover=False)),
+    # 7.1.2.1: larger than asked for, by number or by silence
+    ("server_max_window_bits=11", Deflate(peer_window_bits=10)),
+    ("client_max_window_bits=15", Deflate(peer_window_bits=10)),
+    # 7.1.2.2: no value; larger than offered; smaller than zlib can
+    ("client_max_window_bits", PLAIN),
+    ("client_max_window_bits=11", Deflate(window_bits=10)),
+    ("client_max_window_bits=8", PLAIN),
+]
+
+
+@pytest.mark.parametrize(("params", "options"), INVALID_RESPONSES, ids=str)
+def test_an_invalid_response_fails(params: str, options: Deflate) -> None:
+    with pytest.raises(ValueError):
+        confirmed(f"; {params}", options)
+
+
+@pytest.mark.parametrize("value", ["x-other", f"{NAME}, {NAME}", f"{NAME}, x-other", f"x-other, {NAME}"])
+def test_a_response_with_another_extension_fails(value: str) -> None:
+    with pytest.raises(ValueError):
+        confirm_response(PLAIN, offered(value))
+
+
+OPTIONS = st.builds(
+    Deflate,
+    level=st.integers(-1, 9),
+    mem_level=st.integers(1, 9),
+    window_bits=st.integers(9, 15),
+    peer_window_bits=st.integers(9, 15),
+    context_takeover=st.booleans(),
+    peer_context_takeover=st.booleans(),
+)
+
+
+def negotiated(client: Deflate, server: Deflate) -> tuple[Agreed, Agreed]:
+    """What both ends make of a negotiation, by way of the header fields."""
+    accepted = accept_offer(server, offered(format_extensions([make_offer(client)])))
+    assert accepted is not None, "a client of ours is never declined"
+    answer, at_server = accepted
+    at_client = confirm_response(client, offered(format_extensions([answer])))
+    assert at_client is not None
+    return at_client, at_server
+
+
+@given(OPTIONS, OPTIONS)
+def test_both_ends_agree_on_the_same_and_keep_to_both_sides_limits(client: Deflate, server: Deflate) -> None:
+    at_client, at_server = negotiated(client, server)
+    assert (at_client.options, at_server.options) == (client, server)
+    assert (at_client.send_window, at_client.send_takeover) == (
+        at_server.receive_window,
+        at_server.receive_takeover,
+    )
+    assert (at_server.send_window, at_server.send_takeover) == (
+        at_client.receive_window,
+        at_client.receive_takeover,
+    )
+    assert at_client.send_window == min(client.window_bits, server.peer_window_bits)
+    assert at_server.send_window == min(server.window_bits, client.peer_window_bits)
+    assert at_client.send_takeover is (client.context_takeover and server.peer_context_takeover)
+    assert at_server.send_takeover is (server.context_takeover and client.peer_context_takeover)
+
+
+# -- section 7.2: the two directions ------------------------------------------------------------
+
+
+def steps(inflater: Inflater, size: int) -> Iterable[bytes]:
+    while chunk := inflater.take(size):
+        assert len(chunk) <= size
+        yield chunk
+
+
+def inflated(inflater: Inflater, payloads: Sequence[bytes], size: int = 65536) -> bytes:
+    """The message whose frames, or pieces of them, have `payloads`."""
+    chunks: list[bytes] = []
+    for payload in payloads:
+        inflater.feed(payload)
+        chunks += steps(inflater, size)
+    inflater.feed_end()
+    chunks += steps(inflater, size)
+    inflater.end()
+    return b"".join(chunks)
+
+
+def deflated(deflater: Deflater, fragments: Sequence[bytes]) -> list[bytes]:
+    last = len(fragments) - 1
+    return [deflater.compress(fragment, last=index == last) for index, fragment in enumerate(fragments)]
+
+
+FRAGMENTS = st.one_of(
+    st.binary(max_size=300),
+    st.builds(lambda piece, times: piece * times, st.binary(max_size=20), st.integers(0, 3000)),
+)
+MESSAGES = st.lists(st.lists(FRAGMENTS, min_size=1, max_size=5), min_size=1, max_size=5)
+
+
+@settings(max_examples=150)
+@given(MESSAGES, OPTIONS, OPTIONS, st.integers(1, 5000), st.integers(1, 100))
+def test_inflater_and_deflater_are_inverse_in_any_fragments_and_steps(
+    messages: list[list[bytes]], client: Deflate, server: Deflate, step: int, cut: int
+) -> None:
+    at_client, at_server = negotiated(client, server)
+    for sends, receives in ((at_client, at_server), (at_server, at_client)):
+        deflater, inflater = Deflater(sends), Inflater(receives)
+        for fragments in messages:
+            data = b"".join(deflated(deflater, fragments))
+            size = len(data) // cut + 1
+            pieces = [data[start : start + size] for start in range(0, len(data), size)]
+            assert inflated(inflater, pieces, step) == b"".join(fragments)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("takeover", [False, True])
+def test_every_window_carries_more_than_its_size(window: int, level: int, takeover: bool) -> None:
+    message = random.Random(window).randbytes(40_000) + bytes(range(256)) * 500
+    agreed = Agreed(Deflate(level=level), window, takeover, window, takeover)
+    deflater, inflater = Deflater(agreed), Inflater(agreed)
+    for _ in range(3):
+        assert inflated(inflater, deflated(deflater, [message]), 1000) == message
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_compressor_keeps_to_the_window(window: int) -> None:
+    """What repeats further back than the window is not found: an inflater of that size is enough."""
+    noise = random.Random(window).randbytes(1 << window)
+    small = Deflater(replace(AGREED, send_window=window)).compress(noise * 4, last=True)
+    assert len(small) > 3 * len(noise)
+    if window < 15:
+        large = Deflater(replace(AGREED, send_window=window + 1)).compress(noise * 4, last=True)
+        assert len(large) < 2 * len(noise)
+
+
+def test_a_memoryview_can_be_compressed() -> None:
+    data = Deflater(AGREED).compress(memoryview(bytearray(b"Hello")), last=True)
+    assert data == bytes.fromhex("f248cdc9c90700")
+
+
+# -- section 7.2.3: the examples ----------------------------------------------------------------
+
+HELLO = bytes.fromhex("f248cdc9c90700")
+
+EXAMPLES = {
+    "7.2.3.1 one block": [HELLO],
+    "7.2.3.1 in two fragments": [bytes.fromhex("f248cd"), bytes.fromhex("c9c90700")],
+    "7.2.3.3 no compression": [bytes.fromhex("000500faff48656c6c6f00")],
+    "7.2.3.4 BFINAL": [bytes.fromhex("f348cdc9c9070000")],
+    "7.2.3.5 two blocks": [bytes.fromhex("f24805000000ffffcac9c90700")],
+}
+
+
+@pytest.mark.parametrize("payloads", EXAMPLES.values(), ids=EXAMPLES)
+@pytest.mark.parametrize("takeover", [False, True])
+@pytest.mark.parametrize("step", [1, 2, 5, 100])
+def test_the_examples_of_the_rfc_are_inflated(payloads: list[bytes], takeover: bool, step: int) -> None:
+    inflater = Inflater(replace(AGREED, receive_takeover=takeover))
+    for _ in range(3):
+        assert inflated(inflater, payloads, step) == b"Hello"
+        assert inflated(inflater, [bytes([byte]) for byte in b"".join(payloads)], step) == b"Hello"
+
+
+def test_the_first_example_is_made_byte_for_byte() -> None:
+    """Section 7.2.3.1."""
+    deflater = Deflater(replace(AGREED, send_takeover=False))
+    for _ in range(2):
+        assert deflated(deflater, [b"Hello"]) == [HELLO]
+
+
+def test_sharing_the_window_makes_the_second_example() -> None:
+    """Section 7.2.3.2."""
+    deflater, inflater = Deflater(AGREED), Inflater(AGREED)
+    assert deflated(deflater, [b"Hello"]) == [HELLO]
+    assert deflated(deflater, [b"Hello"]) == [bytes.fromhex("f200110000")]
+    assert inflated(inflater, [HELLO]) == b"Hello"
+    assert inflated(inflater, [bytes.fromhex("f200110000")]) == b"Hello"
+
+
+def test_a_message_may_go_on_behind_a_final_block() -> None:
+    """Section 7.2.3.4: blocks of either kind, in one message."""
+    final = bytes.fromhex("f348cdc9c90700")
+    for takeover in (False, True):
+        inflater = Inflater(replace(AGREED, receive_takeover=takeover))
+        assert inflated(inflater, [final + final + HELLO], 3) == b"HelloHelloHello"
+        assert inflated(inflater, [final, final], 3) == b"HelloHello"
+        assert inflated(inflater, [b"\x03\x00" * 3 + HELLO]) == b"Hello", "empty final blocks before it"
+        assert inflated(inflater, [HELLO]) == b"Hello"
+
+
+@pytest.mark.parametrize("takeover", [False, True])
+def test_an_empty_message_is_an_empty_block(takeover: bool) -> None:
+    """Section 7.2.3.6."""
+    agreed = replace(AGREED, send_takeover=takeover, receive_takeover=takeover)
+    deflater, inflater = Deflater(agreed), Inflater(agreed)
+    for fragments in ([b""], [b""], [b"Hello"], [b""], [b"", b"", b""], [b"Hello", b""], [b"", b"Hello"]):
+        payloads = deflated(deflater, fragments)
+        assert payloads[-1], "the last frame is never empty"
+        assert inflated(inflater, payloads) == b"".join(fragments)
+    assert inflated(Inflater(agreed), [b"\x00"]) == b""
+
+
+# -- what a peer may do -------------------------------------------------------------------------
+
+
+GARBAGE = {
+    "reserved block type": bytes([0b111]),
+    "stored block with a wrong length": bytes.fromhex("000500000048656c6c6f"),
+    "distance too far back": bytes.fromhex("f200110000"),
+    "behind a good block": HELLO + b"\x00\x00\xff\xff" + bytes([0b111]),
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
+def test_what_is_not_deflate_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not deflate"):
+        inflated(Inflater(AGREED), [data])
+
+
+def test_a_context_of_an_earlier_message_is_gone_without_takeover() -> None:
+    inflater = Inflater(replace(AGREED, receive_takeover=False))
+    assert inflated(inflater, [HELLO]) == b"Hello"
+    with pytest.raises(ValueError, match="not deflate"):
+        inflated(inflater, [bytes.fromhex("f200110000")])
+
+
+@given(st.binary(max_size=200), st.integers(1, 100))
+def test_any_bytes_are_inflated_or_a_value_error(data: bytes, step: int) -> None:
+    inflater = Inflater(AGREED)
+    inflater.feed(data)
+    with contextlib.suppress(ValueError):
+        assert sum(len(chunk) for chunk in steps(inflater, step)) <= 1032 * len(data)
+
+
+@pytest.mark.parametrize("step", [1, 2, 257, 258, 259, 65536])
+def test_the_output_of_a_step_is_exactly_what_was_asked_for_while_there_is_enough(step: int) -> None:
+    message = bytes(step * 50 + 1)
+    inflater = Inflater(AGREED)
+    inflater.feed(Deflater(AGREED).compress(message, last=True))
+    sizes = [len(chunk) for chunk in steps(inflater, step)]
+    assert set(sizes[:-1]) == {step}
+    assert sum(sizes) == len(message)
+
+
+def bomb(size: int) -> bytes:
+    """Zeros, a thousand to a byte."""
+    context = zlib.compressobj(9, zlib.DEFLATED, -15)
+    piece = bytes(1 << 20)
+    data = b"".join(context.compress(piece) for _ in range(size >> 20))
+    return data + context.flush(zlib.Z_SYNC_FLUSH)[:-4]
+
+
+def test_a_bomb_gives_no_more_than_is_asked_for_and_takes_no_memory() -> None:
+    data = bomb(64 << 20)
+    assert len(data) < 1 << 17
+    inflater = Inflater(AGREED)
+    tracemalloc.start()
+    try:
+        inflater.feed(data)
+        total = sum(len(chunk) for chunk in steps(inflater, 65536))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert total == 64 << 20
+    assert peak < 600_000, "the data, its rest and two chunks"
+
+
+def test_only_takeover_makes_a_skipped_message_matter() -> None:
+    assert Inflater(AGREED).remembers
+    assert not Inflater(replace(AGREED, receive_takeover=False)).remembers
+
+
+def test_contexts_are_made_at_first_use_and_released_without_takeover() -> None:
+    """Measured by what they take: a window of 32 KiB and more."""
+    data = HELLO
+
+    def memory(takeover: bool) -> list[int]:
+        agreed = replace(AGREED, send_takeover=takeover, receive_takeover=takeover)
+        tracemalloc.start()
+        try:
+            ends = [(Deflater(agreed), Inflater(agreed)) for _ in range(10)]
+            sizes = [tracemalloc.get_traced_memory()[0] // 10]
+            for deflater, inflater in ends:
+                deflater.compress(b"Hello", last=False)
+                inflater.feed(data)
+                inflater.take(100)
+            sizes.append(tracemalloc.get_traced_memory()[0] // 10)
+            for deflater, inflater in ends:
+                deflater.compress(b"", last=True)
+                inflater.feed_end()
+                inflater.take(100)
+                inflater.end()
+            sizes.append(tracemalloc.get_traced_memory()[0] // 10)
+        finally:
+            tracemalloc.stop()
+        return sizes
+
+    for takeover in (True, False):
+        fresh, used, ended = memory(takeover)
+        assert fresh < 2_000
+        assert used > 100_000
+        assert ended > 100_000 if takeover else ended < 2_000
+
+
+# -- in a connection ----------------------------------------------------------------------------
+
+
+def sender(options: Deflate = PLAIN) -> Connection:
+    return Connection(client=False, deflate=Agreed(options, 15, True, 15, True))
+
+
+def sent(connection: Connection) -> bytes:
+    data = b"".join(bytes(buffer) for buffer in connection.outgoing.buffers())
+    connection.outgoing.advance(len(data))
+    return data
+
+
+def test_whole_messages_are_compressed_from_min_size_on() -> None:
+    connection = sender(Deflate(min_size=5))
+    for size, expected in ((0, False), (4, False), (5, True), (500, True)):
+        assert connection.compresses(size) is expected
+        connection.send(bytes(size))
+        connection.send_message("text", bytes(size))
+        assert [frame.rsv1 for frame in parse_frames(sent(connection))] == [expected] * 2
+    connection.send_message("binary", bytes(500), compress=False)
+    assert sent(connection) == b"\x82\x7e\x01\xf4" + bytes(500)
+
+
+def test_without_an_agreement_nothing_is_compressed() -> None:
+    connection = Connection(client=False)
+    assert not connection.compresses(1000)
+    connection.send_message("binary", b"a")
+    connection.send_data("binary", b"b", last=False)
+    connection.send_data("binary", b"c", last=True)
+    assert [(frame.rsv1, frame.payload) for frame in parse_frames(sent(connection))] == [
+        (False, b"a"),
+        (False, b"b"),
+        (False, b"c"),
+    ]
+
+
+def test_the_first_frame_decides_for_its_message() -> None:
+    connection, inflater = sender(), Inflater(AGREED)
+    connection.send_data("text", b"Hel", last=False)
+    connection.send_data("text", b"lo", last=True, compress=False)
+    first, second = parse_frames(sent(connection))
+    assert (first.opcode, first.rsv1, second.opcode, second.rsv1) == (1, True, 0, False)
+    assert inflated(inflater, [first.payload, second.payload]) == b"Hello"
+    connection.send_data("text", b"Hel", last=False, compress=False)
+    connection.send_data("text", b"lo", last=True)
+    first, second = parse_frames(sent(connection))
+    assert (first.rsv1, first.payload, second.rsv1, second.payload) == (False, b"Hel", False, b"lo")
+
+
+def test_a_frame_of_declared_size_is_never_compressed() -> None:
+    connection = sender()
+    connection.begin_frame("binary", 100)
+    connection.send_part(bytes(100))
+    assert sent(connection) == b"\x82\x64" + bytes(100)
+
+
+def test_a_refused_frame_leaves_the_compressor_as_it_was() -> None:
+    connection, inflater = sender(), Inflater(AGREED)
+    connection.send_data("text", b"Hello" * 20, last=False)
+    with pytest.raises(Exception, match="not finished"):
+        connection.send_data("binary", bytes(1000), last=True)
+    with pytest.raises(Exception, match="not finished"):
+        connection.send_message("text", b"x" * 1000)
+    connection.send_data("text", b"!", last=True)
+    assert (
+        inflated(inflater, [frame.payload for frame in parse_frames(sent(connection))])
+        == b"Hello" * 20 + b"!"
+    )
