@@ -297,7 +297,7 @@ def test_the_codec_can_be_used_without_any_other_package() -> None:
 def test_every_module_of_the_sans_io_layers_has_a_test_file(part: str) -> None:
     sources = {path.stem for path in (ROOT / part).glob("*.py")} - {"__init__"}
     tests = {path.stem.removeprefix("test_") for path in (TESTS / part).glob("test_*.py")}
-    assert sources == tests
+    assert sources <= tests  # a subject of two modules may have one of its own
 
 
 @pytest.mark.parametrize("part", ["codec", "protocol"])
