@@ -32,6 +32,12 @@ NO_MASK = bytes(4)  # a masking key that changes nothing, so that a client can s
 SENDERS = pytest.mark.parametrize("sender", ["client", "server"])
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """A busy machine may keep the other side waiting for longer than `settled` looks."""
+    while not condition():
+        await anyio.sleep(0.005)
+
+
 async def settled(*counters: Callable[[], int]) -> None:
     """Until none of the counters has changed for an eighth of a second."""
     last, since = None, time.monotonic()
@@ -207,6 +213,7 @@ async def test_x13_a_million_empty_pieces_unread_stop_the_reading(
     async def receive(ws: WebSocketStream) -> None:
         assert await ws.receive() == "warm"
         grown = heap()
+        await until(lambda: ws.statistics().reading_paused)
         await settled(lambda: ws.statistics().bytes_received)
         state = ws.statistics()
         assert state.reading_paused
@@ -367,6 +374,7 @@ async def test_x19_to_a_peer_that_stops_reading_send_waits_at_the_mark(
         grown = heap()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(send_messages if how == "messages" else send_chunks)
+            await until(lambda: ws.statistics().tasks_waiting_send)
             await settled(lambda: ws.statistics().bytes_sent)
             state, in_kernel = ws.statistics(), sent
             assert state.tasks_waiting_send == 1
@@ -454,6 +462,7 @@ async def test_x20_a_consumer_that_stops_blocks_a_peer_that_sends_1_gib(
             await stop(ws, grown)
 
     async def stop(ws: WebSocketStream, grown: Any) -> None:
+        await until(lambda: ws.statistics().reading_paused)
         await settled(lambda: passed)
         state = ws.statistics()
         assert state.reading_paused
@@ -502,6 +511,7 @@ async def test_x20_a_peer_of_this_library_blocks_too(net: Any, heap: Any) -> Non
     async with net.serve(send, close_timeout=0) as server, net.connect(server, close_timeout=0) as ws:
         assert await ws.receive() == "warm"
         grown = heap()
+        await until(lambda: ws.statistics().reading_paused)
         await settled(lambda: handed_over)
         assert ws.statistics().reading_paused
         assert next(iter(server.connections)).statistics().tasks_waiting_send == 1
