@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from wsstream import ConnectionBroken, Deflate, FlowControl, MessageTooBig, WebSocketStream
 from wsstream.testing import RawPeer, binary, connected_pair, continuation, frame, memory_pair, text
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MIB = 1 << 20
 MARKS = FlowControl()

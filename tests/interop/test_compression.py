@@ -16,7 +16,7 @@ import pytest
 
 from wsstream import Deflate, WebSocketStream
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
 Pattern = Callable[[int, int], bytes]
