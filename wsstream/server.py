@@ -20,7 +20,7 @@ from wsstream.errors import ConnectionClosed, WebSocketError
 from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.http import Request, Response
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.options import ConnectionOptions, check_limit
+from wsstream.streams.options import ConnectionOptions, check_count, check_limit
 from wsstream.streams.websocket import WebSocketStream, leave
 from wsstream.transports.base import Transport
 from wsstream.transports.listen import accept as accept_socket
@@ -153,7 +153,7 @@ def serve(
         ping_timeout=ping_timeout,
     )
     check_limit("shutdown_timeout", shutdown_timeout)
-    check_limit("max_connections", max_connections)
+    check_count("max_connections", max_connections)
     if max_connections is not None and max_connections < 1:
         raise ValueError("max_connections is at least 1, or None")
     given = None if listeners is None else list(listeners)

@@ -275,8 +275,9 @@ PROOFS = [
     Proof("length of all ones", 3, 3, 2, b"", options(declared_length=(1 << 64) - 1)),
     *(
         Proof(f"close code {code}", 4, 8, 8, code.to_bytes(2, "big") + b"why")
-        for code in (999, 1004, 1005, 1006, 1015, 1016, 2999, 5000)
+        for code in (768, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 5119)
     ),
+    *(Proof(f"close code {code}", 3, 7, 8, code.to_bytes(2, "big")) for code in (0, 767, 5120, 65535)),
     Proof("close reason with a bad byte", 7, 11, 8, b"\x03\xe8ab\xffcd", code=1007),
     Proof("close reason with a surrogate", 8, 12, 8, b"\x03\xe8ab\xed\xa0\x80", code=1007),
     Proof("close reason cut off", 8, 12, 8, b"\x03\xe8ab\xe2\x82", code=1007),

@@ -159,6 +159,15 @@ def test_the_chunks_of_a_message_are_its_fragments() -> None:
     ]
 
 
+def test_a_compressed_chunk_is_not_sent_on_as_it_came() -> None:
+    """It refers to what its own connection received before; compressing it again would be no better."""
+    connection = endpoint(False)
+    with pytest.raises(ProtocolError, match="inflated"):
+        connection.send(Chunk("text", b"\xf2\x48", True, compressed=True))
+    assert not connection.outgoing.size
+    connection.send(Chunk("text", b"a", True))
+
+
 @pytest.mark.parametrize(
     "intruder", ["text", b"binary", Chunk("binary", b"", True), Chunk("binary", b"", False)], ids=repr
 )
@@ -276,10 +285,23 @@ def test_a_ping_is_answered_with_its_payload_and_a_pong_is_not_answered(client: 
     assert frames_from(connection) == [Frame(10, b"p")]
 
 
-def test_of_many_pings_the_latest_is_answered() -> None:
+def test_pings_that_came_together_are_all_answered_in_order() -> None:
+    connection = endpoint(True)
+    receive(connection, b"".join(ping(b"%d" % number) for number in range(10)))
+    assert frames_from(connection) == [Frame(10, b"%d" % number) for number in range(10)]
+
+
+def test_of_many_pings_that_came_together_the_latest_are_answered() -> None:
+    connection = endpoint(True)
+    receive(connection, b"".join(ping(b"%d" % number) for number in range(1000)))
+    assert frames_from(connection) == [Frame(10, b"%d" % number) for number in range(984, 1000)]
+
+
+def test_of_many_pings_the_latest_is_answered_when_the_transport_takes_something_again() -> None:
     connection = endpoint(True)
     for number in range(1000):
         receive(connection, ping(b"%d" % number))
+        connection.outgoing.buffers()  # and nothing is taken
     assert frames_from(connection) == [Frame(10, b"999")]
 
 

@@ -304,8 +304,6 @@ def inflated(inflater: Inflater, payloads: Sequence[bytes], size: int = 65536) -
     for payload in payloads:
         inflater.feed(payload)
         chunks += steps(inflater, size)
-    inflater.feed_end()
-    chunks += steps(inflater, size)
     inflater.end()
     return b"".join(chunks)
 
@@ -356,7 +354,7 @@ def test_the_compressor_keeps_to_the_window(window: int) -> None:
     assert len(small) > 3 * len(noise)
     if window < 15:
         large = Deflater(replace(AGREED, send_window=window + 1)).compress(noise * 4, last=True)
-        assert len(large) < 2 * len(noise)
+        assert len(large) < 2.25 * len(noise)  # zlib needs less than 2, zlib-ng a little more
 
 
 def test_a_memoryview_can_be_compressed() -> None:
@@ -443,6 +441,41 @@ def test_what_is_not_deflate_is_a_value_error(data: bytes) -> None:
         inflated(Inflater(AGREED), [data])
 
 
+@pytest.mark.parametrize("takeover", [True, False])
+@given(message=st.text(min_size=1, max_size=50), level=st.sampled_from([0, 1, 6]))
+def test_a_message_that_is_cut_is_noticed_wherever(takeover: bool, message: str, level: int) -> None:
+    """Its end would else be made of the four bytes that are put behind it."""
+    agreed = replace(AGREED, options=Deflate(level=level), receive_takeover=takeover)
+    data = Deflater(agreed).compress(message.encode(), last=True)
+    for length in range(len(data)):
+        if data[:length] == b"\x00":
+            continue  # an empty message
+        with pytest.raises(ValueError, match="not deflate|inside a block|no data"):
+            inflated(Inflater(agreed), [data[:length]])
+    inflater = Inflater(agreed)
+    assert inflated(inflater, [data]) == message.encode()
+    with pytest.raises(ValueError, match="no data"):
+        inflated(inflater, [b"", b""])
+
+
+def test_nothing_is_left_of_a_message_that_was_forgotten_without_takeover() -> None:
+    inflater = Inflater(replace(AGREED, receive_takeover=False))
+    inflater.feed(HELLO[:3])
+    assert inflater.take(1)
+    inflater.forget()
+    assert inflated(inflater, [HELLO]) == b"Hello"
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_a_message_may_end_with_a_final_block_only_at_its_end(takeover: bool) -> None:
+    """What is taken for the tail is the tail, not the peer's bytes that look like it."""
+    inflater = Inflater(replace(AGREED, receive_takeover=takeover))
+    final = zlib.compress(b"Hello", wbits=-15)
+    assert inflated(inflater, [final]) == b"Hello"
+    with pytest.raises(ValueError, match="inside a block"):
+        inflated(inflater, [final, b"\x00\x00\xff\xff"])
+
+
 def test_a_context_of_an_earlier_message_is_gone_without_takeover() -> None:
     inflater = Inflater(replace(AGREED, receive_takeover=False))
     assert inflated(inflater, [HELLO]) == b"Hello"
@@ -513,7 +546,6 @@ def test_contexts_are_made_at_first_use_and_released_without_takeover() -> None:
             sizes.append(tracemalloc.get_traced_memory()[0] // 10)
             for deflater, inflater in ends:
                 deflater.compress(b"", last=True)
-                inflater.feed_end()
                 inflater.take(100)
                 inflater.end()
             sizes.append(tracemalloc.get_traced_memory()[0] // 10)

@@ -89,12 +89,27 @@ def test_a_control_frame_goes_before_a_frame_in_parts_that_has_not_begun_to_leav
     assert leave_all(outgoing) == ping(b"p") + binary(b"ab")[:2]
 
 
-def test_only_the_latest_pong_is_kept() -> None:
+def test_the_latest_16_pongs_are_kept() -> None:
     outgoing = Outgoing()
     for number in range(1000):
         outgoing.put_pong(pong(b"%d" % number))
+    expected = b"".join(pong(b"%d" % number) for number in range(984, 1000))
+    assert outgoing.size == len(expected)
+    assert leave_all(outgoing) == expected
+
+
+def test_only_the_latest_pong_is_kept_while_the_transport_takes_nothing() -> None:
+    outgoing = Outgoing()
+    for number in range(10):
+        outgoing.put_pong(pong(b"%d" % number))
+    outgoing.buffers()  # and nothing is taken
+    for number in range(10, 1000):
+        outgoing.put_pong(pong(b"%d" % number))
     assert outgoing.size == len(pong(b"999"))
-    assert leave_all(outgoing) == pong(b"999")
+    assert leave(outgoing, 1) == pong(b"999")[:1], "it takes again"
+    outgoing.put_pong(pong(b"a"))
+    outgoing.put_pong(pong(b"b"))
+    assert leave_all(outgoing) == pong(b"999")[1:] + pong(b"a") + pong(b"b")
 
 
 def test_a_pong_that_began_to_leave_is_not_replaced() -> None:

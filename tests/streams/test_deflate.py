@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -315,11 +316,100 @@ async def test_a_bomb_is_too_big_for_whole_and_fine_in_chunks() -> None:
         assert count[0] >= 50, "others get a turn for each MiB"
 
 
-async def test_one_step_gives_no_more_than_64_kib_whatever_is_asked_for() -> None:
+async def test_one_step_gives_no_more_than_256_kib_whatever_is_asked_for() -> None:
     async with raw_server() as (ws, peer):
         await peer.binary(Compressor()(bytes(1 << 20)), rsv1=True)
         async with ws.readable.message() as reader:
-            assert len(await reader.receive(1 << 40)) == 65536
+            assert len(await reader.receive(1 << 40)) == 256 << 10
+
+
+async def test_a_chunk_is_as_large_as_asked_for_while_there_is_enough_and_tells_the_end() -> None:
+    async with raw_server() as (ws, peer):
+        await peer.binary(Compressor()(NOISE[:100_000]), rsv1=True)
+        await anyio.wait_all_tasks_blocked()
+        async with ws.readable.message() as reader:
+            assert await reader.receive(60_000) == NOISE[:60_000]
+            assert not reader.complete
+            assert await reader.receive(60_000) == NOISE[60_000:100_000]
+            assert reader.complete
+
+
+@pytest.mark.parametrize("whole", ["receive", "read"])
+async def test_a_whole_message_without_a_limit_is_inflated_in_steps(whole: str) -> None:
+    """Other tasks have their turn, and a step that was cancelled is not lost."""
+    async with raw_server(max_message_size=None) as (ws, peer):
+        await peer.binary(Compressor()(bytes(BOMB >> 1)), rsv1=True)
+        await anyio.wait_all_tasks_blocked()
+        async with turns() as count, AsyncExitStack() as stack:
+            receive = ws.receive
+            if whole == "read":
+                reader = await stack.enter_async_context(ws.readable.message())
+                receive = reader.read
+            for _ in range(3):
+                with anyio.CancelScope() as scope:
+                    scope.cancel()
+                    await receive()
+                assert scope.cancelled_caught
+            message = await receive()
+        assert len(message) == BOMB >> 1
+        assert count[0] >= 100
+
+
+async def test_a_message_that_was_begun_whole_can_be_gone_on_with_in_chunks() -> None:
+    async with raw_server(max_message_size=None) as (ws, peer):
+        await peer.binary(Compressor()(bytes(1 << 20)), rsv1=True)
+        await anyio.wait_all_tasks_blocked()
+        async with ws.readable.message() as reader:
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await reader.read()
+            assert scope.cancelled_caught
+            sizes = [len(chunk) async for chunk in reader]
+        assert sum(sizes) == 1 << 20
+        assert max(sizes) == 65536
+
+
+@BOTH_ANSWERS
+@pytest.mark.parametrize("size", [0, 100, 200_000])
+async def test_pipe_sends_a_compressed_message_that_is_here_whole_as_one_frame(
+    answer: str, size: int
+) -> None:
+    sent = Compressor(answer)(NOISE[:size])
+    async with raw_server(answer) as (source, peer), raw_server() as (sink, end):
+        await peer.binary(sent, rsv1=True)
+        await peer.close()
+        await anyio.wait_all_tasks_blocked()
+        await wsstream.pipe(source, sink)
+        frames = [await end.read_frame()]
+        while not frames[-1].fin:
+            frames.append(await end.read_frame())
+        assert inflated(frames) == NOISE[:size]
+        assert len(frames) == max(1, -(-size // 65536))
+
+
+@BOTH_ANSWERS
+async def test_contexts_are_given_back_when_the_peer_has_closed_and_all_was_read(answer: str) -> None:
+    """Each compressor takes more than 100 KiB and each decompressor its window of 32 KiB."""
+    compressed = Compressor(answer)
+    messages = [compressed(b"Hello"), compressed(b"Hello")]
+    del compressed
+    async with AsyncExitStack() as stack:
+        open_pairs = [await stack.enter_async_context(raw_server(answer)) for _ in range(5)]
+        tracemalloc.start()
+        try:
+            for ws, peer in open_pairs:
+                await ws.send("Hello")
+                for message in messages:
+                    await peer.text(message, rsv1=True)
+                await peer.close()
+            await anyio.wait_all_tasks_blocked()
+            for ws, _ in open_pairs:
+                assert await ws.receive() == "Hello"
+                assert await ws.receive() == "Hello"
+            grown = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert grown < 5 * 20_000
 
 
 async def test_compressing_a_large_message_lets_other_tasks_run() -> None:
@@ -386,7 +476,7 @@ async def test_skipping_lets_other_tasks_run(answer: str) -> None:
         async with turns() as count:
             assert await ws.receive() == "Hello"
         if answer == TAKEOVER:
-            assert count[0] >= 900, "others get a turn for each 64 KiB"
+            assert count[0] >= 250, "others get a turn for each 256 KiB"
 
 
 async def test_a_skip_that_is_cancelled_goes_on_later() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import zlib
 from importlib.metadata import PackageNotFoundError, version
+
+from wsstream.protocol.deflate import ZLIB
 
 __all__ = ["versions"]
 
@@ -11,9 +14,10 @@ __all__ = ["versions"]
 def versions() -> list[tuple[str, str]]:
     """Names and versions: of Python, and of the packages that matter, as far as they are installed."""
     found = [(platform.python_implementation(), platform.python_version())]
-    for name in ("anyio", "h11", "trio", "uvloop", "rich", "trustme"):
+    for name in ("anyio", "h11", "python-socks", "trio", "uvloop", "rich", "trustme"):
         try:
             found.append((name, version(name)))
         except PackageNotFoundError:
             found.append((name, "not installed"))
-    return found
+    compressor = f"zlib {zlib.ZLIB_RUNTIME_VERSION}" if ZLIB == "zlib" else f"zlib-ng {version('zlib-ng')}"
+    return [*found, ("compression by", compressor)]

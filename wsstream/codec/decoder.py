@@ -276,7 +276,11 @@ def _extended_length(data: bytes | memoryview, size: int) -> int:
 
 def _parse_close(payload: bytes, complete: bool) -> Close:
     """The body of a Close frame, or as much of it as has arrived (sections 5.5.1 and 7.4)."""
-    if len(payload) < 2:
+    if not payload:
+        return Close()
+    if payload[0] != 1000 >> 8 and not 3000 >> 8 <= payload[0] <= 4999 >> 8:  # 1015 to 2999 are not used
+        raise _protocol_error(f"a close code that begins with {payload[0]:#04x} must not be on the wire")
+    if len(payload) == 1:
         return Close()
     code = int.from_bytes(payload[:2], "big")
     if not is_close_code(code):

@@ -101,11 +101,12 @@ class Connection:
 
     # -- receiving ---------------------------------------------------------------------------
 
-    def receive(self, data: bytes | memoryview, room: int) -> list[Event]:
+    def receive(self, data: bytes | memoryview, room: int, *, fail: bool = True) -> list[Event]:
         """Decode `data` until `cost` reaches `room` bytes, and answer Ping and Close.
 
         Once this endpoint has sent Close, data is dropped; once it has seen Close or has failed the
-        connection, everything is. A Violation among the events has already failed the connection.
+        connection, everything is. A Violation, which is always the last event, has already failed the
+        connection; with `fail` false that is left to the caller.
         """
         events: list[Event]
         if self.state is State.OPEN:
@@ -120,12 +121,14 @@ class Connection:
         self.cost = self._decoder.cost if self.state is State.OPEN else 0
         if self._decoder.control:
             for event in events:
-                self._react(event)
+                if fail or not isinstance(event, Violation):
+                    self._react(event)
         return events
 
     def receive_eof(self) -> None:
         """The transport has ended."""
         self.state = next_state(self.state, Input.EOF)
+        self._deflater = None
 
     def _react(self, event: Event) -> None:
         match event:
@@ -151,7 +154,8 @@ class Connection:
         """Queue what `event` says: a whole message as one frame, a chunk as a fragment, a control frame.
 
         Raises:
-            ProtocolError: the state does not allow it, or it would break into another message.
+            ProtocolError: the state does not allow it, it would break into another message, or it is a
+                compressed chunk, which only the connection it came from can read.
             UnicodeEncodeError: a ``str`` with a lone surrogate.
         """
         match event:
@@ -160,6 +164,8 @@ class Connection:
             case bytes():
                 self.send_message("binary", event)
             case Chunk():
+                if event.compressed:
+                    raise ProtocolError("a chunk has to be inflated before it is sent on")
                 self.send_data(event.kind, event.payload, last=event.last)
             case Ping():
                 self._require(Input.SEND_CONTROL)
@@ -233,6 +239,7 @@ class Connection:
         frame = encode_frame(Opcode.CLOSE, encode_close(close.code, close.reason), self._next_key())
         if self.outgoing.put_close(frame, urgent=urgent):
             self.close_sent = close
+        self._deflater = None  # its memory is not needed any more
         self.message_cut = self.message_cut or self.sending or self.mid_frame or self.outgoing.message_cut
 
     def _begin_frame(self, kind: Kind, last: bool) -> int:

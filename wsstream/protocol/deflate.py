@@ -7,19 +7,34 @@ and a message that inflates a thousandfold does so only as fast as it is read.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Final
 
 from wsstream.protocol.extensions import Extension
 
-__all__ = ["Agreed", "Deflate", "Deflater", "Inflater", "accept_offer", "confirm_response", "make_offer"]
+__all__ = [
+    "ZLIB",
+    "Agreed",
+    "Deflate",
+    "Deflater",
+    "Inflater",
+    "accept_offer",
+    "confirm_response",
+    "make_offer",
+]
+
+# The one place where the compressor is chosen: zlib-ng (extra ``fast``) has the same interface.
+ZLIB: Final[str] = "zlib" if find_spec("zlib_ng") is None else "zlib_ng.zlib_ng"
+zlib: Any = import_module(ZLIB)
 
 _NAME: Final = "permessage-deflate"
 _TAIL: Final = b"\x00\x00\xff\xff"  # section 7.2.1: left off at the end of a message
 _SLICE: Final = 4096  # bytes
 _EMPTY_BLOCK: Final = b"\x00"  # section 7.2.3.6: what is left of the tail's block
+_FINAL_BLOCK: Final = b"\x03\x00"  # empty; RFC 1951 section 3.2.6
 _WINDOWS: Final[dict[str | None, int]] = {
     str(bits): bits for bits in range(8, 16)
 }  # section 7.1.2: no leading zeros
@@ -231,11 +246,12 @@ class Inflater:
     Feed a piece, take bytes until none come, feed the next; after the last piece `end` the message.
     """
 
-    __slots__ = ("_agreed", "_context", "_data", "_start")
+    __slots__ = ("_agreed", "_begun", "_context", "_data", "_start")
 
     def __init__(self, agreed: Agreed) -> None:
         self._agreed = agreed
         self._context: Any = None
+        self._begun = False  # the message has at least one compressed byte
         self._data = b""  # compressed
         self._start = 0  # how much of that zlib has consumed
 
@@ -246,12 +262,9 @@ class Inflater:
 
     def feed(self, data: bytes) -> None:
         """The next compressed bytes of the message."""
+        self._begun = self._begun or bool(data)
         self._data = self._data[self._start :] + data
         self._start = 0
-
-    def feed_end(self) -> None:
-        """The message has no more compressed bytes (section 7.2.2)."""
-        self.feed(_TAIL)
 
     def take(self, max_bytes: int) -> bytes:
         """Up to `max_bytes` (at least 1) inflated bytes; ``b""`` when more has to be fed.
@@ -264,8 +277,7 @@ class Inflater:
             # In slices, as zlib copies what it leaves of its input.
             piece = self._data[self._start : self._start + _SLICE]
             if self._context is None:
-                if piece in (b"", _TAIL):  # the message ended with a final block
-                    self._start += len(piece)
+                if not piece:
                     return b""
                 self._context = zlib.decompressobj(-self._agreed.receive_window)
             context = self._context
@@ -282,7 +294,37 @@ class Inflater:
                 return chunk
 
     def end(self) -> None:
-        """The message is over: forget it, unless the next ones may refer to it."""
-        self._data, self._start = b"", 0
-        if not self._agreed.receive_takeover:
+        """The message was taken to its end: forget it, unless the next ones may refer to it.
+
+        Raises:
+            ValueError: its data ended inside a block.
+        """
+        context, begun = self._context, self._begun
+        if not begun:
+            raise ValueError("a compressed message has no data (one byte at least: section 7.2.3.6)")
+        if context is not None and not self._ends_at_border(context):  # None: after a final block
+            raise ValueError("a compressed message ends inside a block")
+        self.forget()
+
+    def _ends_at_border(self, context: Any) -> bool:
+        """Put the tail behind the data (section 7.2.2); whether it was the end of an empty block."""
+        try:
+            if context.decompress(_TAIL):
+                return False
+            # zlib does not tell where it is. Only between two blocks can a final block follow.
+            probe = context.copy() if self.remembers else context
+            probe.decompress(_FINAL_BLOCK)
+        except zlib.error:
+            return False
+        return bool(probe.eof)
+
+    def forget(self) -> None:
+        """Be done with the message, wherever it is."""
+        self._data, self._start, self._begun = b"", 0, False
+        if not self.remembers:
             self._context = None
+
+    def release(self) -> None:
+        """No message will follow."""
+        self.forget()
+        self._context = None

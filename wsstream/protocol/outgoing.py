@@ -1,8 +1,9 @@
 """What waits to be sent: encoded frames, in the order in which they may leave.
 
 Control frames have a lane of their own that goes before data, though never into the middle of a
-frame (RFC 6455 section 5.4). Of the Pongs only the latest is kept (section 5.5.3), so a flood of
-Pings costs nothing. Close stands behind the data or, if urgent, takes its place; nothing follows it.
+frame (RFC 6455 section 5.4). Every Ping gets its Pong while the transport takes what it is offered;
+while it takes nothing only the latest Pong is kept (section 5.5.3), so a flood of Pings costs nothing.
+Close stands behind the data or, if urgent, takes its place; nothing follows it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from wsstream.codec.frames import Opcode
 __all__ = ["Outgoing"]
 
 _MAX_BUFFERS = 64  # for one gathering write
+_MAX_PONGS = 16  # for the Pings of one read; of more, the earliest are not answered
 
 
 class Outgoing:
@@ -33,9 +35,10 @@ class Outgoing:
         "_close_urgent",
         "_data",
         "_head",
+        "_offered",
         "_ping",
         "_ping_leaving",
-        "_pong",
+        "_pongs",
         "message_cut",
         "pings_sent",
         "sent",
@@ -45,7 +48,8 @@ class Outgoing:
     def __init__(self) -> None:
         self._head: memoryview | None = None  # what is left of a piece of which a part has gone
         self._at_border = True  # behind the head, or behind all that has left
-        self._pong: bytes | None = None
+        self._offered = False  # and nothing was taken since: the transport is full
+        self._pongs: list[bytes] = []
         self._ping: bytes | None = None
         self._ping_leaving = False  # the piece that was taken last is a Ping
         self._data: deque[tuple[bytes, bool]] = deque()  # (piece, whether it ends its frame)
@@ -64,7 +68,7 @@ class Outgoing:
     @property
     def pong_waits(self) -> bool:
         """Whether a Pong has been put and nothing of it has left."""
-        return self._pong is not None
+        return bool(self._pongs)
 
     def put_data(self, piece: bytes, *, ends_frame: bool = True) -> None:
         """Queue a frame, or with `ends_frame` false a part of one whose rest will follow."""
@@ -72,9 +76,13 @@ class Outgoing:
         self.size += len(piece)
 
     def put_pong(self, frame: bytes) -> None:
-        """Queue a Pong in place of one that waits."""
-        self.size += len(frame) - len(self._pong or b"")
-        self._pong = frame
+        """Queue a Pong: behind those that wait, or in their place while the transport takes nothing."""
+        dropped = len(self._pongs) if self._offered else len(self._pongs) + 1 - _MAX_PONGS
+        if dropped > 0:
+            self.size -= sum(map(len, self._pongs[:dropped]))
+            del self._pongs[:dropped]
+        self._pongs.append(frame)
+        self.size += len(frame)
 
     def put_ping(self, frame: bytes) -> None:
         """Queue a Ping in place of one that waits."""
@@ -104,7 +112,8 @@ class Outgoing:
         self.sent, self.pings_sent = sent, pings_sent
 
     def buffers(self) -> list[bytes | memoryview]:
-        """What to offer to the transport next, in order; at most 64 pieces."""
+        """What to offer to the transport next, in order; at most 64 pieces. `advance` tells what it took."""
+        self._offered = True
         result: list[bytes | memoryview] = []
         if self._head is not None:
             result.append(self._head)
@@ -119,7 +128,8 @@ class Outgoing:
         return result
 
     def advance(self, count: int) -> None:
-        """The first `count` bytes of `buffers()` have left."""
+        """The first `count` bytes of `buffers()` have left, at least 1."""
+        self._offered = False
         self.size -= count
         self.sent += count
         while count:
@@ -132,15 +142,14 @@ class Outgoing:
                 self.pings_sent += 1
 
     def _control(self) -> Iterator[bytes]:
-        lane = (self._pong, self._ping, self._close if self._close_urgent else None)
+        lane = (*self._pongs, self._ping, self._close if self._close_urgent else None)
         return (frame for frame in lane if frame is not None)
 
     def _pop(self) -> bytes:
         """Take the next piece, in the same order as `buffers`."""
         if self._at_border:
-            if (frame := self._pong) is not None:
-                self._pong = None
-                return frame
+            if self._pongs:
+                return self._pongs.pop(0)
             if (frame := self._ping) is not None:
                 self._ping = None
                 self._ping_leaving = True

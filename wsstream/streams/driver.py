@@ -67,6 +67,7 @@ _PUMP_STEP = 256 * 1024  # bytes framed or sent in one synchronous step, so that
 _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
 _SENDS_IN_A_ROW = 64  # without a checkpoint, when none of them has to wait
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
+_LAST_WORD = 0.1  # seconds for the application to answer what came before a violation
 _LAST_READS = 64  # of what the peer sent before sending to it failed
 _UNLIMITED = 1 << 62  # bytes
 _NOTHING = memoryview(b"")
@@ -132,9 +133,10 @@ class Driver:
         self._tasks = 0
         # reading
         self.inbox = Inbox(connection.inflater)
-        self.bytes_received = 0
+        self.bytes_received = len(received)
         self.paused = False
         self._tail = memoryview(received)  # arrived and not decoded
+        self._found: Violation | None = None  # what the peer did, not yet acted on
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
         self._taken = 0
@@ -151,6 +153,7 @@ class Driver:
         self._keepalive = Keepalive(ping_interval, ping_timeout, anyio.current_time())
         self._close_timeout = inf if close_timeout is None else close_timeout
         self._close_deadline = inf
+        self._violation_deadline = inf
         self._timer: anyio.CancelScope | None = None
         self._pings = Pings()
         self._pings_sent = 0
@@ -213,7 +216,7 @@ class Driver:
 
     def read_now(self) -> bool:
         """Take one step of reading if there is something to read; whether there was."""
-        if self.paused or self._gone:
+        if self.paused or self._gone or self._found:
             return False
         if self._tail:
             tail, self._tail = self._tail, _NOTHING
@@ -238,6 +241,12 @@ class Driver:
 
     async def more_or_raise(self) -> None:
         """Return when something may have arrived; raise if nothing can. If cancelled, nothing is lost."""
+        if self.inbox.busy:
+            await checkpoint()
+            return
+        if self._found:
+            await self.drain()
+            self._fail_for_found()
         if (error := self.receive_error()) is not None:
             raise error
         if self.read_now():
@@ -272,7 +281,7 @@ class Driver:
 
     def _decode(self, data: memoryview, *, shared: bool) -> None:
         inbox, connection = self.inbox, self.connection
-        events = connection.receive(data, self._room())
+        events = connection.receive(data, self._room(), fail=False)
         inbox.put(events, connection.cost)
         if connection.consumed < len(data):
             rest = data[connection.consumed :]
@@ -298,8 +307,24 @@ class Driver:
             case Close():
                 self._conclude(None)
             case Violation():
-                kind = InvalidUTF8 if event.code == CloseCode.INVALID_PAYLOAD else ProtocolViolation
-                self._conclude(kind(event.reason))
+                self._found = event
+                self._violation_deadline = anyio.current_time() + _LAST_WORD
+                self._reschedule()
+                if self.inbox.discarding:
+                    self._fail_for_found()
+
+    def _fail_for_found(self) -> None:
+        """Fail the connection for what the peer did.
+
+        What was complete before a violation is delivered, and answered if the application does so before
+        it asks for more: Close would go ahead of the answer. It has a tenth of a second; nothing is read.
+        """
+        found, self._found, self._violation_deadline = self._found, None, inf
+        if found is not None:
+            self.connection.fail(found)
+            kind = InvalidUTF8 if found.code == CloseCode.INVALID_PAYLOAD else ProtocolViolation
+            self._conclude(kind(found.reason))
+            self.pump()
 
     # -- sending -----------------------------------------------------------------------------
 
@@ -458,6 +483,7 @@ class Driver:
 
     def close(self, code: int | None, reason: str) -> None:
         """Begin to close: Close follows what has been accepted, what comes in is dropped."""
+        self._fail_for_found()
         if self.is_open:
             self.outbox.close(Close(1000 if code is None and reason else code, reason))
             self._start_close_clock()
@@ -465,6 +491,7 @@ class Driver:
 
     def abort_sending(self, code: int | None, reason: str) -> None:
         """Begin to close: Close goes out in place of what has not left."""
+        self._fail_for_found()
         if self.is_open:
             self.outbox.end()
             self.connection.send_close(Close(1000 if code is None and reason else code, reason), urgent=True)
@@ -489,13 +516,6 @@ class Driver:
             self.discard()  # also if the end was certain before: what follows is not what was sent
             raise self._broken("the connection broke") from error
 
-    async def see_to_skipped(self) -> None:
-        """Inflate the rest of a message that nobody wanted, in steps."""
-        while self.take(self.inbox.skip_some):
-            self.consumed()
-            await checkpoint()
-        self.consumed()
-
     async def pace(self, size: int) -> None:
         """Let other tasks have their turn before bytes are taken, now and then."""
         self._taken += size
@@ -508,6 +528,7 @@ class Driver:
         error: MessageTooBig | MessageAborted | KeepaliveTimeout | InvalidUTF8 | ProtocolViolation,
     ) -> None:
         """Fail the connection for a reason found on this side."""
+        self._fail_for_found()
         if self.info is None and self.connection.state in (State.OPEN, State.CLOSE_SENT):
             self.connection.fail(Violation(error.default_code, str(error)))
             self._conclude(error)
@@ -519,6 +540,7 @@ class Driver:
         if self._gone:
             return
         self._gone = True
+        self._fail_for_found()
         self.connection.receive_eof()
         self._conclude(cause)
         self.connection.outgoing.clear()
@@ -564,6 +586,7 @@ class Driver:
             self.info = self._close_info()
             self.cause = cause
             self._start_close_clock()
+        self.inbox.end()
         self.outbox.end()
         self._pings.dissolve()
         self.paused = False
@@ -587,9 +610,8 @@ class Driver:
         self._reschedule()
 
     def _deadline(self) -> float:
-        if self.connection.state is State.OPEN:
-            return min(self._close_deadline, self._keepalive.deadline)
-        return self._close_deadline
+        deadline = min(self._close_deadline, self._violation_deadline)
+        return min(deadline, self._keepalive.deadline) if self.connection.state is State.OPEN else deadline
 
     def _reschedule(self) -> None:
         if self._timer is not None:
@@ -597,7 +619,9 @@ class Driver:
 
     def _tick(self) -> None:
         now = anyio.current_time()
-        if now >= self._close_deadline:
+        if now >= self._violation_deadline:
+            self._fail_for_found()
+        elif now >= self._close_deadline:
             self.drop()
         elif self.connection.state is State.OPEN:
             match self._keepalive.tick(now):
@@ -624,7 +648,7 @@ class Driver:
 
     async def _read(self) -> None:
         while not self._gone:
-            if self.paused:
+            if self.paused or self._found:
                 await self._resumed.wait()
             elif self._drained and not self._tail:
                 self._drained = False

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 __all__ = ["FlowControl"]
 
+_MAX_CODE_POINT = 4  # bytes of UTF-8
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class FlowControl:
@@ -17,7 +19,8 @@ class FlowControl:
             of the high-water mark.
         send_high_water: ``send`` waits while so much is unsent.
         send_low_water: ``send`` goes on when no more than so much is unsent; by default a quarter.
-        frame_size: larger messages are sent as fragments of this size.
+        frame_size: larger messages are sent as fragments of this size; at least 4, so that a code point
+            fits into one.
     """
 
     receive_high_water: int
@@ -37,7 +40,7 @@ class FlowControl:
     ) -> None:
         self._set("receive_high_water", receive_high_water, 1)
         self._set("send_high_water", send_high_water, 1)
-        self._set("frame_size", frame_size, 1)
+        self._set("frame_size", frame_size, _MAX_CODE_POINT)
         self._set("receive_low_water", _quarter(receive_high_water, receive_low_water), 0)
         self._set("send_low_water", _quarter(send_high_water, send_low_water), 0)
         if self.receive_low_water >= self.receive_high_water:

@@ -18,7 +18,8 @@ from wsstream.protocol.deflate import Inflater
 
 __all__ = ["Inbox"]
 
-_STEP = 65536  # bytes inflated at once
+_PIECE = 65536  # bytes inflated at once
+_STEP = 256 * 1024  # bytes inflated without giving other tasks their turn
 
 
 class Inbox:
@@ -28,6 +29,7 @@ class Inbox:
         queue: whole messages, and the chunks of others, in the order of arrival.
         held: payload bytes in the queue, plus 64 for each piece.
         discarding: everything is dropped, for good.
+        busy: compressed data is here that the last call left for the next one; no need to wait.
     """
 
     __slots__ = (
@@ -37,9 +39,11 @@ class Inbox:
         "_inflated",
         "_inflater",
         "_kind",
+        "_last",
         "_skipping",
         "_start",
         "_utf8",
+        "busy",
         "discarding",
         "held",
         "queue",
@@ -50,6 +54,8 @@ class Inbox:
         self.queue: deque[str | bytes | Chunk] = deque()
         self.held = 0
         self.discarding = False
+        self.busy = False
+        self._last = False  # nothing more will arrive
         self._skipping = False  # the rest of a message that nobody wants is still to come
         self._kind: Kind | None = None  # of the message in front
         self._front: bytes | bytearray = b""  # what was taken from the queue,
@@ -76,6 +82,12 @@ class Inbox:
         self.held = 0
         self._forget()
 
+    def end(self) -> None:
+        """Nothing more will arrive."""
+        self._last = True
+        if not self.queue and self._kind is None:
+            self._release()
+
     # -- whole messages ----------------------------------------------------------------------
 
     def take_message(self, limit: int | None) -> str | bytes | None:
@@ -89,8 +101,7 @@ class Inbox:
             _check(_size(message), limit)
             return message
         kind = self.begin()
-        payload = self.take_rest(limit)
-        if payload is None:
+        if kind is None or (payload := self.take_rest(limit)) is None:
             return None
         self._forget()
         return payload.decode() if kind == "text" else payload
@@ -101,10 +112,15 @@ class Inbox:
         Raises:
             MessageTooBig: that is more than `limit` bytes.
         """
-        while self.begin() is not None and (piece := self._next_piece(limit)) is not None:
+        self.busy = False
+        room = _STEP
+        while (piece := self._next_piece(limit)) is not None:
             self._gather(piece)
             _check(len(self._front) - self._start, limit)
-        if self._skipping or not self._is_whole():
+            if self._compressed and (room := room - len(piece)) <= 0:
+                self.busy = True
+                return None
+        if not self._is_whole():
             return None
         _check(len(self._front) - self._start, limit)
         rest = bytes(self._front[self._start :] if self._start else self._front)
@@ -115,7 +131,7 @@ class Inbox:
         """The next piece for a message that is wanted whole, one byte above `limit` at the most."""
         if self._compressed:
             have = len(self._front) - self._start
-            return self._inflate(_STEP if limit is None else limit - have + 1) or None
+            return self._inflate(_PIECE if limit is None else limit - have + 1) or None
         return self._pop_chunk().payload if self.queue and not self._ended else None
 
     def _gather(self, payload: bytes) -> None:
@@ -140,7 +156,8 @@ class Inbox:
 
     def begin(self) -> Kind | None:
         """Put the next message in front unless one is there; its kind, or ``None``: not yet."""
-        if self._skipping:
+        self.busy = False
+        if self._skipping and not self._skip():
             return None
         if self._kind is None and self.queue:
             item = self.queue[0]
@@ -157,8 +174,9 @@ class Inbox:
 
     def take_chunk(self, max_bytes: int) -> bytes:
         """Up to `max_bytes` of the message in front; ``b""`` when nothing of it is here."""
+        self.busy = False
         if self._compressed and not self._front:
-            return self._inflate(max_bytes)
+            return self._inflate_all(min(max_bytes, _STEP))
         while not self._front and self.queue and not self._ended:
             self._front = self._pop_chunk().payload
         start, end = self._start, self._start + max_bytes
@@ -178,18 +196,19 @@ class Inbox:
         while self.queue and not self._ended:
             self._pop_chunk()
         if self._ended:
-            self._end_inflating()
             self._forget()
 
-    def skip_some(self) -> bool:
-        """Take a step of skipping a message that has to be inflated all the same; whether more is due now."""
-        if not (self._skipping and self._must_inflate()):
-            return False
-        if self._inflate(_STEP):
-            return True
-        if self._inflated:
-            self._forget()
-        return False
+    def _skip(self) -> bool:
+        """Go on skipping the message in front; whether that is done. (Without takeover `put` does it.)"""
+        if self._must_inflate():
+            for _ in range(_STEP // _PIECE):
+                if not self._inflate(_PIECE):
+                    break
+            else:
+                self.busy = True
+            if self._inflated:
+                self._forget()
+        return not self._skipping
 
     # -- compressed messages -----------------------------------------------------------------
 
@@ -206,28 +225,26 @@ class Inbox:
         assert inflater is not None
         while not self._inflated:
             try:
-                chunk = inflater.take(min(max_bytes, _STEP))
+                chunk = inflater.take(min(max_bytes, _PIECE))
+                if not chunk and self._ended:
+                    inflater.end()
+                    self._inflated = True
             except ValueError as error:
                 raise ProtocolViolation(str(error)) from error
-            if chunk:
-                self._check_text(chunk, last=False)
+            if chunk or self._inflated:
+                self._check_text(chunk, last=self._inflated)
                 return chunk
-            if self.queue and not self._ended:
-                inflater.feed(self._pop_chunk().payload)
-                if self._ended:
-                    inflater.feed_end()
-            elif self._ended:
-                self._end_inflating()
-            else:
+            if not self.queue:
                 break
+            inflater.feed(self._pop_chunk().payload)
         return b""
 
-    def _end_inflating(self) -> None:
-        if self._compressed and self._inflater is not None:
-            self._inflated = True
-            self._inflater.end()
-            if not self._skipping:
-                self._check_text(b"", last=True)
+    def _inflate_all(self, max_bytes: int) -> bytes:
+        """Like `_inflate`, but less than `max_bytes` only if no more is here: so the end is seen with it."""
+        pieces = [piece := self._inflate(max_bytes)]
+        while piece and (max_bytes := max_bytes - len(piece)):
+            pieces.append(piece := self._inflate(max_bytes))
+        return b"".join(pieces)
 
     def _check_text(self, chunk: bytes, *, last: bool) -> None:
         if self._kind == "text" and not self._skipping and not self._utf8.feed(chunk, last=last):
@@ -249,7 +266,16 @@ class Inbox:
     def _forget(self) -> None:
         self._kind = None
         self._front, self._start = b"", 0
-        self._ended = self._skipping = self._compressed = self._inflated = False
+        if self._compressed and self._inflater is not None:
+            self._inflater.forget()
+        self._ended = self._skipping = self._compressed = self._inflated = self.busy = False
+        if self.discarding or (self._last and not self.queue):
+            self._release()
+
+    def _release(self) -> None:
+        """No message will be inflated any more."""
+        if self._inflater is not None:
+            self._inflater.release()
 
 
 def _size(message: str | bytes) -> int:

@@ -13,7 +13,7 @@ from wsstream.streams.driver import Driver
 from wsstream.streams.flow import FlowControl
 from wsstream.transports.base import Transport
 
-__all__ = ["ConnectionOptions", "check_limit", "release"]
+__all__ = ["ConnectionOptions", "check_count", "check_limit", "release"]
 
 _RELEASE_TIMEOUT = 2.0  # seconds
 
@@ -45,7 +45,8 @@ class ConnectionOptions:
             raise TypeError(f"compression is a Deflate or None, not {type(self.compression).__name__}")
         if not isinstance(self.flow, FlowControl):
             raise TypeError(f"flow is a FlowControl, not {type(self.flow).__name__}")
-        for name in ("max_message_size", "open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
+        check_count("max_message_size", self.max_message_size)
+        for name in ("open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
             check_limit(name, getattr(self, name))
         if self.ping_interval == 0:
             raise ValueError("ping_interval is above 0, or None for no Pings")
@@ -74,6 +75,13 @@ def check_limit(name: str, value: object) -> None:
         raise TypeError(f"{name} is a number or None, not {type(value).__name__}")
     if not value >= 0:
         raise ValueError(f"{name} is not negative: {value}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise TypeError or ValueError unless `value` is a whole number that is not negative, or ``None``."""
+    if isinstance(value, float):
+        raise TypeError(f"{name} is an int or None, not float")
+    check_limit(name, value)
 
 
 async def release(transport: Transport) -> None:

@@ -43,10 +43,8 @@ class Readable(ObjectReceiveStream[str | bytes]):
         """
         self._skip_open_reader()
         with self.guard:
-            await self._driver.see_to_skipped()
             while (message := self._take()) is None:
                 await self._driver.more_or_raise()
-                await self._driver.see_to_skipped()
             return message
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
@@ -85,13 +83,13 @@ class Readable(ObjectReceiveStream[str | bytes]):
     async def next_reader(self) -> MessageReader:
         """Wait for the next message to begin."""
         self._skip_open_reader()
+        driver = self._driver
         with self.guard:
-            await self._driver.see_to_skipped()
-            while (kind := self._driver.inbox.begin()) is None:
-                await self._driver.more_or_raise()
-                await self._driver.see_to_skipped()
-            self._driver.consumed()
-            self._reader = MessageReader(self, self._driver, kind)
+            while (kind := driver.take(driver.inbox.begin)) is None:
+                driver.consumed()
+                await driver.more_or_raise()
+            driver.consumed()
+            self._reader = MessageReader(self, driver, kind)
             return self._reader
 
     def release(self, reader: MessageReader) -> None:
