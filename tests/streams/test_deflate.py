@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 
 import wsstream
 from wsstream import Deflate, FlowControl
-from wsstream.testing import Frame, RawPeer, connected_pair, memory_pair, virtual_clock
+from wsstream.testing import Frame, RawPeer, connected_pair, memory_pair
 
 pytestmark = pytest.mark.anyio
 
@@ -35,11 +35,6 @@ BOMB = 64 << 20  # bytes
 NOISE = random.Random(7692).randbytes(300_000)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return virtual_clock(request.param)
-
-
 def pair(
     options: Deflate = ALWAYS, **both: Any
 ) -> AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, wsstream.WebSocketStream]]:
@@ -47,27 +42,14 @@ def pair(
     return connected_pair(client_options=both, server_options=both)
 
 
-@asynccontextmanager
-async def raw_server(
-    answer: str = TAKEOVER, compression: Deflate = ALWAYS, **options: Any
-) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
-    """A client of ours and a peer that accepts compression with `answer` and does nothing by itself."""
-    ours, theirs = memory_pair(1 << 20)
-    peers: list[RawPeer] = []
+@pytest.fixture
+def raw_server(raw_server: Any) -> Any:
+    """The peer accepts compression with `answer`."""
 
-    async def accept() -> None:
-        peers.append(await RawPeer.as_server(theirs, headers=[(HEADER, answer)]))
+    def start(answer: str = TAKEOVER, compression: Deflate = ALWAYS, **options: Any) -> Any:
+        return raw_server([(HEADER, answer)], compression=compression, **options)
 
-    opening = wsstream.connect(
-        "ws://test/", transport=ours, compression=compression, close_timeout=1, **options
-    )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(accept)
-        ws = await opening.__aenter__()
-    try:
-        yield ws, peers[0]
-    finally:
-        await opening.__aexit__(None, None, None)
+    return start
 
 
 class Compressor:
@@ -198,7 +180,7 @@ async def test_a_wrong_answer_fails_the_opening_handshake(answer: str) -> None:
 # -- what is on the wire ------------------------------------------------------------------------
 
 
-async def test_whole_messages_are_compressed_from_min_size_on() -> None:
+async def test_whole_messages_are_compressed_from_min_size_on(raw_server: Any) -> None:
     async with raw_server(NO_TAKEOVER, Deflate(), flow=FlowControl(frame_size=100)) as (ws, peer):
         for size, expected in ((0, False), (63, False), (64, True), (100, True)):
             await ws.send(bytes(size))
@@ -209,7 +191,7 @@ async def test_whole_messages_are_compressed_from_min_size_on() -> None:
         assert (await peer.read_frame()).rsv1, "64 bytes"
 
 
-async def test_min_size_also_holds_for_messages_that_wait_or_are_fragmented() -> None:
+async def test_min_size_also_holds_for_messages_that_wait_or_are_fragmented(raw_server: Any) -> None:
     flow = FlowControl(frame_size=100)
     async with raw_server(NO_TAKEOVER, Deflate(min_size=1000), flow=flow) as (ws, peer):
         await ws.send(bytes(250))
@@ -230,7 +212,7 @@ async def test_min_size_also_holds_for_messages_that_wait_or_are_fragmented() ->
             assert (frame.rsv1, frame.payload) == (False, b"short")
 
 
-async def test_a_message_can_be_sent_without_compression() -> None:
+async def test_a_message_can_be_sent_without_compression(raw_server: Any) -> None:
     async with raw_server() as (ws, peer):
         await ws.send(bytes(1000), compress=False)
         await ws.writable.send("a" * 1000, compress=False)
@@ -248,7 +230,7 @@ async def test_a_message_can_be_sent_without_compression() -> None:
         )
 
 
-async def test_a_message_of_declared_size_is_never_compressed() -> None:
+async def test_a_message_of_declared_size_is_never_compressed(raw_server: Any) -> None:
     async with raw_server() as (ws, peer):
         async with ws.writable.message("text", size=1000) as writer:
             await writer.send("a" * 1000)
@@ -256,7 +238,7 @@ async def test_a_message_of_declared_size_is_never_compressed() -> None:
         assert (frame.fin, frame.rsv1, frame.payload) == (True, False, b"a" * 1000)
 
 
-async def test_a_message_that_was_not_compressed_is_received_between_others() -> None:
+async def test_a_message_that_was_not_compressed_is_received_between_others(raw_server: Any) -> None:
     compressed = Compressor()
     async with raw_server() as (ws, peer):
         await peer.text(compressed(b"Hello"), rsv1=True)
@@ -265,7 +247,7 @@ async def test_a_message_that_was_not_compressed_is_received_between_others() ->
         assert [await ws.receive() for _ in range(3)] == ["Hello", "plain", "Hello"]
 
 
-async def test_control_frames_stand_between_compressed_fragments() -> None:
+async def test_control_frames_stand_between_compressed_fragments(raw_server: Any) -> None:
     data = Compressor()(b"Hello")
     async with raw_server() as (ws, peer):
         await peer.text(data[:3], fin=False, rsv1=True)
@@ -280,7 +262,9 @@ async def test_control_frames_stand_between_compressed_fragments() -> None:
 
 @BOTH_ANSWERS
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 200_000])
-async def test_max_message_size_holds_to_the_byte_behind_inflation(answer: str, size: int) -> None:
+async def test_max_message_size_holds_to_the_byte_behind_inflation(
+    raw_server: Any, answer: str, size: int
+) -> None:
     for whole in (True, False):
         compressed = Compressor(answer)
         async with raw_server(answer, max_message_size=size) as (ws, peer):
@@ -299,7 +283,7 @@ async def test_max_message_size_holds_to_the_byte_behind_inflation(answer: str, 
             assert (await peer.read_frame()).close_code == 1009
 
 
-async def test_a_bomb_is_too_big_for_whole_and_fine_in_chunks() -> None:
+async def test_a_bomb_is_too_big_for_whole_and_fine_in_chunks(raw_server: Any) -> None:
     data = Compressor()(bytes(BOMB))
     async with raw_server() as (ws, peer):
         await peer.binary(data, rsv1=True)
@@ -316,14 +300,16 @@ async def test_a_bomb_is_too_big_for_whole_and_fine_in_chunks() -> None:
         assert count[0] >= 50, "others get a turn for each MiB"
 
 
-async def test_one_step_gives_no_more_than_256_kib_whatever_is_asked_for() -> None:
+async def test_one_step_gives_no_more_than_256_kib_whatever_is_asked_for(raw_server: Any) -> None:
     async with raw_server() as (ws, peer):
         await peer.binary(Compressor()(bytes(1 << 20)), rsv1=True)
         async with ws.readable.message() as reader:
             assert len(await reader.receive(1 << 40)) == 256 << 10
 
 
-async def test_a_chunk_is_as_large_as_asked_for_while_there_is_enough_and_tells_the_end() -> None:
+async def test_a_chunk_is_as_large_as_asked_for_while_there_is_enough_and_tells_the_end(
+    raw_server: Any,
+) -> None:
     async with raw_server() as (ws, peer):
         await peer.binary(Compressor()(NOISE[:100_000]), rsv1=True)
         await anyio.wait_all_tasks_blocked()
@@ -335,7 +321,7 @@ async def test_a_chunk_is_as_large_as_asked_for_while_there_is_enough_and_tells_
 
 
 @pytest.mark.parametrize("whole", ["receive", "read"])
-async def test_a_whole_message_without_a_limit_is_inflated_in_steps(whole: str) -> None:
+async def test_a_whole_message_without_a_limit_is_inflated_in_steps(raw_server: Any, whole: str) -> None:
     """Other tasks have their turn, and a step that was cancelled is not lost."""
     async with raw_server(max_message_size=None) as (ws, peer):
         await peer.binary(Compressor()(bytes(BOMB >> 1)), rsv1=True)
@@ -355,7 +341,7 @@ async def test_a_whole_message_without_a_limit_is_inflated_in_steps(whole: str) 
         assert count[0] >= 100
 
 
-async def test_a_message_that_was_begun_whole_can_be_gone_on_with_in_chunks() -> None:
+async def test_a_message_that_was_begun_whole_can_be_gone_on_with_in_chunks(raw_server: Any) -> None:
     async with raw_server(max_message_size=None) as (ws, peer):
         await peer.binary(Compressor()(bytes(1 << 20)), rsv1=True)
         await anyio.wait_all_tasks_blocked()
@@ -372,7 +358,7 @@ async def test_a_message_that_was_begun_whole_can_be_gone_on_with_in_chunks() ->
 @BOTH_ANSWERS
 @pytest.mark.parametrize("size", [0, 100, 200_000])
 async def test_pipe_sends_a_compressed_message_that_is_here_whole_as_one_frame(
-    answer: str, size: int
+    raw_server: Any, answer: str, size: int
 ) -> None:
     sent = Compressor(answer)(NOISE[:size])
     async with raw_server(answer) as (source, peer), raw_server() as (sink, end):
@@ -388,7 +374,9 @@ async def test_pipe_sends_a_compressed_message_that_is_here_whole_as_one_frame(
 
 
 @BOTH_ANSWERS
-async def test_contexts_are_given_back_when_the_peer_has_closed_and_all_was_read(answer: str) -> None:
+async def test_contexts_are_given_back_when_the_peer_has_closed_and_all_was_read(
+    raw_server: Any, answer: str
+) -> None:
     """Each compressor takes more than 100 KiB and each decompressor its window of 32 KiB."""
     compressed = Compressor(answer)
     messages = [compressed(b"Hello"), compressed(b"Hello")]
@@ -412,7 +400,7 @@ async def test_contexts_are_given_back_when_the_peer_has_closed_and_all_was_read
     assert grown < 5 * 20_000
 
 
-async def test_compressing_a_large_message_lets_other_tasks_run() -> None:
+async def test_compressing_a_large_message_lets_other_tasks_run(raw_server: Any) -> None:
     async with raw_server() as (ws, peer), turns() as count:
         await ws.send(bytes(BOMB))
         while not (await peer.read_frame()).fin:
@@ -426,7 +414,9 @@ async def test_compressing_a_large_message_lets_other_tasks_run() -> None:
 @BOTH_ANSWERS
 @pytest.mark.parametrize("kind", ["text", "binary"])
 @pytest.mark.parametrize("taken", [0, 1, 1000, 70_001])
-async def test_the_message_behind_a_skipped_one_is_intact(answer: str, kind: str, taken: int) -> None:
+async def test_the_message_behind_a_skipped_one_is_intact(
+    raw_server: Any, answer: str, kind: str, taken: int
+) -> None:
     """Without takeover compressed data is dropped, with it the window has to be kept."""
     message = ("äöü" * 30_000).encode() + b"needle in the window" * 3
     following = message[-3000:]
@@ -451,7 +441,7 @@ async def test_the_message_behind_a_skipped_one_is_intact(answer: str, kind: str
 
 
 @BOTH_ANSWERS
-async def test_leaving_inside_a_code_point_is_no_error(answer: str) -> None:
+async def test_leaving_inside_a_code_point_is_no_error(raw_server: Any, answer: str) -> None:
     compressed = Compressor(answer)
     async with raw_server(answer) as (ws, peer):
         await peer.text(compressed("€uro".encode()), rsv1=True)
@@ -464,7 +454,7 @@ async def test_leaving_inside_a_code_point_is_no_error(answer: str) -> None:
 
 
 @BOTH_ANSWERS
-async def test_skipping_lets_other_tasks_run(answer: str) -> None:
+async def test_skipping_lets_other_tasks_run(raw_server: Any, answer: str) -> None:
     compressed = Compressor(answer)
     data, more = compressed(bytes(BOMB)), compressed(b"Hello")
     async with raw_server(answer) as (ws, peer):
@@ -479,7 +469,7 @@ async def test_skipping_lets_other_tasks_run(answer: str) -> None:
             assert count[0] >= 250, "others get a turn for each 256 KiB"
 
 
-async def test_a_skip_that_is_cancelled_goes_on_later() -> None:
+async def test_a_skip_that_is_cancelled_goes_on_later(raw_server: Any) -> None:
     compressed = Compressor()
     data, more = compressed(bytes(BOMB >> 3)), compressed(bytes(100))
     async with raw_server() as (ws, peer):
@@ -496,7 +486,7 @@ async def test_a_skip_that_is_cancelled_goes_on_later() -> None:
         assert await ws.receive() == bytes(100)
 
 
-async def test_a_skipped_message_that_never_ends_is_not_kept() -> None:
+async def test_a_skipped_message_that_never_ends_is_not_kept(raw_server: Any) -> None:
     noise = Compressor()(NOISE * 10)
     async with raw_server() as (ws, peer), anyio.create_task_group() as tasks:
         await peer.binary(noise[:1000], rsv1=True, fin=False)
@@ -518,7 +508,9 @@ NOT_UTF8 = [b"ab\xffcd", b"ab\xe2\x82", b"\xed\xa0\x80", b"a" * 70_000 + b"\xc3"
 
 @BOTH_ANSWERS
 @pytest.mark.parametrize("text", NOT_UTF8, ids=["wrong", "cut off", "surrogate", "far behind"])
-async def test_inflated_text_that_is_not_utf8_breaks_the_connection(answer: str, text: bytes) -> None:
+async def test_inflated_text_that_is_not_utf8_breaks_the_connection(
+    raw_server: Any, answer: str, text: bytes
+) -> None:
     data = Compressor(answer)(text)
     for chunked in (False, True):
         async with raw_server(answer) as (ws, peer):
@@ -533,7 +525,7 @@ async def test_inflated_text_that_is_not_utf8_breaks_the_connection(answer: str,
             assert isinstance(again.value.__cause__, wsstream.InvalidUTF8)
 
 
-async def test_inflated_text_is_handed_out_up_to_what_is_wrong() -> None:
+async def test_inflated_text_is_handed_out_up_to_what_is_wrong(raw_server: Any) -> None:
     async with raw_server() as (ws, peer):
         await peer.text(Compressor()(b"ab\xffcd"), rsv1=True)
         async with ws.readable.message() as reader:
@@ -542,7 +534,7 @@ async def test_inflated_text_is_handed_out_up_to_what_is_wrong() -> None:
                 await reader.receive(1)
 
 
-async def test_a_code_point_may_be_cut_by_fragments_and_steps() -> None:
+async def test_a_code_point_may_be_cut_by_fragments_and_steps(raw_server: Any) -> None:
     data = Compressor()("ä€🎉".encode() * 1000)
     async with raw_server() as (ws, peer):
         await peer.text(data[:1], rsv1=True, fin=False)
@@ -554,7 +546,9 @@ async def test_a_code_point_may_be_cut_by_fragments_and_steps() -> None:
 
 @BOTH_ANSWERS
 @pytest.mark.parametrize("skipped", [False, True])
-async def test_data_that_is_not_deflate_breaks_the_connection(answer: str, skipped: bool) -> None:
+async def test_data_that_is_not_deflate_breaks_the_connection(
+    raw_server: Any, answer: str, skipped: bool
+) -> None:
     async with raw_server(answer) as (ws, peer):
         if skipped and answer == NO_TAKEOVER:
             return  # then it is not looked at
@@ -571,7 +565,9 @@ async def test_data_that_is_not_deflate_breaks_the_connection(answer: str, skipp
 
 
 @pytest.mark.parametrize("bad", [b"\xff", b"a" * 70_000 + b"\xff" + b"a" * 70_000], ids=["short", "long"])
-async def test_nothing_behind_a_wrong_message_is_handed_out_though_the_peer_has_closed(bad: bytes) -> None:
+async def test_nothing_behind_a_wrong_message_is_handed_out_though_the_peer_has_closed(
+    raw_server: Any, bad: bytes
+) -> None:
     compressed = Compressor()
     async with raw_server() as (ws, peer):
         await peer.text(compressed(bad), rsv1=True)
@@ -611,7 +607,7 @@ async def test_a_cancelled_send_keeps_both_ends_in_step(options: Deflate) -> Non
         assert len(seen) <= len(done) + 1, "one may have been handed over when its send was cancelled"
 
 
-async def test_cancelled_receives_lose_nothing_whatever_receives_next() -> None:
+async def test_cancelled_receives_lose_nothing_whatever_receives_next(raw_server: Any) -> None:
     message = NOISE[:600] + bytes(3000)
     compressed = Compressor()
     async with raw_server() as (ws, peer):

@@ -8,14 +8,9 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 
 import wsstream
-from wsstream.testing import connected_pair, virtual_clock
+from wsstream.testing import connected_pair
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return virtual_clock(request.param)
 
 
 async def send_all(ws: wsstream.WebSocketStream, *messages: str | bytes) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -12,37 +10,13 @@ from anyio.lowlevel import checkpoint
 
 import wsstream
 from wsstream import FlowControl
-from wsstream.testing import RawPeer, frame, memory_pair, text, virtual_clock
+from wsstream.testing import RawPeer, frame, text
 
 pytestmark = pytest.mark.anyio
 
 RESERVED = frame(1, b"bad", rsv2=True)
 NOT_UTF8 = text(b"bad \xff")
 BAD = pytest.mark.parametrize(("bad", "code"), [(RESERVED, 1002), (NOT_UTF8, 1007)], ids=["1002", "1007"])
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return virtual_clock(request.param)
-
-
-@asynccontextmanager
-async def raw_server(**options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
-    """A client of ours and a peer that does nothing by itself."""
-    ours, theirs = memory_pair(1 << 20)
-    peers: list[RawPeer] = []
-
-    async def accept() -> None:
-        peers.append(await RawPeer.as_server(theirs))
-
-    opening = wsstream.connect("ws://test/", transport=ours, close_timeout=1, **options)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(accept)
-        ws = await opening.__aenter__()
-    try:
-        yield ws, peers[0]
-    finally:
-        await opening.__aexit__(None, None, None)
 
 
 async def seconds_until_close(peer: RawPeer, code: int) -> float:
@@ -52,7 +26,9 @@ async def seconds_until_close(peer: RawPeer, code: int) -> float:
 
 
 @BAD
-async def test_the_echo_of_messages_before_a_violation_leaves_before_close(bad: bytes, code: int) -> None:
+async def test_the_echo_of_messages_before_a_violation_leaves_before_close(
+    raw_server: Any, bad: bytes, code: int
+) -> None:
     async with raw_server() as (ws, peer):
         await peer.send(text("one") + text("two") + bad)
         with pytest.raises(wsstream.ConnectionBroken) as caught:
@@ -63,7 +39,7 @@ async def test_the_echo_of_messages_before_a_violation_leaves_before_close(bad: 
 
 
 @BAD
-async def test_a_task_that_waits_for_data_is_told_at_once(bad: bytes, code: int) -> None:
+async def test_a_task_that_waits_for_data_is_told_at_once(raw_server: Any, bad: bytes, code: int) -> None:
     async with raw_server() as (ws, peer), anyio.create_task_group() as tasks:
 
         async def receive() -> None:
@@ -79,7 +55,7 @@ async def test_a_task_that_waits_for_data_is_told_at_once(bad: bytes, code: int)
 @BAD
 @pytest.mark.parametrize("front", [b"", text("unread")], ids=["nothing", "a-message"])
 async def test_an_application_that_does_not_read_has_a_tenth_of_a_second(
-    bad: bytes, code: int, front: bytes
+    raw_server: Any, bad: bytes, code: int, front: bytes
 ) -> None:
     async with raw_server() as (ws, peer):
         await peer.send(front + bad)
@@ -90,7 +66,7 @@ async def test_an_application_that_does_not_read_has_a_tenth_of_a_second(
             await ws.receive()
 
 
-async def test_one_that_only_sends_is_told_at_once() -> None:
+async def test_one_that_only_sends_is_told_at_once(raw_server: Any) -> None:
     async with raw_server() as (ws, peer):
         ws.readable.discard()
         await peer.send(RESERVED)
@@ -99,7 +75,7 @@ async def test_one_that_only_sends_is_told_at_once() -> None:
             await ws.send("no more")
 
 
-async def test_an_answer_that_the_peer_does_not_take_delays_close_no_longer() -> None:
+async def test_an_answer_that_the_peer_does_not_take_delays_close_no_longer(raw_server: Any) -> None:
     """Close goes ahead of what the transport has not taken, and the peer's bytes are not read meanwhile."""
     async with raw_server(flow=FlowControl(send_high_water=1 << 24)) as (ws, peer):
         await ws.send(bytes(1 << 22))  # more than the pair holds
@@ -115,7 +91,9 @@ async def test_an_answer_that_the_peer_does_not_take_delays_close_no_longer() ->
 
 
 @pytest.mark.parametrize("leave", ["aclose", "abort", "abort-sending", "too-big", "eof"])
-async def test_whatever_ends_the_connection_meanwhile_the_violation_is_its_end(leave: str) -> None:
+async def test_whatever_ends_the_connection_meanwhile_the_violation_is_its_end(
+    raw_server: Any, leave: str
+) -> None:
     async with raw_server(max_message_size=3) as (ws, peer):
         await peer.send(text("four") + RESERVED)
         while not ws.statistics().receive_buffered:
@@ -140,7 +118,7 @@ async def test_whatever_ends_the_connection_meanwhile_the_violation_is_its_end(l
         assert ws.close_info.code == 1002
 
 
-async def test_a_violation_while_closing_ends_the_closing() -> None:
+async def test_a_violation_while_closing_ends_the_closing(raw_server: Any) -> None:
     async with raw_server() as (ws, peer), anyio.create_task_group() as tasks:
         tasks.start_soon(ws.aclose, 1000)
         assert (await peer.read_frame()).close_code == 1000

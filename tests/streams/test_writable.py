@@ -17,15 +17,9 @@ from wsstream.testing import (
     StallStream,
     connected_pair,
     memory_pair,
-    virtual_clock,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return virtual_clock(request.param)
 
 
 @asynccontextmanager
