@@ -190,11 +190,6 @@ def test_a_wrong_type_is_refused_by_the_call_itself(options: dict[str, Any]) -> 
         connect("ws://127.0.0.1/", **options)
 
 
-def test_what_is_not_supported_yet_says_so() -> None:
-    with pytest.raises(NotImplementedError, match="proxy"):
-        connect("ws://127.0.0.1/", proxy="anything")  # type: ignore[arg-type]
-
-
 async def test_one_call_gives_one_connection() -> None:
     ours, theirs = memory_pair()
     once = connect("ws://testserver/", transport=ours)

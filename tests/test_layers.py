@@ -29,12 +29,14 @@ LAYERS = [
     {"streams"},
     {"acceptor"},
     {"client", "server"},
+    {"reconnection"},
     {"files"},
     {"cli", "__main__"},  # L7
 ]
 OUTSIDE = {"__init__", "testing"}  # re-exports only; a product of its own, which may import all
 IO_MODULES = {"socket", "ssl", "selectors", "select", "asyncio", "trio", "anyio", "threading", "time"}
 BACKENDS = {"asyncio", "trio"}
+OPTIONAL = {"python_socks"}  # in an extra, imported where it is needed
 
 
 @dataclass(frozen=True)
@@ -176,10 +178,11 @@ ALLOWED = {
     "errors": {"anyio"},
     "codec": set(),
     "protocol": {"h11", "idna"},
-    "transports": {"anyio"},
+    "transports": {"anyio", *OPTIONAL},
     "streams": {"anyio", "trio"},
     "client": {"anyio"},
     "server": {"anyio"},
+    "reconnection": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
@@ -197,7 +200,13 @@ def test_the_packages_that_are_always_needed_are_the_declared_dependencies() -> 
     project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {name.partition(">")[0] for name in project["dependencies"]}
     needed = {top(each.target) for each in imports() if part_of(each.source) not in {"cli", "testing"}}
-    assert needed - set(sys.stdlib_module_names) - {"wsstream"} - BACKENDS == declared
+    assert needed - set(sys.stdlib_module_names) - {"wsstream"} - BACKENDS - OPTIONAL == declared
+
+
+def test_the_packages_of_extras_are_not_imported_at_the_start() -> None:
+    users = [each for each in imports() if top(each.target) in OPTIONAL]
+    assert {top(each.target) for each in users} == OPTIONAL
+    assert [str(each) for each in users if each.at_start] == []
 
 
 @pytest.mark.parametrize("part", ["codec", "protocol"])

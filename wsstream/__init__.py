@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from wsstream.errors import MessageAborted as MessageAborted
     from wsstream.errors import MessageTooBig as MessageTooBig
     from wsstream.errors import ProtocolViolation as ProtocolViolation
+    from wsstream.errors import ProxyError as ProxyError
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
     from wsstream.protocol.deflate import Deflate as Deflate
     from wsstream.protocol.http import Headers as Headers
     from wsstream.protocol.http import Request as Request
     from wsstream.protocol.http import Response as Response
+    from wsstream.protocol.retry import Backoff as Backoff
+    from wsstream.reconnection import reconnect as reconnect
     from wsstream.server import Server as Server
     from wsstream.server import accept as accept
     from wsstream.server import serve as serve
@@ -59,11 +62,14 @@ _HOMES = {
         "MessageAborted",
         "MessageTooBig",
         "ProtocolViolation",
+        "ProxyError",
         "StreamEnded",
         "WebSocketError",
     ),
     "wsstream.protocol.deflate": ("Deflate",),
     "wsstream.protocol.http": ("Headers", "Request", "Response"),
+    "wsstream.protocol.retry": ("Backoff",),
+    "wsstream.reconnection": ("reconnect",),
     "wsstream.server": ("Server", "accept", "serve"),
     "wsstream.streams.flow": ("FlowControl",),
     "wsstream.streams.message": ("MessageReader", "MessageWriter"),
@@ -76,6 +82,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - sorted without regard to case
     "accept",
+    "Backoff",
     "ClosedLocally",
     "CloseInfo",
     "connect",
@@ -97,7 +104,9 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "pipe",
     "ProtocolViolation",
     "proxy",
+    "ProxyError",
     "Readable",
+    "reconnect",
     "Request",
     "Response",
     "serve",

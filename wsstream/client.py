@@ -6,30 +6,30 @@ import os
 import ssl as ssl_module
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from errno import ECONNRESET
+from dataclasses import dataclass
 from types import TracebackType
 
 import anyio
 from anyio.abc import ByteStream
-from anyio.lowlevel import checkpoint
-from anyio.streams.tls import TLSStream
 
-from wsstream.errors import HandshakeError
+from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate, confirm_response, make_offer
 from wsstream.protocol.extensions import Extension, format_extensions
 from wsstream.protocol.handshake import NONCE_SIZE, validate_subprotocols
-from wsstream.protocol.http import HeaderPairs
+from wsstream.protocol.http import HeaderPairs, Headers
 from wsstream.protocol.http1 import Accepted, ClientHandshake
+from wsstream.protocol.proxies import Proxy, environment_proxy, parse_proxy_url
+from wsstream.protocol.redirect import Destination, redirected
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.options import ConnectionOptions, release
 from wsstream.streams.websocket import WebSocketStream, leave
 from wsstream.transports.base import Transport, receive_some, send_all
-from wsstream.transports.connect import open_tcp
-from wsstream.transports.sockets import SocketTransport
+from wsstream.transports.dial import TLS, dial, start_tls
+from wsstream.transports.proxy import require_socks
 from wsstream.transports.streams import StreamTransport
-from wsstream.transports.tls import TLSTransport, default_client_context
+from wsstream.transports.tls import default_client_context
 
 __all__ = ["connect"]
 
@@ -44,8 +44,9 @@ def connect(
     origin: str | None = None,
     ssl: ssl_module.SSLContext | None = None,
     server_hostname: str | None = None,
-    proxy: None = None,
+    proxy: str | None = None,
     transport: ByteStream | None = None,
+    max_redirects: int = 0,
     max_message_size: int | None = 2**20,
     compression: Deflate | None = None,
     flow: FlowControl = FlowControl(),  # noqa: B008 - immutable
@@ -67,32 +68,43 @@ def connect(
         headers: further header fields, as a mapping or as pairs.
         origin: the ``Origin`` header field.
         ssl: the TLS context for ``wss``; by default one that verifies the server by the system's roots.
+            Not for a proxy: with an ``https`` proxy TLS is always spoken by the system's roots.
         server_hostname: the name to verify instead of the URL's host.
-        proxy: not supported yet: ``None``.
+        proxy: the URL of a proxy, ``http``, ``https``, ``socks5`` (this side resolves the server's name)
+            or ``socks5h`` (the proxy does), with ``user:password@`` if it wants that; ``"env"``: what
+            the variables ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` say; ``None``: none.
         transport: an open byte stream to use in place of a TCP connection; owned from now on. For
             ``wss``, TLS is spoken over it.
+        max_redirects: how many redirects are followed, one after the other; none from ``wss`` to ``ws``.
+            To another origin (scheme, host or port) go neither ``Authorization``, ``Cookie``, ``Host`` and
+            ``Proxy-Authorization`` of `headers` nor the user and password of `url`; to another host
+            not `server_hostname`.
         max_message_size: the largest message, in bytes, that ``receive`` and ``read`` assemble.
         compression: a :class:`Deflate` to offer permessage-deflate; the server may decline.
         flow: the water marks.
-        open_timeout: seconds until the opening handshake must be done.
+        open_timeout: seconds until the opening handshake must be done, with proxy and redirects.
         close_timeout: seconds for the closing handshake.
         ping_interval: seconds without a byte from the peer after which a Ping is sent; ``None``: never.
         ping_timeout: seconds after a Ping without a byte until the peer is given up; ``None``: never.
 
     Raises:
-        InvalidURL: `url` is not a WebSocket URL.
-        TypeError, ValueError: an argument is not as it should be.
-        NotImplementedError: `proxy` is not ``None``.
+        InvalidURL: `url` is not a WebSocket URL, or `proxy` or the variable that counts not one of a
+            proxy.
+        TypeError, ValueError: an argument is not as it should be, or two do not go together.
+        ImportError: for SOCKS, the extra ``proxy`` is not installed.
         OSError: no connection, on entering; of TLS it is an ``ssl.SSLError``.
         TimeoutError: `open_timeout` has passed.
-        HandshakeRejected: the server answered with another status than 101.
+        ProxyError: the proxy refused, or does not speak its protocol as it should.
+        HandshakeRejected: the server answered with another status than 101. If that is a redirect that
+            was not to be followed, ``__cause__`` says why.
         HandshakeError: the server's answer is no opening handshake.
     """
-    if proxy is not None:
-        raise NotImplementedError("proxies are not supported yet; leave proxy at None")
     target = parse_url(url)
     if ssl is not None and not target.secure:
         raise ValueError("a TLS context is given, but the URL is not wss")
+    _check_redirects(max_redirects)
+    if transport is not None and (proxy is not None or max_redirects):
+        raise ValueError("over a given transport there are neither proxies nor redirects")
     options = ConnectionOptions(
         max_message_size=max_message_size,
         compression=compression,
@@ -102,33 +114,71 @@ def connect(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
-    handshake = ClientHandshake(
-        target,
-        key=os.urandom(NONCE_SIZE),
+    offer = _Offer(
         subprotocols=validate_subprotocols(subprotocols),
         extensions=() if compression is None else (make_offer(compression),),
-        headers=headers,
         origin=origin,
     )
-    return _Connect(target, handshake, options, ssl, server_hostname or target.host.rstrip("."), transport)
+    destination = Destination(target, Headers(() if headers is None else headers), server_hostname)
+    return _Connect(
+        destination, offer, options, ssl=ssl, proxy=proxy, stream=transport, max_redirects=max_redirects
+    )
+
+
+def _check_redirects(count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"max_redirects is an int, not {type(count).__name__}")
+    if count < 0:
+        raise ValueError(f"max_redirects is not negative: {count}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What every opening handshake offers, wherever redirects lead."""
+
+    subprotocols: Sequence[str]
+    extensions: Sequence[Extension]
+    origin: str | None
+
+    def handshake(self, destination: Destination) -> ClientHandshake:
+        return ClientHandshake(
+            destination.url,
+            key=os.urandom(NONCE_SIZE),
+            subprotocols=self.subprotocols,
+            extensions=self.extensions,
+            headers=destination.headers,
+            origin=self.origin,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One try to open a connection: where to, which way, with what request."""
+
+    destination: Destination
+    proxy: Proxy | None
+    handshake: ClientHandshake
 
 
 class _Connect(AbstractAsyncContextManager[WebSocketStream]):
     def __init__(
         self,
-        url: URL,
-        handshake: ClientHandshake,
+        destination: Destination,
+        offer: _Offer,
         options: ConnectionOptions,
+        *,
         ssl: ssl_module.SSLContext | None,
-        server_hostname: str,
+        proxy: str | None,
         stream: ByteStream | None,
+        max_redirects: int,
     ) -> None:
-        self._url = url
-        self._handshake = handshake
+        self._offer = offer
         self._options = options
         self._ssl = ssl
-        self._server_hostname = server_hostname
+        self._proxy = proxy
         self._stream = stream
+        self._max_redirects = max_redirects
+        self._first = self._plan(destination)  # now, as it checks what it is made of
         self._ws: WebSocketStream | None = None
         self._entered = False
 
@@ -137,23 +187,39 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
             raise RuntimeError("connect() gives one connection; call it again for another")
         self._entered = True
         with anyio.fail_after(self._options.open_timeout):
-            transport = await self._open_transport()
+            self._ws = await self._open()
+        return self._ws
+
+    async def _open(self) -> WebSocketStream:
+        attempt = self._first
+        for _ in range(self._max_redirects):
             try:
-                accepted = await _shake_hands(transport, self._handshake)
-                deflate = self._confirm(accepted.extensions)
-            except BaseException:
-                await release(transport)
-                raise
+                return await self._try(attempt)
+            except HandshakeRejected as rejection:
+                attempt = self._plan(redirected(attempt.destination, rejection))
+        return await self._try(attempt)
+
+    def _plan(self, destination: Destination) -> _Attempt:
+        proxy = _choose_proxy(self._proxy, destination.url)
+        return _Attempt(destination, proxy, self._offer.handshake(destination))
+
+    async def _try(self, attempt: _Attempt) -> WebSocketStream:
+        transport = await self._open_transport(attempt)
+        try:
+            accepted = await _shake_hands(transport, attempt.handshake)
+            deflate = self._confirm(accepted.extensions)
+        except BaseException:
+            await release(transport)
+            raise
         driver = self._options.start(transport, Connection(client=True, deflate=deflate), accepted.trailing)
-        self._ws = WebSocketStream(
+        return WebSocketStream(
             driver,
-            url=str(self._url),
+            url=str(attempt.destination.url),
             subprotocol=accepted.subprotocol,
             extensions=format_extensions(accepted.extensions),
-            request=self._handshake.request,
+            request=attempt.handshake.request,
             response=accepted.response,
         )
-        return self._ws
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -169,34 +235,23 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
         except ValueError as error:
             raise HandshakeError(f"the server's Sec-WebSocket-Extensions are wrong: {error}") from error
 
-    async def _open_transport(self) -> Transport:
-        if self._stream is not None:
-            return StreamTransport(await self._secured(self._stream))
-        await checkpoint()  # nothing is sent if this is cancelled already
-        sock = await open_tcp(self._url.host, self._url.port)
-        if self._url.secure:
-            return await TLSTransport.client(
-                sock, self._ssl or default_client_context(), self._server_hostname
-            )
-        return SocketTransport(sock)
+    async def _open_transport(self, attempt: _Attempt) -> Transport:
+        url, tls = attempt.destination.url, None
+        if url.secure:
+            name = attempt.destination.server_hostname or url.host.rstrip(".")
+            tls = TLS(self._ssl or default_client_context(), name)
+        if self._stream is None:
+            return await dial(url.host, url.port, tls, attempt.proxy)
+        return StreamTransport(self._stream if tls is None else await start_tls(self._stream, tls))
 
-    async def _secured(self, stream: ByteStream) -> ByteStream:
-        """`stream`, with TLS over it if the URL asks for that; closed if that fails."""
-        if not self._url.secure:
-            return stream
-        try:
-            return await TLSStream.wrap(
-                stream,
-                hostname=self._server_hostname,
-                ssl_context=self._ssl or default_client_context(),
-                standard_compatible=False,  # a peer need not say goodbye: Close frames tell a clean end
-            )
-        except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
-            await anyio.aclose_forcefully(stream)
-            raise ConnectionResetError(ECONNRESET, "the connection broke in the TLS handshake") from error
-        except BaseException:
-            await anyio.aclose_forcefully(stream)
-            raise
+
+def _choose_proxy(given: str | None, url: URL) -> Proxy | None:
+    if given is None:
+        return None
+    proxy = environment_proxy(url, os.environ) if given == "env" else parse_proxy_url(given)
+    if proxy is not None and proxy.is_socks:
+        require_socks()
+    return proxy
 
 
 async def _shake_hands(transport: Transport, handshake: ClientHandshake) -> Accepted:

@@ -5,7 +5,8 @@ The type alone says whose fault it was::
     WebSocketError(Exception)                        .code  .reason
     ├─ InvalidURL(ValueError)                        raised before any I/O
     ├─ HandshakeError                                the opening handshake failed
-    │   └─ HandshakeRejected                         .status .headers .body
+    │   ├─ HandshakeRejected                         .status .headers .body
+    │   └─ ProxyError                                .status .headers .body
     ├─ ConnectionClosed                              .info: CloseInfo
     │   ├─ StreamEnded(anyio.EndOfStream)            clean end; ends ``async for``
     │   ├─ ClosedLocally(anyio.ClosedResourceError)  we closed; a call made afterwards
@@ -42,6 +43,7 @@ __all__ = [
     "MessageAborted",
     "MessageTooBig",
     "ProtocolViolation",
+    "ProxyError",
     "StreamEnded",
     "WebSocketError",
     "check_close_arguments",
@@ -113,7 +115,7 @@ class WebSocketError(Exception):
 
 
 class InvalidURL(WebSocketError, ValueError):
-    """The URL is not a WebSocket URL (RFC 6455 section 3). Nothing was sent."""
+    """The URL is not a WebSocket URL (RFC 6455 section 3), or that of a proxy is none. Nothing was sent."""
 
 
 class HandshakeError(WebSocketError):
@@ -129,6 +131,27 @@ class HandshakeRejected(HandshakeError):
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         super().__init__(f"the server answered the opening handshake with HTTP status {status}")
+        self.status = status
+        self.headers = list(headers)
+        self.body = body
+
+
+class ProxyError(HandshakeError):
+    """The proxy refused to connect to the server, or does not speak its protocol as it should.
+
+    The server was not asked. `status` is the HTTP status of the proxy's answer, `headers` its header
+    fields as a list of (name, value) with names in lower case, `body` the first KiB of its body.
+    Of a SOCKS proxy, and of one that gave no proper answer, `status` is ``None`` and the others are empty.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(message)
         self.status = status
         self.headers = list(headers)
         self.body = body

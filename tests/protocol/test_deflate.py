@@ -450,7 +450,7 @@ def test_a_message_that_is_cut_is_noticed_wherever(takeover: bool, message: str,
     for length in range(len(data)):
         if data[:length] == b"\x00":
             continue  # an empty message
-        with pytest.raises(ValueError, match="not deflate|inside a block|no data"):
+        with pytest.raises(ValueError, match=r"not deflate|inside a block|no data"):
             inflated(Inflater(agreed), [data[:length]])
     inflater = Inflater(agreed)
     assert inflated(inflater, [data]) == message.encode()

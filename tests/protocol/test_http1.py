@@ -14,14 +14,8 @@ from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.protocol.extensions import Extension
 from wsstream.protocol.handshake import Offer, RequestRefused, check_request
 from wsstream.protocol.http import Request, Response
-from wsstream.protocol.http1 import (
-    MAX_BODY_EXCERPT,
-    MAX_HEAD_SIZE,
-    MAX_INFORMATIONAL,
-    Accepted,
-    ClientHandshake,
-    ServerHandshake,
-)
+from wsstream.protocol.http1 import Accepted, ClientHandshake, ServerHandshake
+from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_HEAD_SIZE, MAX_INFORMATIONAL
 from wsstream.protocol.url import parse_url
 
 NONCE = b"the sample nonce"  # RFC 6455 section 1.3

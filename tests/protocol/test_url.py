@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstream.errors import InvalidURL
-from wsstream.protocol.url import URL, parse_url
+from wsstream.protocol.url import (
+    URL,
+    Authority,
+    bracketed,
+    parse_authority,
+    parse_host,
+    parse_url,
+    split_url,
+)
 
 GOOD = [
     # url, secure, host, port, target
@@ -196,4 +204,97 @@ def test_whatever_is_given_nothing_else_comes_out_than_a_sendable_url_or_invalid
     assert re.fullmatch(r"[!-~]+", url.host_header)
     assert re.fullmatch(r"[a-z0-9_.\-]+|[0-9a-f:]+", url.host)
     assert 1 <= url.port <= 65535
+    assert parse_url(str(url)) == URL(url.secure, url.host, url.port, url.target)
+
+
+# --- What other URLs have in common with these ---
+
+
+def test_a_url_is_split_and_its_authority_taken_apart() -> None:
+    assert split_url("SOCKS5://u:p@H:1/x?y?z") == ("socks5", "u:p@H:1", "/x", "?y?z")
+    assert split_url("http://h") == ("http", "h", "", "")
+    assert split_url("h:80") is None
+    assert parse_authority("us%40er:p%3Aw@EXAMPLE.com:81") == Authority(("us@er", "p:w"), "example.com", 81)
+    assert parse_authority("[0::1]") == Authority(None, "::1", None)
+
+
+def test_a_host_is_bracketed_where_it_has_colons() -> None:
+    assert [bracketed(parse_host(host)) for host in ("[::1]", "A.b", "1.2.3.4")] == [
+        "[::1]",
+        "a.b",
+        "1.2.3.4",
+    ]
+
+
+# --- Locations ---
+
+BASE = parse_url("wss://user:secret@feed.example:8443/a/b?x=1")
+LOCATIONS = [
+    # RFC 3986 section 5.4, as far as it concerns these
+    ("wss://h.example/c", "wss://h.example/c"),
+    ("https://h.example", "wss://h.example/"),
+    ("HTTP://h.example:443/c", "ws://h.example:443/c"),
+    ("//h.example/c?y", "wss://h.example/c?y"),
+    ("/c", "wss://feed.example:8443/c"),
+    ("/c/../d/./e", "wss://feed.example:8443/d/e"),
+    ("c", "wss://feed.example:8443/a/c"),
+    ("./c", "wss://feed.example:8443/a/c"),
+    ("../c", "wss://feed.example:8443/c"),
+    ("../../../c", "wss://feed.example:8443/c"),
+    ("?y", "wss://feed.example:8443/a/b?y"),
+    ("", "wss://feed.example:8443/a/b?x=1"),
+    ("#f", "wss://feed.example:8443/a/b?x=1"),
+    ("/c#f#g", "wss://feed.example:8443/c"),
+    ("https://h.example#f", "wss://h.example/"),
+    ("/c:d", "wss://feed.example:8443/c:d"),
+    ("/%2F%c3", "wss://feed.example:8443/%2F%c3"),
+    # what is not ASCII is sent as it is by some: UTF-8, read as ISO 8859-1
+    ("/\xc3\xa4\xc3\x84", "wss://feed.example:8443/%C3%A4%C3%84"),
+    ("/\xe4", "wss://feed.example:8443/%E4"),
+    ("//b\xc3\xbccher.example", "wss://xn--bcher-kva.example/"),
+    ("/a b\tc", "wss://feed.example:8443/a%20b%09c"),
+    ("/\\evil.example", "wss://feed.example:8443/%5Cevil.example"),
+    ("\\\\evil.example", "wss://feed.example:8443/a/%5C%5Cevil.example"),
+    ("//[::1]:1/", "wss://[::1]:1/"),
+]
+
+
+@pytest.mark.parametrize(("location", "url"), LOCATIONS)
+def test_a_location_is_resolved(location: str, url: str) -> None:
+    assert str(BASE.resolve(location)) == url
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://", "https:/x", "http:x", "ftp://h/", "mailto:a@b", "//[::1", "//[x]/", "//h:0/", "//h:x/", "/%",
+        "//a b/", "//\xff/", "//a\\b/", "https://u@:80/"],
+)  # fmt: skip
+def test_a_location_that_is_no_websocket_url_is_refused(location: str) -> None:
+    with pytest.raises(InvalidURL):
+        BASE.resolve(location)
+
+
+@pytest.mark.parametrize(
+    ("location", "kept"),
+    [
+        ("/c", True),
+        ("wss://FEED.example:8443", True),
+        ("https://evil:pw@feed.example:8443/", True),
+        ("wss://feed.example/", False),
+        ("ws://feed.example:8443/", False),
+        ("//evil:pw@other.example:8443/", False),
+        ("//user:secret@other.example:8443/", False),
+    ],
+)
+def test_user_info_stays_within_its_origin_and_is_taken_from_no_location(location: str, kept: bool) -> None:
+    assert BASE.resolve(location).userinfo == (("user", "secret") if kept else None)
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=30))
+def test_any_location_is_resolved_to_what_can_be_asked_for_or_refused(location: str) -> None:
+    try:
+        url = BASE.resolve(location)
+    except InvalidURL:
+        return
+    assert re.fullmatch(r"/[!-~]*", url.target)
     assert parse_url(str(url)) == URL(url.secure, url.host, url.port, url.target)

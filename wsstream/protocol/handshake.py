@@ -32,6 +32,7 @@ __all__ = [
     "RequestRefused",
     "accept_key",
     "accepting_headers",
+    "basic_credentials",
     "check_request",
     "check_response",
     "client_request_headers",
@@ -166,7 +167,7 @@ def client_request_headers(
     if origin is not None:
         fields.append(("Origin", origin))
     if url.userinfo is not None and "authorization" not in extra:
-        fields.append(("Authorization", _basic_credentials(*url.userinfo)))
+        fields.append(("Authorization", basic_credentials(*url.userinfo)))
     return Headers([*fields, *extra.items()])
 
 
@@ -176,7 +177,8 @@ def _check_extra(extra: Headers) -> None:
             raise ValueError(f"header field {name!r} is set by the opening handshake itself")
 
 
-def _basic_credentials(user: str, password: str) -> str:
+def basic_credentials(user: str, password: str) -> str:
+    """The value of ``Authorization`` or ``Proxy-Authorization`` for the Basic scheme."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()  # RFC 7617
 
 

@@ -1,15 +1,17 @@
-"""WebSocket URLs (RFC 6455 section 3)."""
+"""WebSocket URLs (RFC 6455 section 3), and what other URLs have in common with them."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from urllib.parse import quote, unquote
+from string import punctuation
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urljoin
 
 from wsstream.errors import InvalidURL
 
-__all__ = ["URL", "parse_url"]
+__all__ = ["URL", "Authority", "bracketed", "parse_authority", "parse_host", "parse_url", "split_url"]
 
 # White space, control characters and lone surrogates: nothing that could end a header line.
 _FORBIDDEN = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff]")
@@ -54,13 +56,32 @@ class URL:
     @property
     def host_header(self) -> str:
         """The value of the ``Host`` field: a default port is left out, IPv6 stands in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = bracketed(self.host)
         return host if self.port == _default_port(self.secure) else f"{host}:{self.port}"
 
     @property
     def origin(self) -> tuple[str, str, int]:
         """Scheme, host and port: what two URLs of one server have in common."""
         return self.scheme, self.host, self.port
+
+    def resolve(self, reference: str) -> URL:
+        """What a ``Location`` field stands for that came in answer to this URL (RFC 9110 section 10.2.2).
+
+        `reference` is absolute or relative. A user name and a password in it do not count: those of
+        this URL are kept within its origin, and there are none outside. A fragment is left out.
+
+        Raises:
+            InvalidURL: it stands for no WebSocket URL.
+        """
+        # Some servers send UTF-8 as it is; a field is read as ISO 8859-1.
+        reference = quote(reference.partition("#")[0].encode("latin-1"), safe=punctuation)
+        try:
+            url = parse_url(urljoin(str(self), reference))
+        except InvalidURL:
+            raise
+        except ValueError as exc:
+            raise InvalidURL("the URL has a malformed host or port") from exc
+        return replace(url, userinfo=self.userinfo if url.origin == self.origin else None)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host_header}{self.target}"
@@ -74,6 +95,30 @@ def parse_url(url: str) -> URL:
         InvalidURL: it has no scheme or another one, no host, a fragment (RFC 6455 section 3), white
             space or control characters, or a part that is malformed.
     """
+    parts = split_url(url)
+    if parts is None:
+        raise InvalidURL("the URL does not begin with ws:// or wss://")
+    scheme, authority, path, query = parts
+    secure = _SECURE.get(scheme)
+    if secure is None:
+        raise InvalidURL(f"the URL has the scheme {scheme[:20]!r}, not ws or wss")
+    userinfo, host, port = parse_authority(authority)
+    return URL(
+        secure=secure,
+        host=host,
+        port=port or _default_port(secure),
+        target=quote(path or "/", safe=_SAFE) + quote(query, safe=_SAFE + "?"),
+        userinfo=userinfo,
+    )
+
+
+def split_url(url: str) -> tuple[str, str, str, str] | None:
+    """Scheme in lower case, authority, path and query; ``None`` if it does not begin with ``scheme://``.
+
+    Raises:
+        TypeError: `url` is not a ``str``.
+        InvalidURL: it has a fragment, white space, control characters or a stray percent sign.
+    """
     if not isinstance(url, str):
         raise TypeError(f"a URL is a str, not {type(url).__name__}")
     if _FORBIDDEN.search(url):
@@ -86,32 +131,44 @@ def parse_url(url: str) -> URL:
         raise InvalidURL("the URL has a percent sign that no two hexadecimal digits follow")
     match = _URL.fullmatch(url)
     if match is None:
-        raise InvalidURL("the URL does not begin with ws:// or wss://")
+        return None
     scheme, authority, path, query = match.groups()
-    secure = _SECURE.get(scheme.lower())
-    if secure is None:
-        raise InvalidURL(f"the URL has the scheme {scheme[:20]!r}, not ws or wss")
-    userinfo, host, port = _split_authority(authority)
-    return URL(
-        secure=secure,
-        host=_parse_host(host),
-        port=_parse_port(port) or _default_port(secure),
-        target=quote(path or "/", safe=_SAFE) + quote(query or "", safe=_SAFE + "?"),
-        userinfo=_parse_userinfo(userinfo) if userinfo else None,
-    )
+    return scheme.lower(), authority, path, query or ""
+
+
+def bracketed(host: str) -> str:
+    """`host` as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _default_port(secure: bool) -> int:
     return 443 if secure else 80
 
 
-def _split_authority(authority: str) -> tuple[str | None, str, str | None]:
+class Authority(NamedTuple):
+    """The part of a URL that says where: user and password, host, port; see :class:`URL`."""
+
+    userinfo: tuple[str, str] | None
+    host: str
+    port: int | None
+
+
+def parse_authority(authority: str) -> Authority:
+    """Take the authority of a URL into its parts.
+
+    Raises:
+        InvalidURL: there is no host, or a part is malformed.
+    """
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
         # The authority is not quoted: it may hold a password.
         raise InvalidURL("the URL has a malformed host or port")
     userinfo, host, port = match.groups()
-    return userinfo, host, port
+    return Authority(
+        userinfo=_parse_userinfo(userinfo) if userinfo else None,
+        host=parse_host(host),
+        port=_parse_port(port),
+    )
 
 
 def _parse_port(port: str | None) -> int | None:
@@ -133,7 +190,12 @@ def _parse_userinfo(userinfo: str) -> tuple[str, str]:
     return user, password
 
 
-def _parse_host(host: str) -> str:
+def parse_host(host: str) -> str:
+    """The host of a URL as :class:`URL` has it.
+
+    Raises:
+        InvalidURL: it is neither a host name, nor an IPv4 address, nor an IPv6 address in brackets.
+    """
     if host.startswith("["):
         return _parse_ipv6(host[1:-1])
     host = _percent_decoded(host).lower()

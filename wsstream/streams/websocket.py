@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -19,7 +20,7 @@ from wsstream.streams.driver import Driver
 from wsstream.streams.readable import Readable
 from wsstream.streams.writable import Writable
 
-__all__ = ["ConnectionState", "Statistics", "WebSocketStream", "leave"]
+__all__ = ["ConnectionState", "Statistics", "WebSocketStream", "closed_here", "leave"]
 
 _FAREWELL = 0.25  # seconds for the closing handshake of a body that was cancelled
 
@@ -57,7 +58,8 @@ class WebSocketStream(ObjectStream[str | bytes]):
     """One WebSocket as two streams of messages, ``readable`` and ``writable``.
 
     Made by :func:`~wsstream.connect`, :func:`~wsstream.serve` and :func:`~wsstream.accept`.
-    ``receive``, ``send`` and ``async for`` are short forms of the streams' own.
+    ``receive``, ``send`` and ``async for`` are short forms of the streams' own. Leaving a block of
+    ``async with ws`` closes as leaving that of ``connect`` does.
 
     Attributes:
         readable: the peer's messages.
@@ -90,6 +92,11 @@ class WebSocketStream(ObjectStream[str | bytes]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.url} {self.state}>"
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await leave(self, exc)
 
     @property
     def id(self) -> str:
@@ -221,6 +228,14 @@ async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
         await ws.aclose(*_farewell(error))
     with anyio.CancelScope(shield=True):
         await ws._driver.finished.wait()  # the driver bounds this itself
+
+
+def closed_here(ws: WebSocketStream) -> bool:
+    """Whether this side began to close, for no fault of the peer's."""
+    connection = ws._driver.connection
+    answer = connection.close_received  # the very object, if the peer's Close was answered with it
+    sent = connection.close_sent
+    return sent is not None and sent is not answer and connection.violation is None
 
 
 def _farewell(error: BaseException | None) -> tuple[int, str]:

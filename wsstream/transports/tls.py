@@ -106,7 +106,9 @@ class TLSTransport(BaseSocketTransport):
     ) -> TLSTransport:
         try:
             sock.setblocking(False)
-            sock.getpeername()  # raises for a lost connection, of which wrap_socket() leaks the socket
+            # Both raise what wrap_socket() would raise after leaking the socket.
+            sock.getpeername()
+            (server_hostname or "").encode("idna")
             sock = tls = context.wrap_socket(
                 sock,
                 server_side=server_side,

@@ -1,0 +1,136 @@
+"""Connecting again, without I/O: which answers will not change, and how long to wait.
+
+Sources: RFC 6455 section 7.2.3 (backoff), the registry of close codes and what their authors said of
+1012 and 1013 (https://www.ietf.org/mail-archive/web/hybi/current/msg09649.html), RFC 9110 section 10.2.3
+(Retry-After) and section 15 (statuses).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
+from math import isfinite
+from typing import Final
+
+__all__ = [
+    "MAX_RETRY_AFTER",
+    "Backoff",
+    "check_delay",
+    "code_may_change",
+    "pause_after_code",
+    "pause_after_response",
+    "socks_reply_may_change",
+    "status_may_change",
+]
+
+MAX_RETRY_AFTER: Final = 3600.0
+"""Seconds: a longer Retry-After counts as this, so that no server can send a client to sleep for a year."""
+
+# This side or the peer does not fit the other: protocol, kind of data, UTF-8, policy, extensions.
+_FINAL_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1010})
+_PASSING_4XX: Final = frozenset({408, 429})  # Request Timeout, Too Many Requests
+_FINAL_5XX: Final = frozenset({501, 505})  # Not Implemented, HTTP Version Not Supported
+_PASSING_SOCKS: Final = frozenset({1, 3, 4, 5, 6})  # failure, unreachable (2), refused, TTL expired
+_PAUSES: Final = {
+    1012: (5.0, 30.0),  # Service Restart: the authors' own figures
+    # Try Again Later: they ask for "user action". A program that has no user comes back late.
+    1013: (30.0, 120.0),
+}
+_MAX_DATE: Final = 64  # characters; a date of HTTP has 29 to 33
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Growing random delays: exponential backoff with full jitter, without an end.
+
+    Each delay is random between 0 and a limit; the limit is `initial` seconds at first and grows by
+    `factor` each time, up to `maximum` seconds. So clients that lost their connections in the same
+    moment do not come back in the same moment. The defaults begin as RFC 6455 section 7.2.3 proposes.
+
+    Raises:
+        TypeError: a value is not a number.
+        ValueError: `initial` is not above 0, `maximum` is below it, `factor` is below 1, or one of
+            them is not finite.
+    """
+
+    initial: float = 5.0
+    maximum: float = 60.0
+    factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("initial", "maximum", "factor"):
+            check_delay(name, getattr(self, name))
+        if not 0 < self.initial <= self.maximum:
+            raise ValueError("initial is above 0 and not above maximum")
+        if self.factor < 1:
+            raise ValueError("factor is at least 1")
+
+    def __iter__(self) -> Iterator[float]:
+        """The delays in seconds, from the first."""
+        limit = self.initial
+        while True:
+            yield random.uniform(0, limit)  # noqa: S311 - spreads load, guards nothing
+            limit = min(limit * self.factor, self.maximum)
+
+
+def check_delay(name: str, value: object) -> None:
+    """Raise TypeError or ValueError unless `value` is a finite number that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is a number, not {type(value).__name__}")
+    if not (isfinite(value) and value >= 0):
+        raise ValueError(f"{name} is finite and not negative: {value}")
+
+
+def code_may_change(code: int) -> bool:
+    """Whether another connection may fare better than one that ended with this close code."""
+    return code not in _FINAL_CODES
+
+
+def status_may_change(status: int) -> bool:
+    """Whether another request may fare better than one that was answered with this HTTP status."""
+    return status in _PASSING_4XX or (500 <= status <= 599 and status not in _FINAL_5XX)
+
+
+def socks_reply_may_change(reply: object) -> bool:
+    """Whether another request may fare better than one that a SOCKS proxy answered so (RFC 1928 section 6).
+
+    The others say that the proxy will not or cannot do it, whatever the state of the network.
+    """
+    return reply in _PASSING_SOCKS
+
+
+def pause_after_code(code: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """Seconds that a close code asks a client to stay away; 0 if it does not."""
+    return uniform(*_PAUSES[code]) if code in _PAUSES else 0.0
+
+
+def pause_after_response(headers: Iterable[tuple[str, str]], now: float) -> float:
+    """Seconds that a response asks a client to stay away (Retry-After), at most `MAX_RETRY_AFTER`.
+
+    0 if it does not, or not in a way that RFC 9110 knows.
+
+    Args:
+        headers: (name, value), names in lower case; of several with one name the first counts.
+        now: seconds since the epoch; a date is compared with the response's own Date if there is one,
+            as the clocks of the two sides may differ.
+    """
+    fields = dict(reversed(list(headers)))
+    value = fields.get("retry-after", "").strip(" \t")
+    if value.isascii() and value.isdigit():
+        # int() is slow for very many digits, and refuses more than 4300.
+        return MAX_RETRY_AFTER if len(value) > 9 else min(float(value), MAX_RETRY_AFTER)
+    if (date := _http_date(value)) is None:
+        return 0.0
+    sent = _http_date(fields.get("date", ""))
+    return min(max(date - (now if sent is None else sent), 0.0), MAX_RETRY_AFTER)
+
+
+def _http_date(text: str) -> float | None:
+    """Seconds since the epoch. Reads the three formats of RFC 9110 section 5.6.7, and others as well."""
+    parts = parsedate_tz(text) if len(text) <= _MAX_DATE else None
+    try:
+        return None if parts is None else mktime_tz(parts)
+    except (ValueError, OverflowError):
+        return None
