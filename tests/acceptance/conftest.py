@@ -1,4 +1,4 @@
-"""What the acceptance tables share: the two schemes, and both ends of a connection over loopback."""
+"""What the acceptance tables share: both schemes, compression or none, and both ends over loopback."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import gc
 import socket
 import ssl
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Unpack
 
 import anyio
 import pytest
@@ -17,7 +20,59 @@ from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSListener, TLSStream
 
 import wsstream
-from wsstream.testing import RawPeer, memory_pair
+from wsstream import Deflate
+from wsstream.testing import Frame, FrameOptions, RawPeer, Role, frame, memory_pair
+
+_EXTENSIONS = "Sec-WebSocket-Extensions"
+_NAME = "permessage-deflate"
+_TAIL = b"\x00\x00\xff\xff"
+
+
+_CHEAP = {  # with compression among the tests that are always run
+    "test_x3_a_message_left_early_never_gets_its_end",
+    "test_x4_another_method_goes_on_where_receive_was_cancelled",
+    "test_x5_the_reader_goes_on_after_cancelled_reads",
+    "test_x6_however_the_reader_is_left",
+    "test_x12_aclose_under_a_flood_that_nobody_reads_is_quick_and_clean",
+    "test_x15_a_close_inside_a_message_is_no_end_of_the_message",
+    "test_x16_our_fragments_of_text_end_between_code_points",
+    "test_x17_a_sender_that_gave_up_waiting_is_passed_over",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Over both schemes; and in table X with compression too, which is slow and so over one of them.
+
+    A row that means nothing under compression sets `compression` itself, and so does test_x_deflate.py.
+    """
+    module = metafunc.module.__name__.rpartition(".")[2]
+    marks = metafunc.definition.iter_markers("parametrize")
+    chosen = {
+        name for mark in marks for name in ([mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0])
+    }
+    open_ = {name for name in ("scheme", "compression") if name in metafunc.fixturenames} - chosen
+    if not module.startswith("test_x_") or module == "test_x_deflate":
+        open_ -= {"compression"}
+    slow = [] if metafunc.definition.originalname in _CHEAP else [pytest.mark.slow]
+    if open_ == {"scheme", "compression"}:
+        rows = [("ws", None), ("wss", None), pytest.param("ws", Deflate(), marks=slow)]
+        metafunc.parametrize(("scheme", "compression"), rows, ids=["ws", "wss", "ws-deflate"])
+    elif open_ == {"compression"}:
+        rows = [None, pytest.param(Deflate(), marks=slow)]
+        metafunc.parametrize("compression", rows, ids=["plain", "deflate"])
+    elif open_:
+        metafunc.parametrize("scheme", ["ws", "wss"])
+
+
+@pytest.fixture
+def scheme() -> str:
+    return "ws"
+
+
+@pytest.fixture
+def compression() -> Deflate | None:
+    """Of both ends; table W does without."""
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -39,20 +94,102 @@ def client_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-@pytest.fixture(params=["ws", "wss"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+class Peer(RawPeer):
+    """A raw peer that speaks permessage-deflate by itself, through zlib alone, where it was agreed on.
+
+    Then what `text`, `binary` and `continuation` are given is compressed, and what `read_frame` gives is
+    inflated, so that a test says the same of both. Each frame can be inflated as soon as it is there.
+    """
+
+    def __init__(self, stream: ByteStream, role: Role, **options: Any) -> None:
+        super().__init__(stream, role, **options)
+        self.deflating = False
+        self._compressed = False  # the message that is being read
+        self._compress: Any = None
+        self._inflate: Any = None
+
+    @classmethod
+    async def opened(
+        cls, role: Role, stream: ByteStream, compression: Deflate | None, **options: Any
+    ) -> Peer:
+        """Do the opening handshake in `role`, and agree on compression if there is to be any."""
+        headers = list(options.pop("headers", ()))
+        if compression is not None:
+            headers.append((_EXTENSIONS, _NAME))
+        handshake = cls.as_server if role == "server" else cls.as_client
+        peer = await handshake(stream, headers=headers, **options)
+        if compression is not None:
+            assert (peer.header(_EXTENSIONS) or "").startswith(_NAME)
+            peer.deflating = True
+            peer._compress, peer._inflate = zlib.compressobj(wbits=-15), zlib.decompressobj(wbits=-15)
+        return peer
+
+    def encode(self, opcode: int, payload: str | bytes = b"", **options: Unpack[FrameOptions]) -> bytes:
+        """The bytes of a data frame. A payload of no bytes is made as small as a frame can be."""
+        payload = payload.encode() if isinstance(payload, str) else payload
+        if self.deflating:
+            last = options.get("fin", True) and "declared_length" not in options  # else more follows
+            payload = self._packed(payload, last=last)
+            options = {"rsv1": opcode != 0, **options}
+        return frame(opcode, payload, **self._masked(options))
+
+    def _packed(self, payload: bytes, *, last: bool) -> bytes:
+        if not payload:
+            return b"\x00" if last else b""  # RFC 7692 section 7.2.3.6
+        data = self._compress.compress(payload) + self._compress.flush(zlib.Z_SYNC_FLUSH)
+        return data.removesuffix(_TAIL) if last else data
+
+    def part(self, payload: bytes, *, last: bool = False) -> bytes:
+        """What `payload` is inside a frame that has begun, where the masking key changes nothing."""
+        if not self.deflating:
+            return payload
+        self._compress = zlib.compressobj(wbits=-15)  # it does not know what passes by it
+        return _packed_alone(payload).removesuffix(_TAIL if last else b"")
+
+    async def text(self, payload: str | bytes = "", **options: Unpack[FrameOptions]) -> None:
+        await self.send(self.encode(1, payload, **options))
+
+    async def binary(self, payload: bytes = b"", **options: Unpack[FrameOptions]) -> None:
+        await self.send(self.encode(2, payload, **options))
+
+    async def continuation(self, payload: str | bytes = b"", **options: Unpack[FrameOptions]) -> None:
+        await self.send(self.encode(0, payload, **options))
+
+    async def read_frame(self) -> Frame:
+        received = await super().read_frame()
+        if received.kind in ("text", "binary"):
+            self._compressed = received.rsv1
+        elif received.kind != "continuation":
+            return received
+        if not (self.deflating and self._compressed):
+            return received
+        data = received.payload + (_TAIL if received.fin else b"")
+        return replace(received, payload=self._inflate.decompress(data), rsv1=False)
+
+
+@lru_cache(maxsize=8)
+def _packed_alone(payload: bytes) -> bytes:
+    """Blocks that refer to nothing before them, and so can stand anywhere."""
+    context = zlib.compressobj(wbits=-15)
+    return context.compress(payload) + context.flush(zlib.Z_SYNC_FLUSH)
 
 
 class Net:
     """Opens either end of a connection on 127.0.0.1, with TLS if the scheme is ``wss``.
 
-    Both ends are wsstream's (`serve`, `connect`), or a byte stream for a
-    :class:`wsstream.testing.RawPeer` (`raw_client`, `raw_server`).
+    Both ends are wsstream's (`serve`, `connect`), or a byte stream (`raw_client`, `raw_server`) for a
+    :class:`Peer` (`as_client`, `as_server`).
     """
 
-    def __init__(self, scheme: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        scheme: str,
+        server_tls: ssl.SSLContext,
+        client_tls: ssl.SSLContext,
+        compression: Deflate | None,
+    ) -> None:
         self.scheme = scheme
+        self.compression = compression
         self.server_tls = server_tls if scheme == "wss" else None
         self.client_tls = client_tls if scheme == "wss" else None
 
@@ -60,6 +197,7 @@ class Net:
         self, handler: Callable[[wsstream.WebSocketStream], Awaitable[object]], **options: Any
     ) -> AbstractAsyncContextManager[wsstream.Server]:
         """``wsstream.serve`` on a free port."""
+        options.setdefault("compression", self.compression)
         return wsstream.serve(handler, "127.0.0.1", ssl=self.server_tls, **options)
 
     def connect(
@@ -67,7 +205,16 @@ class Net:
     ) -> AbstractAsyncContextManager[wsstream.WebSocketStream]:
         """``wsstream.connect`` to a URL or to a server of `serve`."""
         url = url if isinstance(url, str) else url.url
+        options.setdefault("compression", self.compression)
         return wsstream.connect(url, ssl=self.client_tls, **options)
+
+    async def as_server(self, stream: ByteStream, **options: Any) -> Peer:
+        """The raw peer of a client of ours; it does the opening handshake."""
+        return await Peer.opened("server", stream, self.compression, **options)
+
+    async def as_client(self, stream: ByteStream, **options: Any) -> Peer:
+        """The raw peer of a server of ours; it does the opening handshake."""
+        return await Peer.opened("client", stream, self.compression, **options)
 
     async def raw_client(self, server: wsstream.Server, *, receive_buffer: int | None = None) -> ByteStream:
         """A byte stream to `server`, before the opening handshake."""
@@ -112,11 +259,13 @@ def _port(listener: Any) -> int:
 
 
 @pytest.fixture
-def net(scheme: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Net:
-    return Net(scheme, server_tls, client_tls)
+def net(
+    scheme: str, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, compression: Deflate | None
+) -> Net:
+    return Net(scheme, server_tls, client_tls, compression)
 
 
-Opened = AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]
+Opened = AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, Peer]]
 
 
 @pytest.fixture
@@ -124,13 +273,13 @@ def opened(net: Net) -> Callable[..., Opened]:
     """A client over a socket, and a peer that does what the test says and reads nothing by itself."""
 
     @asynccontextmanager
-    async def opened(**options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
-        peers: list[RawPeer] = []
+    async def opened(**options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, Peer]]:
+        peers: list[Peer] = []
         ready = anyio.Event()
 
         async def peer(stream: ByteStream) -> None:
             async with stream:
-                peers.append(await RawPeer.as_server(stream))
+                peers.append(await net.as_server(stream))
                 with anyio.move_on_after(0):  # asyncio's streams read ahead until they have waited once
                     await stream.receive()
                 ready.set()
@@ -143,15 +292,16 @@ def opened(net: Net) -> Callable[..., Opened]:
     return opened
 
 
-RawPair = Callable[..., AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]]
+RawPair = Callable[..., AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, Peer]]]
 
 
-@pytest.fixture(scope="session")
-def raw_pair() -> RawPair:
-    """``raw_pair("client", streams=None, **options)``: our endpoint in that role, and a RawPeer.
+@pytest.fixture
+def raw_pair(compression: Deflate | None) -> RawPair:
+    """``raw_pair("client", streams=None, **options)``: our endpoint in that role, and a raw peer.
 
-    Without a network. Leaving closes; as a RawPeer answers nothing by itself, `close_timeout` is 0
-    unless the test's peer reads to the end and says otherwise. `extensions` is the peer's header field.
+    Without a network. Leaving closes; as the peer answers nothing by itself, `close_timeout` is 0 unless
+    the test's peer reads to the end and says otherwise. With `extensions` as its header field the peer
+    leaves compressing to the test.
     """
 
     @asynccontextmanager
@@ -161,15 +311,18 @@ def raw_pair() -> RawPair:
         *,
         extensions: str | None = None,
         **options: Any,
-    ) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+    ) -> AsyncIterator[tuple[wsstream.WebSocketStream, Peer]]:
         ours, theirs = streams or memory_pair()
-        options.setdefault("close_timeout", 0)
-        peers: list[RawPeer] = []
+        options = {"close_timeout": 0, "compression": compression, **options}
+        peers: list[Peer] = []
 
         async def open_peer() -> None:
-            open_raw = RawPeer.as_server if role == "client" else RawPeer.as_client
-            headers = [] if extensions is None else [("Sec-WebSocket-Extensions", extensions)]
-            peers.append(await open_raw(theirs, headers=headers))
+            their_role: Role = "server" if role == "client" else "client"
+            if extensions is None:
+                peers.append(await Peer.opened(their_role, theirs, options["compression"]))
+            else:
+                headers = [(_EXTENSIONS, extensions)]
+                peers.append(await Peer.opened(their_role, theirs, None, headers=headers))
 
         async with AsyncExitStack() as stack:
             async with anyio.create_task_group() as tasks:

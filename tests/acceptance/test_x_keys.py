@@ -102,6 +102,7 @@ def test_x22_a_forked_process_does_not_share_keys_with_its_parent() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("compression", [None])  # a key is of a frame, whatever its payload
 async def test_x22_every_frame_on_the_wire_has_a_key_of_its_own(raw_pair: Any) -> None:
     async with raw_pair("client", memory_pair(1 << 20)) as (ws, peer):
         keys = []

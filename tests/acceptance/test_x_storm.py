@@ -19,7 +19,6 @@ from anyio.lowlevel import checkpoint
 
 import wsstream
 from wsstream import ConnectionClosed, WebSocketStream
-from wsstream.testing import RawPeer
 
 pytestmark = [
     pytest.mark.anyio,
@@ -89,7 +88,7 @@ class Storm:
             await stream.send(b"GET / HTTP/1.1\r\nHost: x\r\nUpgr")
             await anyio.aclose_forcefully(stream)
         elif fate == "left":  # without a word, in the middle of a frame
-            async with await RawPeer.as_client(await self.net.raw_client(self.server)) as raw:
+            async with await self.net.as_client(await self.net.raw_client(self.server)) as raw:
                 await raw.binary(b"half", declared_length=1000)
         else:
             await self._talk(number, fate)
@@ -97,8 +96,9 @@ class Storm:
 
     async def _talk(self, number: int, fate: str) -> None:
         async with self.net.connect(self.server) as ws:
-            await ws.send(f"hello {number}")
-            assert await ws.receive() == f"hello {number}"
+            message = f"hello {number} " * 8  # long enough to be compressed, if that was agreed on
+            await ws.send(message)
+            assert await ws.receive() == message
             if fate == "dropped":
                 ws.abort()
             elif fate == "reset":
@@ -134,6 +134,8 @@ async def test_x23_a_storm_of_connections_leaves_nothing_behind(
 ) -> None:
     if net.scheme == "wss":
         count //= 4 if count < 1000 else 10  # handshakes of TLS take long
+    elif net.compression is not None and count > 1000:
+        count //= 4  # and so does making contexts
     before_server = running_tasks(anyio_backend), open_files()
     async with net.serve(echo) as server:
         storm = Storm(net, server)
