@@ -132,8 +132,8 @@ class Connection:
 
     def _react(self, event: Event) -> None:
         match event:
-            case Ping() if self.state is State.OPEN:
-                self.send(Pong(event.payload))
+            case Ping() if self.close_received is None:  # section 5.5.2
+                self.outgoing.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
             case Close():
                 self._receive_close(event)
             case Violation():

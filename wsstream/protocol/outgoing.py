@@ -61,6 +61,12 @@ class Outgoing:
         self.message_cut = False
 
     @property
+    def ready(self) -> bool:
+        """Whether `buffers` offers something, and not all that waits is behind an incomplete frame."""
+        control = self._pongs or self._ping or self._close
+        return bool(self._head or self._data or (self._at_border and control))
+
+    @property
     def ping_waits(self) -> bool:
         """Whether a Ping has been put and nothing of it has left."""
         return self._ping is not None

@@ -68,6 +68,7 @@ _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoi
 _SENDS_IN_A_ROW = 64  # without a checkpoint, when none of them has to wait
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
 _LAST_WORD = 0.1  # seconds for the application to answer what came before a violation
+_LAST_BYTES = 1 << 20  # read and dropped behind the end, so that a reset does not overtake our Close
 _LAST_READS = 64  # of what the peer sent before sending to it failed
 _UNLIMITED = 1 << 62  # bytes
 _NOTHING = memoryview(b"")
@@ -137,6 +138,7 @@ class Driver:
         self.paused = False
         self._tail = memoryview(received)  # arrived and not decoded
         self._found: Violation | None = None  # what the peer did, not yet acted on
+        self._last_bytes = _LAST_BYTES
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
         self._taken = 0
@@ -174,6 +176,11 @@ class Driver:
     def unsent(self) -> int:
         """Bytes that were handed over and have not left for the kernel."""
         return self.connection.outgoing.size + self.transport.unsent + self.outbox.size
+
+    @property
+    def _has_output(self) -> bool:
+        """Whether the transport has something to take: a Pong may have to wait for the rest of a frame."""
+        return self.connection.outgoing.ready or self.transport.unsent > 0 or self.outbox.size > 0
 
     @property
     def tasks_waiting_receive(self) -> int:
@@ -236,6 +243,11 @@ class Driver:
             return True
         self.bytes_received += size
         self._keepalive.received(anyio.current_time())
+        if self.connection.state in (State.FAILED, State.CLOSE_DONE):
+            self._last_bytes -= size
+            if self._last_bytes < 0:
+                self.drop()
+                return True
         self._decode(view[:size], shared=True)
         return True
 
@@ -458,7 +470,7 @@ class Driver:
             self._reschedule()
         if self.unsent <= self.flow.send_low_water:
             self._progress.notify()
-        if self.unsent:
+        if self._has_output:
             self._wake_writer()
         elif self.connection.state is not State.OPEN:
             self._after_close()
@@ -510,6 +522,7 @@ class Driver:
             return call(*arguments)
         except MessageTooBig as error:
             self.fail(error)
+            self.discard()  # also if the end was certain before: the rest is not another message
             raise
         except (InvalidUTF8, ProtocolViolation) as error:
             self.fail(error)
@@ -663,7 +676,7 @@ class Driver:
     async def _write_loop(self) -> None:
         try:
             while not self._gone:
-                if self.unsent:
+                if self._has_output:
                     await self.transport.wait_writable()
                     self.pump()
                 else:
