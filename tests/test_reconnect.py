@@ -889,8 +889,9 @@ async def test_two_tasks_cannot_ask_at_the_same_time() -> None:
 # -- memory ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [80, pytest.param(2000, marks=pytest.mark.slow)])
-async def test_nothing_grows_with_the_number_of_connections(count: int) -> None:
+@pytest.mark.slow
+async def test_nothing_grows_with_the_number_of_connections() -> None:
+    count = 2000
     turns = [closes(1000), answers(503), vanishes(fin, opened=True), vanishes(fin)]
     async with playing(*turns * (count // 4)) as play:
         attempts, sizes = 0, []

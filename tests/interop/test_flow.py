@@ -51,6 +51,7 @@ async def test_pings_cross_messages_that_are_being_sent(link: Link, pattern: Pat
         await remote.expect(pattern(0, 2000))
 
 
+@pytest.mark.slow
 async def test_5000_small_messages_keep_their_order_in_both_directions(
     link: Link, numbered: Numbered
 ) -> None:

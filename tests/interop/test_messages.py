@@ -61,6 +61,7 @@ async def test_empty_messages_arrive_in_both_directions(link: Link, empty: str |
         await remote.expect("next")
 
 
+@pytest.mark.slow
 async def test_16_mib_arrive_whole_in_both_directions_at_once(link: Link, pattern: Pattern) -> None:
     async with link(max_message_size=LARGE) as (ws, remote):
         async with anyio.create_task_group() as group:

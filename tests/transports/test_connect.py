@@ -82,7 +82,7 @@ async def test_a_silent_address_is_overtaken_after_the_delay_and_dropped(silent,
         begin = anyio.current_time()
         with closing(await connect_first([silent, address_of(listener)], 0.05)) as sock:
             assert sock.getpeername() == listener.getsockname()
-        assert anyio.current_time() - begin >= 0.05
+        assert anyio.current_time() - begin >= 0.049  # some clocks count in milliseconds
 
 
 async def test_the_next_address_is_left_alone_while_the_delay_runs(silent, listener, no_new_files):
