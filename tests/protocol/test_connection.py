@@ -434,6 +434,24 @@ def test_once_close_is_sent_data_is_dropped_and_pings_are_answered_until_close_i
 
 
 @CLIENT
+def test_a_violation_may_be_left_to_the_caller(client: bool) -> None:
+    connection = endpoint(client)
+    key = key_to(connection)
+    data = text("before", mask=key) + ping(b"p", mask=key) + frame(3, mask=key) + text("behind", mask=key)
+    before, seen, violation = connection.receive(data, UNLIMITED, fail=False)
+    assert (before, seen) == ("before", Ping(b"p"))
+    assert isinstance(violation, Violation)
+    assert connection.state is State.OPEN
+    assert connection.violation is None
+    connection.send("answer")
+    assert connection.receive(text("more", mask=key), UNLIMITED, fail=False) == []
+    sent = frames_from(connection)
+    assert [(f.opcode, f.payload) for f in sent] == [(10, b"p"), (1, b"answer")]
+    connection.fail(violation)
+    assert [f.close_code for f in frames_from(connection)] == [1002]
+
+
+@CLIENT
 def test_a_violation_after_our_close_fails_the_connection_without_a_second_close(client: bool) -> None:
     connection = endpoint(client)
     connection.send(Close(1000))

@@ -467,6 +467,16 @@ def test_nothing_is_left_of_a_message_that_was_forgotten_without_takeover() -> N
 
 
 @pytest.mark.parametrize("takeover", [True, False])
+def test_a_released_inflater_has_no_context(takeover: bool) -> None:
+    inflater = Inflater(replace(AGREED, receive_takeover=takeover))
+    assert inflated(inflater, [HELLO]) == b"Hello"
+    inflater.feed(HELLO)
+    inflater.release()
+    with pytest.raises(ValueError, match="not deflate"):  # it refers to a message before it
+        inflated(inflater, [bytes.fromhex("f200110000")])
+
+
+@pytest.mark.parametrize("takeover", [True, False])
 def test_a_message_may_end_with_a_final_block_only_at_its_end(takeover: bool) -> None:
     """What is taken for the tail is the tail, not the peer's bytes that look like it."""
     inflater = Inflater(replace(AGREED, receive_takeover=takeover))

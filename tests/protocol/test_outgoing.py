@@ -89,6 +89,29 @@ def test_a_control_frame_goes_before_a_frame_in_parts_that_has_not_begun_to_leav
     assert leave_all(outgoing) == ping(b"p") + binary(b"ab")[:2]
 
 
+def test_it_is_ready_unless_all_that_waits_is_behind_an_incomplete_frame() -> None:
+    outgoing = Outgoing()
+    assert not outgoing.ready
+    for put in (
+        lambda: outgoing.put_pong(pong()),
+        lambda: outgoing.put_ping(ping()),
+        lambda: outgoing.put_data(binary(b"ab")),
+    ):
+        put()
+        assert outgoing.ready
+        leave(outgoing, outgoing.size - 1)
+        assert outgoing.ready, "a part of it"
+        leave(outgoing, 1)
+        assert not outgoing.ready
+    outgoing.put_data(binary(b"ab")[:3], ends_frame=False)
+    leave(outgoing, 3)
+    outgoing.put_pong(pong())
+    assert not outgoing.buffers()
+    assert not outgoing.ready
+    outgoing.put_data(binary(b"ab")[3:])
+    assert outgoing.ready
+
+
 def test_the_latest_16_pongs_are_kept() -> None:
     outgoing = Outgoing()
     for number in range(1000):
