@@ -22,6 +22,7 @@ from wsstream.testing import (
     binary,
     close,
     continuation,
+    frame,
     parse_frames,
     ping,
     pong,
