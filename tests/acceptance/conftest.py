@@ -38,12 +38,14 @@ _CHEAP = {  # with compression among the tests that are always run
     "test_x16_our_fragments_of_text_end_between_code_points",
     "test_x17_a_sender_that_gave_up_waiting_is_passed_over",
 }
+_LONG = {"test_x_memory", "test_x_time"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Over both schemes; and in table X with compression too, which is slow and so over one of them.
 
-    A row that means nothing under compression sets `compression` itself, and so does test_x_deflate.py.
+    Over TLS the rows that move much or take their time are slow too. A row that means nothing under
+    compression sets `compression` itself, and so does test_x_deflate.py.
     """
     module = metafunc.module.__name__.rpartition(".")[2]
     marks = metafunc.definition.iter_markers("parametrize")
@@ -54,14 +56,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not module.startswith("test_x_") or module == "test_x_deflate":
         open_ -= {"compression"}
     slow = [] if metafunc.definition.originalname in _CHEAP else [pytest.mark.slow]
+    long = [pytest.mark.slow] if module in _LONG else []
     if open_ == {"scheme", "compression"}:
-        rows = [("ws", None), ("wss", None), pytest.param("ws", Deflate(), marks=slow)]
+        rows = [
+            ("ws", None),
+            pytest.param("wss", None, marks=long),
+            pytest.param("ws", Deflate(), marks=slow),
+        ]
         metafunc.parametrize(("scheme", "compression"), rows, ids=["ws", "wss", "ws-deflate"])
     elif open_ == {"compression"}:
         rows = [None, pytest.param(Deflate(), marks=slow)]
         metafunc.parametrize("compression", rows, ids=["plain", "deflate"])
     elif open_:
-        metafunc.parametrize("scheme", ["ws", "wss"])
+        metafunc.parametrize("scheme", ["ws", pytest.param("wss", marks=long)])
 
 
 @pytest.fixture
