@@ -20,11 +20,15 @@ from wsstream.testing import (
     SplitStream,
     memory_pair,
     reset_stream,
+    virtual_clock,
 )
 
 pytestmark = pytest.mark.anyio
 
 ROLES = pytest.mark.parametrize("role", ["client", "server"])
+VIRTUAL = pytest.mark.parametrize(
+    "anyio_backend", [virtual_clock("asyncio"), virtual_clock("trio")], ids=["asyncio", "trio"]
+)
 MORE, TEXT, BINARY = 0, 1, 2
 
 
@@ -239,6 +243,7 @@ BAD = {
 }
 
 
+@VIRTUAL
 @ROLES
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("split", ["one-frame", "fragments"])
@@ -295,6 +300,7 @@ async def test_x16_invalid_utf8_fails_at_the_bad_byte(
         tasks.start_soon(peer.aclose)
 
 
+@VIRTUAL
 @ROLES
 @pytest.mark.parametrize("cut", [b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98"])
 async def test_x16_a_text_that_ends_inside_a_code_point_is_invalid(
