@@ -20,8 +20,8 @@ from websockets.frames import Opcode as PeerOpcode
 from wsproto.frame_protocol import FrameProtocol
 from wsproto.frame_protocol import Opcode as WsprotoOpcode
 
-from wsstream.codec.decoder import MAX_EVENTS, PIECE_OVERHEAD, Decoder
-from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
+from wsstream.codec.decoder import MAX_EVENTS, Decoder
+from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.testing import (
     EXAMPLE_KEY,
     ILLEGAL_FRAMES,

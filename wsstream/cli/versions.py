@@ -6,6 +6,7 @@ import platform
 import zlib
 from importlib.metadata import PackageNotFoundError, version
 
+from wsstream.codec.twin import COMPILED
 from wsstream.protocol.deflate import ZLIB
 
 __all__ = ["versions"]
@@ -20,4 +21,5 @@ def versions() -> list[tuple[str, str]]:
         except PackageNotFoundError:
             found.append((name, "not installed"))
     compressor = f"zlib {zlib.ZLIB_RUNTIME_VERSION}" if ZLIB == "zlib" else f"zlib-ng {version('zlib-ng')}"
-    return [*found, ("compression by", compressor)]
+    codec = "compiled" if COMPILED else "pure Python"
+    return [*found, ("compression:", compressor), ("codec:", codec)]

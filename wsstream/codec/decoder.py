@@ -8,15 +8,12 @@ first, and it is found at the first byte that proves it.
 
 from __future__ import annotations
 
-from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
+from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, CloseCode, Opcode, is_close_code
-from wsstream.codec.masking import apply_mask
+from wsstream.codec.twin import COMPILED, apply_mask, scan_messages
 from wsstream.codec.utf8 import UTF8Validator
 
-__all__ = ["MAX_EVENTS", "PIECE_OVERHEAD", "Decoder"]
-
-PIECE_OVERHEAD = 64
-"""What a queued piece costs beside its payload, in bytes, so that empty ones fill a buffer too."""
+__all__ = ["MAX_EVENTS", "Decoder"]
 
 MAX_EVENTS = 1024
 """Events of one call, so that a read full of tiny frames does not hold up other tasks."""
@@ -104,6 +101,8 @@ class Decoder:
         self.control = False
         self.cost = 0
         pos, end = 0, len(data)
+        if not COMPILED and self._left < end:
+            data = bytes(data)  # its slices cost less than those of a memoryview
         try:
             while pos < end and self.cost < room and len(events) < MAX_EVENTS and not self.finished:
                 if self._left:
@@ -111,7 +110,13 @@ class Decoder:
                 elif self._kept:
                     pos = self._resume(data, events)
                 else:
-                    pos = self._take_frame(data, pos, events)
+                    start = pos
+                    if self._kind is None:
+                        room_left, most = room - self.cost, MAX_EVENTS - len(events)
+                        pos, cost = scan_messages(data, pos, self._masked, room_left, most, events)
+                        self.cost += cost
+                    if pos == start:
+                        pos = self._take_frame(data, pos, events)
         except _Broken as broken:
             self.control = self.finished = True
             events.append(broken.violation)

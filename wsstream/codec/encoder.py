@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, Opcode
-from wsstream.codec.masking import apply_mask
+from wsstream.codec.twin import apply_mask
 
 __all__ = ["encode_close", "encode_frame", "encode_header"]
 

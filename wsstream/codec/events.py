@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Chunk", "Close", "Event", "Kind", "Ping", "Pong", "Violation"]
+__all__ = ["PIECE_OVERHEAD", "Chunk", "Close", "Event", "Kind", "Ping", "Pong", "Violation"]
+
+PIECE_OVERHEAD = 64
+"""What a queued piece costs beside its payload, in bytes, so that empty ones fill a buffer too."""
 
 Kind: TypeAlias = Literal["text", "binary"]
 

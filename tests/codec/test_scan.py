@@ -1,0 +1,168 @@
+"""The short way for whole messages, in Python and compiled: both do the same, also with what is hostile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsstream.codec import scan as pure
+from wsstream.codec import twin
+from wsstream.codec.events import PIECE_OVERHEAD
+from wsstream.testing import EXAMPLE_KEY, binary, close, continuation, frame, ping, text
+
+UNLIMITED = 1 << 62
+SCANS = {"pure": pure.scan} | ({"compiled": twin.scan_messages} if twin.COMPILED else {})
+MASKS = pytest.mark.parametrize("mask", [None, EXAMPLE_KEY], ids=["unmasked", "masked"])
+
+
+@pytest.fixture(params=SCANS.values(), ids=SCANS)
+def scan(request: pytest.FixtureRequest) -> Callable[..., tuple[int, int]]:
+    return request.param
+
+
+def messages(scan: Any, data: Any, mask: bytes | None, *, pos: int = 0) -> tuple[list[Any], int]:
+    """What is found, and how many bytes of `data` it takes; the cost is checked on the way."""
+    events: list[Any] = []
+    end, cost = scan(data, pos, mask is not None, UNLIMITED, UNLIMITED, events)
+    payloads = [event.encode() if isinstance(event, str) else event for event in events]
+    assert cost == sum(len(payload) + PIECE_OVERHEAD for payload in payloads)
+    return events, end
+
+
+SIZES = [0, 1, 7, 8, 9, 125, 126, 127, 1000, 4096, 4097, 65535, 65536, 70_001]
+
+
+@MASKS
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview], ids=lambda wrap: wrap.__name__)
+def test_whole_messages_of_every_size_are_found(scan: Any, mask: bytes | None, size: int, wrap: Any) -> None:
+    payload = bytes(range(256)) * (size // 256 + 1)
+    letters = "aä€🎉" * (size // 4 + 1)
+    data = binary(payload[:size], mask=mask) + text(letters[:size], mask=mask)
+    found, end = messages(scan, wrap(data + data), mask)
+    assert found == [payload[:size], letters[:size]] * 2
+    assert [type(message) for message in found] == [bytes, str] * 2
+    assert end == 2 * len(data)
+
+
+STOPS: dict[str, Callable[[bytes | None], bytes]] = {
+    "nothing": lambda _: b"",
+    "one byte": lambda _: b"\x82",
+    "a header cut off": lambda mask: binary(bytes(126), mask=mask)[:3],
+    "a long header cut off": lambda mask: binary(bytes(65536), mask=mask)[:9],
+    "a key cut off": lambda _: b"\x82\x80abc",
+    "a payload cut off": lambda mask: text(b"hello", mask=mask)[:-1],
+    "a payload of 2**62": lambda mask: binary(b"a", mask=mask, declared_length=1 << 62),
+    "the largest length": lambda mask: binary(b"a", mask=mask, declared_length=(1 << 63) - 1),
+    "a length that is too large": lambda mask: binary(b"a", mask=mask, declared_length=(1 << 64) - 1),
+    "a length that is not minimal": lambda mask: binary(bytes(125), mask=mask, length_bytes=2),
+    "a long length that is not minimal": lambda mask: binary(bytes(65535), mask=mask, length_bytes=8),
+    "a first fragment": lambda mask: text(b"a", fin=False, mask=mask),
+    "a continuation": lambda mask: continuation(b"a", mask=mask),
+    "a ping": lambda mask: ping(b"a", mask=mask),
+    "a close": lambda mask: close(1000, mask=mask),
+    "rsv1": lambda mask: binary(b"a", rsv1=True, mask=mask),
+    "rsv2": lambda mask: binary(b"a", rsv2=True, mask=mask),
+    "rsv3": lambda mask: text(b"a", rsv3=True, mask=mask),
+    "an opcode that is reserved": lambda mask: frame(3, b"a", mask=mask),
+    "the other masking": lambda mask: text(b"a", mask=None if mask else EXAMPLE_KEY),
+    "the other masking, 126 bytes": lambda mask: text(b"a" * 126, mask=None if mask else EXAMPLE_KEY),
+    "the other masking, 65536 bytes": lambda mask: text(b"a" * 65536, mask=None if mask else EXAMPLE_KEY),
+    "text that is not utf-8": lambda mask: text(b"a\xff", mask=mask),
+    "text that ends inside a code point": lambda mask: text(b"a\xe2\x82", mask=mask),
+    "a surrogate": lambda mask: text(b"\xed\xa0\x80", mask=mask),
+    "long text that is not utf-8": lambda mask: text(b"a" * 5000 + b"\xff", mask=mask),
+}
+
+
+@MASKS
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
+def test_everything_else_is_left_to_the_decoder(scan: Any, mask: bytes | None, stop: Any) -> None:
+    front = binary(b"one", mask=mask) + text("zwei €", mask=mask)
+    data = front + stop(mask)
+    assert messages(scan, data, mask) == ([b"one", "zwei €"], len(front))
+    assert messages(scan, data, mask, pos=len(front)) == ([], len(front))
+
+
+@MASKS
+def test_a_cut_anywhere_gives_what_is_whole_before_it(scan: Any, mask: bytes | None) -> None:
+    frames = [binary(b"one", mask=mask), text("two", mask=mask), binary(bytes(200), mask=mask)]
+    data = b"".join(frames)
+    ends = [0, len(frames[0]), len(frames[0] + frames[1]), len(data)]
+    for cut in range(len(data) + 1):
+        found, end = messages(scan, data[:cut], mask)
+        whole = sum(cut >= end for end in ends[1:])
+        assert (len(found), end) == (whole, ends[whole])
+
+
+@MASKS
+def test_it_stops_once_the_room_is_used_up_and_at_the_most_messages(scan: Any, mask: bytes | None) -> None:
+    data = text(b"a" * 36, mask=mask) * 10  # 100 each
+    for room, most, count in [(1, 9, 1), (100, 9, 1), (101, 9, 2), (500, 9, 5), (5000, 9, 9), (0, 9, 0)]:
+        events: list[Any] = []
+        assert scan(data, 0, mask is not None, room, most, events) == (count * len(data) // 10, count * 100)
+        assert len(events) == count
+    assert scan(data, 0, mask is not None, -5, 9, []) == (0, 0)
+    assert scan(data, 0, mask is not None, 500, 0, []) == (0, 0)
+
+
+def test_it_adds_to_what_is_there(scan: Any) -> None:
+    events = ["before"]
+    scan(text("behind"), 0, False, UNLIMITED, UNLIMITED, events)
+    assert events == ["before", "behind"]
+
+
+PIECES = st.one_of(
+    st.builds(
+        frame,
+        st.sampled_from([0, 1, 2, 2, 2, 1, 1, 8, 9, 3]),
+        st.one_of(st.binary(max_size=200), st.text(max_size=80).map(str.encode)),
+        mask=st.sampled_from([None, EXAMPLE_KEY]),
+        fin=st.sampled_from([True, True, True, False]),
+        length_bytes=st.sampled_from([None, None, None, 2, 8]),
+    ),
+    st.binary(max_size=20),
+)
+
+
+@pytest.mark.skipif(not twin.COMPILED, reason="there is no compiled twin")
+@given(st.lists(PIECES, max_size=8).map(b"".join), st.booleans(), st.integers(0, 900), st.integers(0, 9))
+def test_the_twin_finds_the_same_in_any_bytes(data: bytes, masked: bool, room: int, most: int) -> None:
+    for pos in (0, len(data) // 2, len(data)):
+        ours: list[Any] = []
+        theirs: list[Any] = []
+        assert pure.scan(data, pos, masked, room, most, ours) == twin.scan_messages(
+            data, pos, masked, room, most, theirs
+        )
+        assert ours == theirs
+
+
+@pytest.mark.skipif(not twin.COMPILED, reason="there is no compiled twin")
+def test_the_twin_refuses_what_python_could_not_do_wrong() -> None:
+    scan, apply_mask = twin.scan_messages, twin.apply_mask
+    for pos in (-1, 4, 1 << 40):
+        with pytest.raises(ValueError, match="pos"):
+            scan(b"abc", pos, False, 1, 1, [])
+    wrong: list[tuple[Any, ...]] = [
+        (b"abc", 0, False, 1, 1),
+        (b"abc", 0, False, 1, 1, ()),
+        ("abc", 0, False, 1, 1, []),
+        (b"abc", "0", False, 1, 1, []),
+        (b"abc", 0, False, 1.5, 1, []),
+    ]
+    for arguments in wrong:
+        with pytest.raises(TypeError):
+            scan(*arguments)
+    with pytest.raises(OverflowError):
+        scan(b"abc", 0, False, 1 << 64, 1, [])
+    with pytest.raises(ValueError, match="4 bytes"):
+        apply_mask(b"abc", b"key")
+    for arguments in [(b"abc",), ("abc", b"abcd"), (b"abc", "abcd"), (b"abc", b"abcd", "1"), (b"a",) * 4]:
+        with pytest.raises(TypeError):
+            apply_mask(*arguments)
+    with pytest.raises(OverflowError):
+        apply_mask(b"abc", b"abcd", -1)

@@ -1,0 +1,6 @@
+from wsstream.codec.events import Event
+
+def scan(
+    data: bytes | memoryview, pos: int, masked: bool, room: int, most: int, events: list[Event], /
+) -> tuple[int, int]: ...
+def apply_mask(payload: bytes | memoryview, key: bytes, offset: int = 0, /) -> bytes: ...

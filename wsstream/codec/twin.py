@@ -1,0 +1,30 @@
+"""The one place that chooses between the codec's leaf functions in Python and their compiled twin.
+
+The twin is used if it was built, unless the variable ``WSSTREAM_PURE`` is set to something.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from wsstream.codec import masking, scan
+from wsstream.codec.events import Event
+
+__all__ = ["COMPILED", "apply_mask", "scan_messages"]
+
+apply_mask: Callable[..., bytes]
+scan_messages: Callable[[bytes | memoryview, int, bool, int, int, list[Event]], tuple[int, int]]
+
+try:
+    if os.environ.get("WSSTREAM_PURE"):
+        raise ImportError("the pure codec is asked for")
+    from wsstream.codec import _speedups
+except ImportError:
+    COMPILED = False
+    apply_mask = masking.apply_mask
+    scan_messages = scan.scan
+else:
+    COMPILED = True
+    apply_mask = _speedups.apply_mask
+    scan_messages = _speedups.scan
