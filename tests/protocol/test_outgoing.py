@@ -258,9 +258,21 @@ def test_an_urgent_close_that_cuts_a_frame_cuts_its_message() -> None:
         assert outgoing.message_cut is cut, gone
 
 
-def test_no_more_than_64_pieces_are_offered_at_once() -> None:
+def test_small_frames_share_a_buffer_and_large_ones_are_not_copied() -> None:
     outgoing = Outgoing()
-    frames = [binary(b"%d" % number) for number in range(200)]
+    small = [binary(b"%d" % number) for number in range(3)]
+    large = [binary(bytes(3000)), binary(bytes(70_000))]
+    for frame in (*small, *large, *small):
+        outgoing.put_data(frame)
+    outgoing.put_close(CLOSE, urgent=False)
+    buffers = outgoing.buffers()
+    assert buffers == [b"".join(small), *large, b"".join(small) + CLOSE]
+    assert all(buffer is frame for buffer, frame in zip(buffers[1:3], large, strict=True))
+
+
+def test_no_more_than_64_buffers_are_offered_at_once() -> None:
+    outgoing = Outgoing()
+    frames = [binary(b"%4000d" % number) for number in range(200)]
     for frame in frames:
         outgoing.put_data(frame)
     outgoing.put_pong(pong())

@@ -294,4 +294,4 @@ async def test_many_sends_in_a_row_let_other_tasks_run() -> None:
                 while True:
                     await client.send(b"x")
                     sends += 1
-        assert sends <= 128
+        assert sends <= 512

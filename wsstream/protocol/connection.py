@@ -14,7 +14,7 @@ from wsstream.codec.decoder import Decoder
 from wsstream.codec.encoder import encode_close, encode_frame, encode_header
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import Opcode
-from wsstream.codec.masking import apply_mask
+from wsstream.codec.twin import apply_mask
 from wsstream.protocol.deflate import Agreed, Deflater, Inflater
 from wsstream.protocol.outgoing import Outgoing
 from wsstream.protocol.state import Input, ProtocolError, State, next_state
@@ -53,6 +53,7 @@ class Connection:
         outgoing: what is to be written to the transport.
         consumed: bytes of the last `receive`'s data that are done with.
         cost: what the last `receive` handed on, in bytes, plus 64 for each piece.
+        control: whether the events of the last `receive` were others than messages and chunks.
         close_sent, close_received: the Close frames; `close_sent` is set when it is queued.
         violation: why this endpoint failed the connection.
         inflater: for the compressed messages of the peer, if they were agreed on.
@@ -71,6 +72,7 @@ class Connection:
         self.outgoing = Outgoing()
         self.consumed = 0
         self.cost = 0
+        self.control = False
         self.close_sent: Close | None = None
         self.close_received: Close | None = None
         self.violation: Violation | None = None
@@ -115,11 +117,12 @@ class Connection:
             decoded = self._decoder.decode(data, _UNLIMITED)
             events = [event for event in decoded if not isinstance(event, str | bytes | Chunk)]
         else:
-            self.consumed, self.cost = len(data), 0
+            self.consumed, self.cost, self.control = len(data), 0, False
             return []
         self.consumed = self._decoder.consumed
         self.cost = self._decoder.cost if self.state is State.OPEN else 0
-        if self._decoder.control:
+        self.control = self._decoder.control
+        if self.control:
             for event in events:
                 if fail or not isinstance(event, Violation):
                     self._react(event)
@@ -181,7 +184,10 @@ class Connection:
     def send_message(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
         """Queue a whole message as one frame; compressed, if that was agreed on and it is large enough."""
         self._require_border()
-        self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
+        if self._deflater is None and self.state is State.OPEN:  # most messages
+            self.outgoing.put_data(encode_frame(_OPCODES[kind], payload, self._next_key()))
+        else:
+            self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
 
     def send_data(
         self, kind: Kind, payload: bytes | memoryview, *, last: bool, compress: bool = True
@@ -251,7 +257,7 @@ class Connection:
         return opcode
 
     def _require_border(self) -> None:
-        if self.sending or self.mid_frame:
+        if self._sending is not None or self._declared:
             raise ProtocolError("another message is not finished")
 
     def _require(self, happening: Input) -> None:

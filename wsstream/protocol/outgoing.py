@@ -16,6 +16,8 @@ from wsstream.codec.frames import Opcode
 __all__ = ["Outgoing"]
 
 _MAX_BUFFERS = 64  # for one gathering write
+_MAX_OFFERED = 256  # pieces
+_SMALL = 2048  # bytes; such pieces share a buffer
 _MAX_PONGS = 16  # for the Pings of one read; of more, the earliest are not answered
 
 
@@ -118,7 +120,7 @@ class Outgoing:
         self.sent, self.pings_sent = sent, pings_sent
 
     def buffers(self) -> list[bytes | memoryview]:
-        """What to offer to the transport next, in order; at most 64 pieces. `advance` tells what it took."""
+        """What to offer to the transport next, in order; at most 64 buffers. `advance` tells what it took."""
         self._offered = True
         result: list[bytes | memoryview] = []
         if self._head is not None:
@@ -127,11 +129,11 @@ class Outgoing:
             result += self._control()
         for piece, ends_frame in self._data:
             result.append(piece)
-            if len(result) >= _MAX_BUFFERS or (ends_frame and not self._at_border):
-                return result
+            if len(result) >= _MAX_OFFERED or (ends_frame and not self._at_border):
+                return _joined(result)
         if self._close is not None and (self._at_border or self._data) and not self._close_urgent:
             result.append(self._close)
-        return result
+        return _joined(result)
 
     def advance(self, count: int) -> None:
         """The first `count` bytes of `buffers()` have left, at least 1."""
@@ -139,7 +141,14 @@ class Outgoing:
         self.size -= count
         self.sent += count
         while count:
-            piece = self._head if self._head is not None else memoryview(self._pop())
+            if self._head is not None:
+                piece = self._head
+            else:
+                whole = self._pop()
+                if len(whole) <= count and not self._ping_leaving:  # most frames: no need of a view
+                    count -= len(whole)
+                    continue
+                piece = memoryview(whole)
             size = len(piece)
             self._head = piece[count:] if size > count else None
             count -= min(size, count)
@@ -182,3 +191,22 @@ class Outgoing:
         self.message_cut = frame_cut or any(piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1])
         self.size -= sum(len(piece) for piece, _ in dropped)
         self._data = kept
+
+
+def _joined(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
+    """The same bytes in fewer buffers: many small ones cost more than one copy of them."""
+    if len(pieces) < 3:
+        return pieces
+    buffers: list[bytes | memoryview] = []
+    small: list[bytes | memoryview] = []
+    for piece in pieces:
+        if len(piece) <= _SMALL:
+            small.append(piece)
+            continue
+        if small:
+            buffers.append(b"".join(small))
+            small = []
+        buffers.append(piece)
+    if small:
+        buffers.append(b"".join(small))
+    return buffers[:_MAX_BUFFERS]

@@ -20,7 +20,8 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
    loops raise nothing.
 
 The reader task lives as long as the connection and also keeps the time (keepalive and the closing
-handshake). The writer task is started when the transport first takes less than it is offered.
+handshake). The writer task is started when the transport first takes less than it is offered, or when
+messages first come in a burst: those behind the first are left to it, to leave together.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ from wsstream.streams.flow import FlowControl
 from wsstream.streams.inbox import Inbox
 from wsstream.streams.outbox import Outbox, OutgoingMessage
 from wsstream.streams.pings import PingRecord, Pings
-from wsstream.streams.tasks import Signal, spawn
+from wsstream.streams.tasks import Signal, clock, spawn
 from wsstream.transports.base import Transport
 
 __all__ = ["Driver"]
@@ -65,7 +66,9 @@ _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
 _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
 _PUMP_STEP = 256 * 1024  # bytes framed or sent in one synchronous step, so that other tasks get their turn
 _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
-_SENDS_IN_A_ROW = 64  # without a checkpoint, when none of them has to wait
+_BURST = 50e-6  # seconds between sends
+_ENOUGH = 64 * 1024  # bytes for one system call
+_SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
 _LAST_WORD = 0.1  # seconds for the application to answer what came before a violation
 _LAST_BYTES = 1 << 20  # read and dropped behind the end, so that a reset does not overtake our Close
@@ -139,6 +142,7 @@ class Driver:
         self._tail = memoryview(received)  # arrived and not decoded
         self._found: Violation | None = None  # what the peer did, not yet acted on
         self._last_bytes = _LAST_BYTES
+        self._density = 1.0  # bytes read for each byte of cost, of late
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
         self._taken = 0
@@ -151,8 +155,11 @@ class Driver:
         self._writer_runs = False
         self._write_failed = False
         self._sends_left = _SENDS_IN_A_ROW
+        self._last_send = -inf
+        self._full = False  # the transport took less than it was offered
         # time
-        self._keepalive = Keepalive(ping_interval, ping_timeout, anyio.current_time())
+        self._now = clock()
+        self._keepalive = Keepalive(ping_interval, ping_timeout, self._now())
         self._close_timeout = inf if close_timeout is None else close_timeout
         self._close_deadline = inf
         self._violation_deadline = inf
@@ -242,7 +249,7 @@ class Driver:
             self.drop()
             return True
         self.bytes_received += size
-        self._keepalive.received(anyio.current_time())
+        self._keepalive.received(self._now())
         if self.connection.state in (State.FAILED, State.CLOSE_DONE):
             self._last_bytes -= size
             if self._last_bytes < 0:
@@ -271,7 +278,7 @@ class Driver:
         """Something was taken from the inbox: go on reading at the low-water mark."""
         if self.paused and self.inbox.held <= self.flow.receive_low_water:
             self.paused = False
-            self._keepalive.resume(anyio.current_time())
+            self._keepalive.resume(self._now())
             self._resumed.notify()
             self._see_to_tail()
 
@@ -286,7 +293,8 @@ class Driver:
         self.consumed()
 
     def _read_size(self) -> int:
-        return max(min(self._room(), _READ_BUFFER), _LEAST_READ)
+        """What will cost a little less than there is room for, so that no part waits undecoded."""
+        return max(min(int(self._room() * self._density), _READ_BUFFER), _LEAST_READ)
 
     def _room(self) -> int:
         return _UNLIMITED if self.inbox.discarding else self.flow.receive_high_water - self.inbox.held
@@ -294,33 +302,38 @@ class Driver:
     def _decode(self, data: memoryview, *, shared: bool) -> None:
         inbox, connection = self.inbox, self.connection
         events = connection.receive(data, self._room(), fail=False)
-        inbox.put(events, connection.cost)
+        inbox.put(events, connection.cost, control=connection.control)
+        if connection.cost > connection.consumed:
+            self._density = connection.consumed / connection.cost * 0.98
+        else:
+            self._density = 1.0
         if connection.consumed < len(data):
             rest = data[connection.consumed :]
             self._tail = memoryview(bytes(rest)) if shared else rest
         if self._room() <= 0:
             self._pause()
-        for event in events:
-            if isinstance(event, Pong | Close | Violation):
-                self._handle(event)
+        if connection.control:
+            for event in events:
+                if isinstance(event, Pong | Close | Violation):
+                    self._handle(event)
         if connection.outgoing.size or connection.state is not State.OPEN:
             self.pump()
         self._arrived.notify()
 
     def _pause(self) -> None:
         self.paused = True
-        self._keepalive.pause(anyio.current_time())
+        self._keepalive.pause(self._now())
         self._reschedule()
 
     def _handle(self, event: Event) -> None:
         match event:
             case Pong():
-                self._pings.receive_pong(event.payload, anyio.current_time())
+                self._pings.receive_pong(event.payload, self._now())
             case Close():
                 self._conclude(None)
             case Violation():
                 self._found = event
-                self._violation_deadline = anyio.current_time() + _LAST_WORD
+                self._violation_deadline = self._now() + _LAST_WORD
                 self._reschedule()
                 if self.inbox.discarding:
                     self._fail_for_found()
@@ -345,10 +358,11 @@ class Driver:
 
         If cancelled before the hand-over, nothing of it is sent; afterwards all of it is.
         """
-        self.check_open()
+        if not self.is_open:
+            raise self.send_error()
         if not self.outbox.turn.taken and len(payload) <= self.flow.frame_size and self._has_room():
             self.connection.send_message(kind, payload, compress=compress)
-            self.pump()
+            self._offer()
             self._sends_left -= 1
             if not self._sends_left:
                 self._sends_left = _SENDS_IN_A_ROW
@@ -419,7 +433,7 @@ class Driver:
     async def ping(self) -> float:
         """Send a Ping, wait for its Pong, return the seconds between. If cancelled, the Ping is sent."""
         self.check_open()
-        start = anyio.current_time()
+        start = self._now()
         record = self._send_ping()
         record.waiters += 1
         try:
@@ -438,6 +452,15 @@ class Driver:
         self.pump()
         return record
 
+    def _offer(self) -> None:
+        """Send at once what comes alone; what comes in a burst is left to the writer, to leave together."""
+        now = self._now()
+        alone, self._last_send = now - self._last_send > _BURST, now
+        if alone or self.connection.outgoing.size >= _ENOUGH:
+            self.pump()
+        else:
+            self._wake_writer()
+
     def _has_room(self) -> bool:
         return self.unsent < self.flow.send_high_water
 
@@ -453,6 +476,7 @@ class Driver:
                 if not outgoing.size:
                     break
                 sent = transport.send(outgoing.buffers())
+                self._full = not sent
                 if not sent:
                     break
                 outgoing.advance(sent)
@@ -466,7 +490,7 @@ class Driver:
         outgoing = self.connection.outgoing
         if outgoing.pings_sent != self._pings_sent:
             self._pings_sent = outgoing.pings_sent
-            self._keepalive.ping_left(anyio.current_time())
+            self._keepalive.ping_left(self._now())
             self._reschedule()
         if self.unsent <= self.flow.send_low_water:
             self._progress.notify()
@@ -529,12 +553,13 @@ class Driver:
             self.discard()  # also if the end was certain before: what follows is not what was sent
             raise self._broken("the connection broke") from error
 
-    async def pace(self, size: int) -> None:
-        """Let other tasks have their turn before bytes are taken, now and then."""
+    def is_turn_over(self, size: int) -> bool:
+        """Count bytes that are about to be taken; whether it is now the turn of other tasks."""
         self._taken += size
-        if self._taken > _TAKEN_IN_A_ROW:
-            self._taken = 0
-            await checkpoint()
+        if self._taken <= _TAKEN_IN_A_ROW:
+            return False
+        self._taken = 0
+        return True
 
     def fail(
         self,
@@ -619,7 +644,7 @@ class Driver:
 
     def _start_close_clock(self) -> None:
         if self._close_deadline == inf:
-            self._close_deadline = anyio.current_time() + self._close_timeout
+            self._close_deadline = self._now() + self._close_timeout
         self._reschedule()
 
     def _deadline(self) -> float:
@@ -631,7 +656,7 @@ class Driver:
             self._timer.deadline = self._deadline()
 
     def _tick(self) -> None:
-        now = anyio.current_time()
+        now = self._now()
         if now >= self._violation_deadline:
             self._fail_for_found()
         elif now >= self._close_deadline:
@@ -677,7 +702,10 @@ class Driver:
         try:
             while not self._gone:
                 if self._has_output:
-                    await self.transport.wait_writable()
+                    if self._full or self.transport.unsent:
+                        await self.transport.wait_writable()
+                    else:  # a burst: let it grow for one more turn
+                        await checkpoint()
                     self.pump()
                 else:
                     await self._output.wait()

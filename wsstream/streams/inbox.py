@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import cast
 
-from wsstream.codec.decoder import PIECE_OVERHEAD
-from wsstream.codec.events import Chunk, Event, Kind
+from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Event, Kind
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsstream.protocol.deflate import Inflater
@@ -67,10 +67,12 @@ class Inbox:
 
     # -- filling -----------------------------------------------------------------------------
 
-    def put(self, events: Iterable[Event], cost: int) -> None:
-        """Append the messages and chunks among `events`, which cost `cost`."""
+    def put(self, events: Iterable[Event], cost: int, *, control: bool = True) -> None:
+        """Append the messages and chunks among `events`, which cost `cost`; without `control` all are."""
         if not self.discarding:
-            self.queue.extend(event for event in events if isinstance(event, str | bytes | Chunk))
+            if control:
+                events = [event for event in events if isinstance(event, str | bytes | Chunk)]
+            self.queue.extend(cast("Iterable[str | bytes | Chunk]", events))
             self.held += cost
             if self._skipping and not self._must_inflate():
                 self.finish()
@@ -89,6 +91,24 @@ class Inbox:
             self._release()
 
     # -- whole messages ----------------------------------------------------------------------
+
+    def take_whole(self, limit: int | None) -> str | bytes | None:
+        """The next message, if it is here in one piece and not too big: the short way of `take_message`."""
+        queue = self.queue
+        if not queue or self._kind is not None:
+            return None
+        message = queue[0]
+        if type(message) is bytes:
+            size = len(message)
+        elif type(message) is str:
+            size = len(message) if message.isascii() else len(message.encode())
+        else:
+            return None
+        if limit is not None and size > limit:
+            return None
+        queue.popleft()
+        self.held -= size + PIECE_OVERHEAD
+        return message
 
     def take_message(self, limit: int | None) -> str | bytes | None:
         """The next message whole; ``None``: it is not complete yet.

@@ -76,19 +76,20 @@ class MessageReader(ByteReceiveStream):
         """
         if max_bytes < 1:
             raise ValueError("max_bytes is at least 1")
-        inbox, driver = self._driver.inbox, self._driver
-        with self._readable.guard:
-            while True:
-                self._check()
-                await driver.pace(max_bytes)
-                if chunk := driver.take(inbox.take_chunk, max_bytes):
-                    self._taken(len(chunk))
-                    return chunk
-                if inbox.complete:
-                    self._finish()
-                    raise anyio.EndOfStream
-                driver.consumed()  # empty fragments may have gone
-                await driver.more_or_raise()
+        inbox, driver, readable = self._driver.inbox, self._driver, self._readable
+        readable.check_free()
+        while True:
+            self._check()
+            if driver.is_turn_over(max_bytes):
+                await readable.pause()
+            if chunk := driver.take(inbox.take_chunk, max_bytes):
+                self._taken(len(chunk))
+                return chunk
+            if inbox.complete:
+                self._finish()
+                raise anyio.EndOfStream
+            driver.consumed()  # empty fragments may have gone
+            await readable.wait()
 
     async def read(self) -> bytes:
         """The rest of the message, up to the ``max_message_size`` of the connection.
@@ -101,17 +102,17 @@ class MessageReader(ByteReceiveStream):
         if self.complete:
             await checkpoint()
             return b""
-        inbox, driver = self._driver.inbox, self._driver
-        with self._readable.guard:
-            while True:
-                self._check()
-                rest = driver.take(inbox.take_rest, driver.max_message_size)
-                driver.consumed()
-                if rest is not None:
-                    self._taken(len(rest))
-                    self._finish()
-                    return rest
-                await self._driver.more_or_raise()
+        inbox, driver, readable = self._driver.inbox, self._driver, self._readable
+        readable.check_free()
+        while True:
+            self._check()
+            rest = driver.take(inbox.take_rest, driver.max_message_size)
+            driver.consumed()
+            if rest is not None:
+                self._taken(len(rest))
+                self._finish()
+                return rest
+            await readable.wait()
 
     async def aclose(self) -> None:
         """Skip the rest of the message without buffering it; never waits for the peer."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
 import anyio
 from anyio.abc import ObjectReceiveStream
+from anyio.lowlevel import checkpoint
 
 from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.driver import Driver
@@ -25,7 +26,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._reader: MessageReader | None = None
-        self.guard = anyio.ResourceGuard("receiving from")
+        self.waiting = False  # a task waits for data
 
     async def receive(self) -> str | bytes:
         """The next message: ``str`` for text, ``bytes`` for binary.
@@ -41,11 +42,14 @@ class Readable(ObjectReceiveStream[str | bytes]):
                 with 1009.
             anyio.BusyResourceError: another task is receiving.
         """
-        self._skip_open_reader()
-        with self.guard:
-            while (message := self._take()) is None:
-                await self._driver.more_or_raise()
-            return message
+        driver = self._driver
+        if self._reader is None and not self.waiting:
+            message = driver.inbox.take_whole(driver.max_message_size)
+            if message is not None:
+                if driver.paused:
+                    driver.consumed()
+                return message
+        return await self._receive()
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
         """``async with readable.message() as reader``: wait for the next message and read it in chunks.
@@ -73,24 +77,58 @@ class Readable(ObjectReceiveStream[str | bytes]):
         await self._driver.wait_finished()
 
     async def __anext__(self) -> str | bytes:
+        driver = self._driver
+        if self._reader is None and not self.waiting:  # as in `receive`, which costs another call
+            message = driver.inbox.take_whole(driver.max_message_size)
+            if message is not None:
+                if driver.paused:
+                    driver.consumed()
+                return message
         try:
-            return await self.receive()
+            return await self._receive()
         except StreamEnded:
             raise StopAsyncIteration from None
+
+    async def _receive(self) -> str | bytes:
+        self._skip_open_reader()
+        self.check_free()
+        while (message := self._take()) is None:
+            await self.wait()
+        return message
 
     # -- for readers of one message ----------------------------------------------------------
 
     async def next_reader(self) -> MessageReader:
         """Wait for the next message to begin."""
         self._skip_open_reader()
+        self.check_free()
         driver = self._driver
-        with self.guard:
-            while (kind := driver.take(driver.inbox.begin)) is None:
-                driver.consumed()
-                await driver.more_or_raise()
+        while (kind := driver.take(driver.inbox.begin)) is None:
             driver.consumed()
-            self._reader = MessageReader(self, driver, kind)
-            return self._reader
+            await self.wait()
+        driver.consumed()
+        self._reader = MessageReader(self, driver, kind)
+        return self._reader
+
+    def check_free(self) -> None:
+        """Raise ``anyio.BusyResourceError`` if another task waits for data: it would take what is its."""
+        if self.waiting:
+            raise anyio.BusyResourceError("receiving from")
+
+    async def wait(self) -> None:
+        """Return when something may have arrived; raise if nothing can."""
+        await self._alone(self._driver.more_or_raise())
+
+    async def pause(self) -> None:
+        """Let other tasks have their turn."""
+        await self._alone(checkpoint())
+
+    async def _alone(self, waiting: Awaitable[None]) -> None:
+        self.waiting = True
+        try:
+            await waiting
+        finally:
+            self.waiting = False
 
     def release(self, reader: MessageReader) -> None:
         """`reader` is done with its message."""

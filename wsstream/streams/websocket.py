@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -104,13 +104,14 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self._driver.id
 
     # -- messages ----------------------------------------------------------------------------
+    # The two that give out the readable's own coroutines spare one of theirs for each message.
 
-    async def receive(self) -> str | bytes:
+    def receive(self) -> Coroutine[Any, Any, str | bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Short for :meth:`Readable.receive`."""
-        return await self.readable.receive()
+        return self.readable.receive()
 
-    async def __anext__(self) -> str | bytes:
-        return await self.readable.__anext__()
+    def __anext__(self) -> Coroutine[Any, Any, str | bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.readable.__anext__()
 
     async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
         """Short for :meth:`Writable.send`."""
