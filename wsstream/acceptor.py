@@ -16,7 +16,6 @@ from wsstream.protocol.extensions import Extension, format_extensions
 from wsstream.protocol.handshake import (
     Offer,
     RequestRefused,
-    accepting_headers,
     check_request,
     select_subprotocol,
     validate_origins,
@@ -73,8 +72,6 @@ class Acceptor:
             extensions, deflate = self._choose_extensions(offer)
             answer = handshake.accept(offer, subprotocol=subprotocol, extensions=extensions)
             await send_all(transport, answer)
-            fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions)
-            response = Response.received(101, fields)
         except anyio.BrokenResourceError as error:
             await release(transport)
             raise HandshakeError("the client broke the connection in the opening handshake") from error
@@ -89,7 +86,7 @@ class Acceptor:
             subprotocol=subprotocol,
             extensions=format_extensions(extensions),
             request=request,
-            response=response,
+            response=handshake.response,
         )
 
     def _choose_extensions(self, offer: Offer) -> tuple[tuple[Extension, ...], Agreed | None]:

@@ -50,6 +50,13 @@ def test_headers_are_made_of_mappings_pairs_and_headers(fields: object) -> None:
     assert Headers(fields).items() == (("A", "1"), ("B", "2"))  # type: ignore[arg-type]
 
 
+def test_well_formed_fields_are_taken_as_they_are() -> None:
+    fields = [("Host", "a"), ("x-TWO", "1"), ("X-Two", "2")]
+    headers = Headers.well_formed(iter(fields))
+    assert headers == Headers(fields)
+    assert headers.items() == tuple(fields)
+
+
 def test_equality_looks_at_the_order_of_one_name_only() -> None:
     assert Headers([("A", "1"), ("b", "2")]) == Headers([("B", "2"), ("a", "1")])
     assert Headers([("a", "1"), ("a", "2")]) != Headers([("a", "2"), ("a", "1")])

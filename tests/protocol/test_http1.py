@@ -326,6 +326,18 @@ def test_the_answer_of_the_rfc_is_given() -> None:
     request = handshake.receive_data(REQUEST)
     assert request is not None
     assert handshake.accept(check_request(request)) == ANSWER
+    lines = [f"{name}: {value}".encode() for name, value in handshake.response.headers.items()]
+    assert handshake.response.status == 101
+    assert b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *lines, b"", b""]) == ANSWER
+
+
+def test_connections_share_the_names_of_common_fields() -> None:
+    first, second = (ServerHandshake().receive_data(REQUEST) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    pairs = zip(first.headers.items(), second.headers.items(), strict=True)
+    copies = {name for (name, _), (other, _) in pairs if name is not other}
+    assert copies.isdisjoint({"Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"})
 
 
 def test_what_the_server_accepts_the_client_accepts() -> None:

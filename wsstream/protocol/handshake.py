@@ -303,7 +303,7 @@ def accepting_headers(
         fields.append(("Sec-WebSocket-Protocol", subprotocol))
     if extensions:
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
-    return Headers([*fields, *extra.items()])
+    return Headers.well_formed([*fields, *extra.items()])
 
 
 def _refusal(status: int, text: str, *fields: tuple[str, str]) -> RequestRefused:

@@ -123,7 +123,12 @@ class ServerHandshake:
 
     Args:
         peer: the address of the peer, for the request.
+
+    Attributes:
+        response: what `accept` answered.
     """
+
+    response: Response
 
     def __init__(self, *, peer: PeerAddress = None) -> None:
         self._peer = peer
@@ -195,9 +200,10 @@ class ServerHandshake:
             TypeError, ValueError: as :func:`~wsstream.protocol.handshake.accepting_headers`.
         """
         fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions, headers=headers)
-        return self._connection.send(
-            h11.InformationalResponse(status_code=101, headers=encoded(fields), reason=_reason_phrase(101))
-        )
+        self.response = Response.received(101, fields)
+        lines = [b"HTTP/1.1 101 Switching Protocols"]
+        lines += [b"%b: %b" % field for field in encoded(fields)]  # well-formed, as `Headers` checks that
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def reject(self, response: Response) -> bytes:
         """The whole of another answer as bytes, after which the connection has to be closed.

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 import h11
 
-from wsstream.protocol.http import Headers, Response
+from wsstream.protocol.http import COMMON_NAMES, Headers, Response
 
 __all__ = [
     "MAX_BODY_EXCERPT",
@@ -40,6 +40,7 @@ MAX_INFORMATIONAL = 8
 
 _BODY_STEP = 512  # bytes of a body that h11 sees at once, which bounds what it may buffer
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # where h11 ends it
+_NAMES = {name.encode(): name for name in (*COMMON_NAMES, *map(str.lower, COMMON_NAMES))}
 # Control characters (RFC 9110 section 5.5), a bare CR (RFC 9112 section 2.2), a folded line (section 5.2).
 _FAULT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n[ \t]")
 
@@ -190,8 +191,10 @@ class Exchange:
 
 
 def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Header fields as h11 gives them."""
-    return Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields)
+    """Header fields as h11 gives them, of a head that passed the checks of :class:`Head`."""
+    return Headers.well_formed(
+        [(_NAMES.get(name) or name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+    )
 
 
 def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -183,8 +183,8 @@ async def accept(listener: socket.socket) -> socket.socket:
             ``ENOMEM``): try again after a pause. Or `listener` does not listen.
         anyio.ClosedResourceError: `listener` was closed.
     """
+    await anyio.lowlevel.checkpoint()  # before, so that nothing is to be undone if this is cancelled
     while True:
-        await anyio.lowlevel.checkpoint_if_cancelled()
         if listener.fileno() < 0:
             raise anyio.ClosedResourceError
         try:
@@ -197,7 +197,6 @@ async def accept(listener: socket.socket) -> socket.socket:
             await anyio.lowlevel.checkpoint()
         else:
             sock.setblocking(False)
-            await anyio.lowlevel.cancel_shielded_checkpoint()
             return sock
 
 
