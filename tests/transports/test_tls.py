@@ -325,6 +325,44 @@ async def test_small_buffers_share_a_record(tls_pair):
     assert server.extra("ssl_object").recv(16384) == b"ab" * 5000  # a read of OpenSSL gives one record
 
 
+class Watching(ssl.SSLSocket):
+    """Notes at each record whether the kernel holds packets back that are not full."""
+
+    corked: list[int]
+
+    def send(self, *args):
+        self.corked.append(self.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))
+        return super().send(*args)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="only Linux has TCP_CORK")
+async def test_several_records_share_packets_and_a_single_one_leaves_at_once(client_context, shake_hands):
+    client_context.sslsocket_class = Watching
+    client, server = await shake_hands(client_context=client_context)
+    sock = client.extra("socket")
+    for data, corked in ((bytes(20_000), [1, 1]), (bytes(16_384), [0])):
+        sock.corked = []
+        assert client.send([data]) == len(data)
+        assert sock.corked == corked
+        assert not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+        assert await receive_exactly(server, len(data)) == data
+    client.close()
+    server.close()
+
+
+async def test_a_context_that_asks_for_tls_in_the_kernel_works(client_context, shake_hands):
+    client_context.options |= 8  # SSL_OP_ENABLE_KTLS: a name for it came with Python 3.12
+    client, server = await shake_hands(client_context=client_context)
+    data = bytes(range(250)) * 400
+    for source, sink in ((client, server), (server, client)):
+        async with anyio.create_task_group() as group:
+            group.start_soon(send_all, source, data)
+            assert await receive_exactly(sink, len(data)) == data
+    client.close()
+    assert await receive_some(server, 100) == b""
+    server.close()
+
+
 # When a read has to write and a write has to read
 
 
@@ -335,12 +373,12 @@ class Contrary(ssl.SSLSocket):
     write_wants_read = False
     read_error: OSError | None = None
 
-    def recv_into(self, *args):
+    def read(self, *args):
         if self.read_error is not None:
             raise self.read_error
         if self.read_wants_write:
             raise ssl.SSLWantWriteError
-        return super().recv_into(*args)
+        return super().read(*args)
 
     def send(self, *args):
         if self.write_wants_read:

@@ -16,6 +16,9 @@ def pieces(buffers: Sequence[bytes | memoryview], size: int) -> Iterator[bytes |
     room = size
     for buffer in buffers:
         rest = memoryview(buffer)
+        while not parts and len(rest) >= size:  # most pieces of a large buffer
+            yield rest[:size]
+            rest = rest[size:]
         while rest:
             part = rest[:room]
             rest = rest[room:]

@@ -1,11 +1,14 @@
 """TLS over non-blocking sockets.
 
-OpenSSL works on the socket itself, which is twice as fast as passing records through memory. Three
-of its habits shape this file:
+OpenSSL works on the socket itself. Passing records through memory instead was measured: reading costs
+the same, writing a little less, and each connection that has moved much data keeps buffers for it. Four
+of OpenSSL's habits shape this file:
 
 - A read gives one record, 16 KiB at most, and what OpenSSL has already read from the socket never
   makes the socket readable again. So `recv_into` reads on until OpenSSL has nothing more, and
   `wait_readable` looks at ``pending()`` before it waits.
+- A write gives one record to the kernel, which would send each in packets of its own. So where the
+  kernel can hold packets back until they are full (TCP_CORK), it does for several records.
 - A write that could not be finished has to be offered again with the same bytes. So one record is
   kept here: it counts as taken, and as `unsent` until OpenSSL took it.
 - A read may have to write first and a write may have to read first (key updates, renegotiation).
@@ -18,11 +21,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import anyio
 
@@ -33,6 +36,8 @@ __all__ = ["TLSTransport", "default_client_context"]
 
 # The payload of a TLS record (RFC 8446 section 5.1).
 RECORD_SIZE = 16 * 1024
+
+_HAS_CORK = hasattr(socket, "TCP_CORK")  # on Linux
 
 # Records encrypted in one call of `send`: bounds the time until other tasks run.
 MAX_RECORDS = 32
@@ -59,12 +64,21 @@ class TLSTransport(BaseSocketTransport):
     a reset connection in that way too.
     """
 
-    __slots__ = ("_ended", "_read_done", "_read_error", "_read_wants_write", "_record", "_writable_seen")
+    __slots__ = (
+        "_ended",
+        "_has_cork",
+        "_read_done",
+        "_read_error",
+        "_read_wants_write",
+        "_record",
+        "_writable_seen",
+    )
 
     _sock: ssl.SSLSocket
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
+        self._has_cork = _HAS_CORK and sock.family in (socket.AF_INET, socket.AF_INET6)
         self._record: bytes | memoryview = b""  # what OpenSSL has to be offered again
         self._ended = False
         self._read_error: OSError | None = None  # perhaps found behind data; raised by the next read
@@ -138,14 +152,24 @@ class TLSTransport(BaseSocketTransport):
         """
         self._check_open()
         self._read_wants_write = False
-        filled = 0
+        # What recv_into() calls; that it takes a buffer, and then gives an int, is documented of it too.
+        read = cast("Callable[[int, memoryview], int]", self._sock.read)
+        size, filled = len(buffer), 0
         try:
-            while filled < len(buffer) and not self._ended:
-                count = self._read(buffer[filled:])
-                if count is None:
-                    return filled or None
+            if self._read_error is not None:
+                raise self._read_error
+            while filled < size and not self._ended:
+                count = read(size - filled, buffer[filled:])  # one record
                 filled += count
                 self._ended = not count
+            return filled
+        except ssl.SSLWantReadError:
+            return filled or None
+        except ssl.SSLWantWriteError:
+            self._read_wants_write = True
+            return filled or None
+        except ssl.SSLZeroReturnError:
+            self._ended = True
             return filled
         except OSError as exc:
             self._read_error = exc
@@ -156,20 +180,6 @@ class TLSTransport(BaseSocketTransport):
             if self._read_done is not None:
                 self._read_done.set()
                 self._read_done = None
-
-    def _read(self, buffer: memoryview) -> int | None:
-        """One record, 0 at the end of the stream, ``None`` if nothing has arrived."""
-        if self._read_error is not None:
-            raise self._read_error
-        try:
-            return self._sock.recv_into(buffer, len(buffer))
-        except ssl.SSLWantReadError:
-            return None
-        except ssl.SSLWantWriteError:
-            self._read_wants_write = True
-            return None
-        except ssl.SSLZeroReturnError:
-            return 0
 
     async def wait_readable(self) -> None:
         """Return when there may be something to read. Cancelling has no effect on the connection."""
@@ -191,15 +201,30 @@ class TLSTransport(BaseSocketTransport):
                 ``ssl.SSLError`` as cause.
             anyio.ClosedResourceError: the transport is closed.
         """
+        if not self._send_record():
+            return 0
+        if not self._has_cork or sum(map(len, buffers)) <= RECORD_SIZE:
+            return self._send_records(buffers)
+        self._cork(True)
+        try:
+            return self._send_records(buffers)
+        finally:
+            self._cork(False)
+
+    def _send_records(self, buffers: Sequence[bytes | memoryview]) -> int:
         taken = 0
-        if self._send_record():
-            for piece in islice(pieces(buffers, RECORD_SIZE), MAX_RECORDS):
-                taken += len(piece)
-                count = self._write(piece)
-                if count < len(piece):
-                    self._record = bytes(piece[count:])
-                    break
+        for piece in islice(pieces(buffers, RECORD_SIZE), MAX_RECORDS):
+            taken += len(piece)
+            count = self._write(piece)
+            if count < len(piece):
+                self._record = bytes(piece[count:])
+                break
         return taken
+
+    def _cork(self, on: bool) -> None:
+        """Have the kernel make full packets of several records, or let it send what it has."""
+        with suppress(OSError):
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
     def _send_record(self) -> bool:
         """Offer the kept record again; true if none is left."""
