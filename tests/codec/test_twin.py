@@ -17,7 +17,7 @@ def chosen(before: str = "", **environment: str) -> str:
     """What a fresh interpreter chooses."""
     variables = {name: value for name, value in os.environ.items() if name != "WSSTREAM_PURE"}
     done = subprocess.run(
-        [sys.executable, "-c", before + REPORT],
+        [sys.executable, "-P", "-c", before + REPORT],  # -P: what is installed, not the checkout
         env=variables | environment,
         capture_output=True,
         text=True,
