@@ -17,7 +17,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
 NAME = "wsstream.codec._speedups"
-SOURCE = "wsstream/codec/_speedups.c"
+SOURCES = ["wsstream/codec/_speedups.c", "wsstream/codec/_pieces.c"]
+HEADERS = ["wsstream/codec/_speedups.h"]
 
 
 class TwinHook(BuildHookInterface):
@@ -43,7 +44,7 @@ class TwinHook(BuildHookInterface):
 def compile_twin(root: str, folder: str) -> Path:
     """Compile and link into `folder`, as a package would lie there; return the file."""
     options = [] if sys.platform == "win32" else ["-O3", "-Wall", "-Wextra"]
-    extension = Extension(NAME, [SOURCE], extra_compile_args=options)
+    extension = Extension(NAME, SOURCES, depends=HEADERS, extra_compile_args=options)
     command = build_ext(Distribution({"name": "wsstream", "ext_modules": [extension]}))
     with tempfile.TemporaryDirectory() as scratch:
         command.build_lib, command.build_temp = folder, scratch

@@ -13,9 +13,10 @@ from wsproto.frame_protocol import FrameProtocol
 from wsproto.frame_protocol import Opcode as WsprotoOpcode
 
 from wsstream.codec.decoder import Decoder
-from wsstream.codec.encoder import encode_close, encode_frame, encode_header
+from wsstream.codec.encoder import encode_close, encode_frame, first_byte
 from wsstream.codec.events import Chunk, Close, Ping, Pong
 from wsstream.codec.frames import Opcode
+from wsstream.codec.framing import encode_header
 from wsstream.testing import EXAMPLE_KEY, Frame, frame, parse_frames
 
 KEYS = st.none() | st.binary(min_size=4, max_size=4)
@@ -52,7 +53,7 @@ def test_a_control_frame_of_126_bytes_is_a_mistake_of_the_caller(opcode: Opcode)
 @pytest.mark.parametrize("key", [None, EXAMPLE_KEY], ids=["plain", "masked"])
 @pytest.mark.parametrize("size", [*SIZES, 1 << 32, (1 << 63) - 1])
 def test_a_header_declares_any_length_in_the_shortest_form(size: int, key: bytes | None) -> None:
-    assert encode_header(Opcode.BINARY, size, key) == frame(2, declared_length=size, mask=key)
+    assert encode_header(first_byte(Opcode.BINARY), size, key) == frame(2, declared_length=size, mask=key)
 
 
 @given(st.sampled_from(DATA), st.binary(max_size=300), KEYS, st.booleans())

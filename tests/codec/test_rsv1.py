@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import pytest
 
 from wsstream.codec.decoder import Decoder
-from wsstream.codec.encoder import encode_frame, encode_header
+from wsstream.codec.encoder import encode_frame, first_byte
 from wsstream.codec.events import Chunk, Event, Kind, Ping, Violation
+from wsstream.codec.framing import encode_header
 from wsstream.testing import EXAMPLE_KEY, Frame, binary, continuation, frame, parse_frames, ping, text
 
 NOT_UTF8 = b"\xff\xfe\xc3"
@@ -124,4 +125,4 @@ def test_the_encoder_sets_rsv1_and_nothing_else(key: bytes | None, fin: bool, si
     for opcode, rsv1 in itertools.product((1, 2), (False, True)):
         data = encode_frame(opcode, bytes(size), key, fin=fin, rsv1=rsv1)
         assert parse_frames(data) == [Frame(opcode, bytes(size), fin, rsv1, key)]
-        assert data.startswith(encode_header(opcode, size, key, fin=fin, rsv1=rsv1))
+        assert data.startswith(encode_header(first_byte(opcode, fin=fin, rsv1=rsv1), size, key))

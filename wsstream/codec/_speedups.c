@@ -8,8 +8,8 @@
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
+#include "_speedups.h"
 
-#define PIECE_OVERHEAD 64
 #define SCRATCH 4096 /* bytes of masked text that are unmasked on the stack */
 
 /* `out` may be `in`. Byte i of `in` is byte `offset` + i of the frame's payload (section 5.3). */
@@ -202,13 +202,95 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     return result;
 }
 
+static size_t
+write_header(uint8_t *out, int first, size_t length, const uint8_t *key)
+{
+    size_t size = 2, i, extended = length < 126 ? 0 : length < 0x10000 ? 2 : 8;
+    out[0] = (uint8_t)first;
+    out[1] = (uint8_t)((key != NULL ? 0x80 : 0) | (extended == 0 ? length : extended == 2 ? 126 : 127));
+    for (i = 0; i < extended; i++) {
+        out[size++] = (uint8_t)((uint64_t)length >> 8 * (extended - 1 - i));
+    }
+    if (key != NULL) {
+        memcpy(out + size, key, 4);
+        size += 4;
+    }
+    return size;
+}
+
+PyDoc_STRVAR(append_frame_doc, "append_frame(buffer, first, payload, key) -> size: see encoder.py");
+
+static PyObject *
+append_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer payload;
+    const uint8_t *key = NULL;
+    uint8_t header[14], *out;
+    Py_ssize_t before;
+    size_t size;
+    long first;
+
+    if (nargs != 4 || !PyByteArray_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "append_frame() takes a bytearray, an int, payload and key");
+        return NULL;
+    }
+    first = PyLong_AsLong(args[1]);
+    if (first == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (args[3] != Py_None) {
+        if (!PyBytes_Check(args[3]) || PyBytes_GET_SIZE(args[3]) != 4) {
+            PyErr_SetString(PyExc_ValueError, "a masking key has 4 bytes");
+            return NULL;
+        }
+        key = (const uint8_t *)PyBytes_AS_STRING(args[3]);
+    }
+    if (PyObject_GetBuffer(args[2], &payload, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    size = write_header(header, (int)first, (size_t)payload.len, key);
+    before = PyByteArray_GET_SIZE(args[0]);
+    if (payload.len > PY_SSIZE_T_MAX - before - (Py_ssize_t)size) {
+        PyErr_NoMemory();
+    }
+    else if (PyByteArray_Resize(args[0], before + (Py_ssize_t)size + payload.len) == 0) {
+        out = (uint8_t *)PyByteArray_AS_STRING(args[0]) + before;
+        memcpy(out, header, size);
+        if (key != NULL) {
+            xor_bytes(out + size, payload.buf, payload.len, key, 0);
+        }
+        else {
+            memcpy(out + size, payload.buf, payload.len);
+        }
+        size += payload.len;
+    }
+    PyBuffer_Release(&payload);
+    return PyErr_Occurred() ? NULL : PyLong_FromSize_t(size);
+}
+
 static PyMethodDef methods[] = {
+    {"append_frame", (PyCFunction)(void (*)(void))append_frame, METH_FASTCALL, append_frame_doc},
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, scan_doc},
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{0, NULL}};
+static int
+add_types(PyObject *module)
+{
+    if (PyType_Ready(&Done_Type) < 0 || PyModule_AddType(module, &Pieces_Type) < 0) {
+        return -1;
+    }
+    return PyModule_AddType(module, &Messages_Type);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, add_types},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED}, /* the types are static */
+#endif
+    {0, NULL},
+};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, Opcode
-from wsstream.codec.twin import apply_mask
+from wsstream.codec.twin import append_frame
 
-__all__ = ["encode_close", "encode_frame", "encode_header"]
+__all__ = ["encode_close", "encode_frame", "first_byte"]
 
 
-def encode_header(
-    opcode: int, length: int, key: bytes | None, *, fin: bool = True, rsv1: bool = False
-) -> bytes:
-    """The header of a frame with `length` bytes of payload, in the shortest form."""
-    first = opcode | (0x80 if fin else 0) | (0x40 if rsv1 else 0)
-    mask = 0x80 if key is not None else 0
-    if length < 126:
-        header = bytes((first, mask | length))
-    elif length < 0x10000:
-        header = bytes((first, mask | 126)) + length.to_bytes(2, "big")
-    else:
-        header = bytes((first, mask | 127)) + length.to_bytes(8, "big")
-    return header if key is None else header + key
+def first_byte(opcode: int, *, fin: bool = True, rsv1: bool = False) -> int:
+    """The first byte of a frame."""
+    return opcode | (0x80 if fin else 0) | (0x40 if rsv1 else 0)
 
 
 def encode_frame(
@@ -28,10 +18,9 @@ def encode_frame(
 ) -> bytes:
     """A whole frame. A control frame's payload is at most 125 bytes, which the caller has checked."""
     assert opcode < Opcode.CLOSE or len(payload) <= MAX_CONTROL_PAYLOAD
-    header = encode_header(opcode, len(payload), key, fin=fin, rsv1=rsv1)
-    if key is not None:
-        return header + apply_mask(payload, key)
-    return b"".join((header, payload))
+    buffer = bytearray()
+    append_frame(buffer, first_byte(opcode, fin=fin, rsv1=rsv1), payload, key)
+    return bytes(buffer)
 
 
 def encode_close(code: int | None, reason: str) -> bytes:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Final
 
 from wsstream.codec.decoder import Decoder
-from wsstream.codec.encoder import encode_close, encode_frame, encode_header
+from wsstream.codec.encoder import encode_close, encode_frame, first_byte
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import Opcode
+from wsstream.codec.framing import encode_header
 from wsstream.codec.twin import apply_mask
 from wsstream.protocol.deflate import Agreed, Deflater, Inflater
 from wsstream.protocol.outgoing import Outgoing
@@ -212,7 +213,7 @@ class Connection:
         self._frame_key = self._next_key()
         self._frame_offset = 0
         self._declared = size
-        self.outgoing.put_data(encode_header(opcode, size, self._frame_key), ends_frame=size == 0)
+        self.outgoing.put_data(encode_header(first_byte(opcode), size, self._frame_key), ends_frame=size == 0)
 
     def send_part(self, payload: bytes | memoryview) -> None:
         """Queue the next bytes of the frame that `begin_frame` began, not more than are due."""

@@ -37,6 +37,7 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import CloseCode
+from wsstream.codec.pieces import UNLIMITED
 from wsstream.errors import (
     NOT_CLOSED,
     ClosedLocally,
@@ -73,7 +74,6 @@ _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
 _LAST_WORD = 0.1  # seconds for the application to answer what came before a violation
 _LAST_BYTES = 1 << 20  # read and dropped behind the end, so that a reset does not overtake our Close
 _LAST_READS = 64  # of what the peer sent before sending to it failed
-_UNLIMITED = 1 << 62  # bytes
 _NOTHING = memoryview(b"")
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
@@ -136,7 +136,7 @@ class Driver:
         self._gone = False  # the transport is closed
         self._tasks = 0
         # reading
-        self.inbox = Inbox(connection.inflater)
+        self.inbox = Inbox(connection.inflater, UNLIMITED if max_message_size is None else max_message_size)
         self.bytes_received = len(received)
         self.paused = False
         self._tail = memoryview(received)  # arrived and not decoded
@@ -277,7 +277,7 @@ class Driver:
     def consumed(self) -> None:
         """Something was taken from the inbox: go on reading at the low-water mark."""
         if self.paused and self.inbox.held <= self.flow.receive_low_water:
-            self.paused = False
+            self._unpause()
             self._keepalive.resume(self._now())
             self._resumed.notify()
             self._see_to_tail()
@@ -297,7 +297,7 @@ class Driver:
         return max(min(int(self._room() * self._density), _READ_BUFFER), _LEAST_READ)
 
     def _room(self) -> int:
-        return _UNLIMITED if self.inbox.discarding else self.flow.receive_high_water - self.inbox.held
+        return UNLIMITED if self.inbox.discarding else self.flow.receive_high_water - self.inbox.held
 
     def _decode(self, data: memoryview, *, shared: bool) -> None:
         inbox, connection = self.inbox, self.connection
@@ -322,8 +322,13 @@ class Driver:
 
     def _pause(self) -> None:
         self.paused = True
+        self.inbox.queue.floor = self.flow.receive_low_water
         self._keepalive.pause(self._now())
         self._reschedule()
+
+    def _unpause(self) -> None:
+        self.paused = False
+        self.inbox.queue.floor = -1
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -627,7 +632,7 @@ class Driver:
         self.inbox.end()
         self.outbox.end()
         self._pings.dissolve()
-        self.paused = False
+        self._unpause()
         for signal in (self._arrived, self._progress, self._resumed):
             signal.notify()
 

@@ -7,11 +7,11 @@ and is inflated when it is asked for, so it takes no more room than it took on t
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
 from typing import cast
 
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Event, Kind
+from wsstream.codec.pieces import UNLIMITED, size_of
+from wsstream.codec.twin import Pieces
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsstream.protocol.deflate import Inflater
@@ -25,9 +25,13 @@ _STEP = 256 * 1024  # bytes inflated without giving other tasks their turn
 class Inbox:
     """A queue of whole messages and chunks, with the message that is being taken apart in front.
 
+    Args:
+        inflater: for compressed messages, if they were agreed on.
+        limit: the most bytes of a message that `queue` gives by itself.
+
     Attributes:
-        queue: whole messages, and the chunks of others, in the order of arrival.
-        held: payload bytes in the queue, plus 64 for each piece.
+        queue: whole messages, and the chunks of others, in the order of arrival. Its `pop` is the short
+            way for most messages; it is shut while a message is being taken apart.
         discarding: everything is dropped, for good.
         busy: compressed data is here that the last call left for the next one; no need to wait.
     """
@@ -45,14 +49,12 @@ class Inbox:
         "_utf8",
         "busy",
         "discarding",
-        "held",
         "queue",
     )
 
-    def __init__(self, inflater: Inflater | None = None) -> None:
+    def __init__(self, inflater: Inflater | None = None, limit: int = UNLIMITED) -> None:
         self._inflater = inflater
-        self.queue: deque[str | bytes | Chunk] = deque()
-        self.held = 0
+        self.queue = Pieces(limit)
         self.discarding = False
         self.busy = False
         self._last = False  # nothing more will arrive
@@ -65,15 +67,19 @@ class Inbox:
         self._inflated = False  # of a compressed message: to its end
         self._utf8 = UTF8Validator()
 
+    @property
+    def held(self) -> int:
+        """Payload bytes in the queue, plus 64 for each piece."""
+        return self.queue.held
+
     # -- filling -----------------------------------------------------------------------------
 
-    def put(self, events: Iterable[Event], cost: int, *, control: bool = True) -> None:
+    def put(self, events: list[Event], cost: int, *, control: bool = True) -> None:
         """Append the messages and chunks among `events`, which cost `cost`; without `control` all are."""
         if not self.discarding:
             if control:
                 events = [event for event in events if isinstance(event, str | bytes | Chunk)]
-            self.queue.extend(cast("Iterable[str | bytes | Chunk]", events))
-            self.held += cost
+            self.queue.extend(cast("list[str | bytes | Chunk]", events), cost)
             if self._skipping and not self._must_inflate():
                 self.finish()
 
@@ -81,7 +87,6 @@ class Inbox:
         """Drop everything that is there and that will come."""
         self.discarding = True
         self.queue.clear()
-        self.held = 0
         self._forget()
 
     def end(self) -> None:
@@ -92,33 +97,15 @@ class Inbox:
 
     # -- whole messages ----------------------------------------------------------------------
 
-    def take_whole(self, limit: int | None) -> str | bytes | None:
-        """The next message, if it is here in one piece and not too big: the short way of `take_message`."""
-        queue = self.queue
-        if not queue or self._kind is not None:
-            return None
-        message = queue[0]
-        if type(message) is bytes:
-            size = len(message)
-        elif type(message) is str:
-            size = len(message) if message.isascii() else len(message.encode())
-        else:
-            return None
-        if limit is not None and size > limit:
-            return None
-        queue.popleft()
-        self.held -= size + PIECE_OVERHEAD
-        return message
-
     def take_message(self, limit: int | None) -> str | bytes | None:
         """The next message whole; ``None``: it is not complete yet.
 
         Raises:
             MessageTooBig: it has more than `limit` bytes.
         """
-        if self._kind is None and self.queue and not isinstance(self.queue[0], Chunk):
+        if self._kind is None and isinstance(self.queue.front(), str | bytes):
             message = self._pop_whole()
-            _check(_size(message), limit)
+            _check(size_of(message), limit)
             return message
         kind = self.begin()
         if kind is None or (payload := self.take_rest(limit)) is None:
@@ -179,8 +166,8 @@ class Inbox:
         self.busy = False
         if self._skipping and not self._skip():
             return None
-        if self._kind is None and self.queue:
-            item = self.queue[0]
+        if self._kind is None and (item := self.queue.front()) is not None:
+            self.queue.shut += 1
             if isinstance(item, Chunk):
                 self._kind = item.kind
                 self._compressed = item.compressed
@@ -271,20 +258,22 @@ class Inbox:
             raise InvalidUTF8("a text message is not UTF-8")
 
     def _pop_whole(self) -> str | bytes:
-        message = self.queue.popleft()
+        message = self.queue.take()
         assert not isinstance(message, Chunk)
-        self.held -= _size(message) + PIECE_OVERHEAD
+        self.queue.held -= size_of(message) + PIECE_OVERHEAD
         return message
 
     def _pop_chunk(self) -> Chunk:
-        chunk = self.queue.popleft()
+        chunk = self.queue.take()
         assert isinstance(chunk, Chunk), "the chunks of a message are not interrupted"
-        self.held -= len(chunk.payload) + PIECE_OVERHEAD
+        self.queue.held -= len(chunk.payload) + PIECE_OVERHEAD
         self._ended = chunk.last
         return chunk
 
     def _forget(self) -> None:
-        self._kind = None
+        if self._kind is not None:
+            self._kind = None
+            self.queue.shut -= 1
         self._front, self._start = b"", 0
         if self._compressed and self._inflater is not None:
             self._inflater.forget()
@@ -296,13 +285,6 @@ class Inbox:
         """No message will be inflated any more."""
         if self._inflater is not None:
             self._inflater.release()
-
-
-def _size(message: str | bytes) -> int:
-    """The bytes of a whole message's payload."""
-    if isinstance(message, bytes) or message.isascii():
-        return len(message)
-    return len(message.encode())
 
 
 def _check(size: int, limit: int | None) -> None:

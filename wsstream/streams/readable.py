@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import ObjectReceiveStream
 from anyio.lowlevel import checkpoint
 
+from wsstream.codec.twin import Messages
 from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.driver import Driver
 from wsstream.streams.message import MessageReader
@@ -25,6 +26,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._queue = driver.inbox.queue
         self._reader: MessageReader | None = None
         self.waiting = False  # a task waits for data
 
@@ -42,14 +44,8 @@ class Readable(ObjectReceiveStream[str | bytes]):
                 with 1009.
             anyio.BusyResourceError: another task is receiving.
         """
-        driver = self._driver
-        if self._reader is None and not self.waiting:
-            message = driver.inbox.take_whole(driver.max_message_size)
-            if message is not None:
-                if driver.paused:
-                    driver.consumed()
-                return message
-        return await self._receive()
+        message = self._queue.pop()
+        return await self._receive() if message is None else message
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
         """``async with readable.message() as reader``: wait for the next message and read it in chunks.
@@ -76,14 +72,14 @@ class Readable(ObjectReceiveStream[str | bytes]):
         self._driver.close(code, reason)
         await self._driver.wait_finished()
 
+    def __aiter__(self) -> AsyncIterator[str | bytes]:  # type: ignore[override]
+        return Messages(self._queue, self._next)
+
     async def __anext__(self) -> str | bytes:
-        driver = self._driver
-        if self._reader is None and not self.waiting:  # as in `receive`, which costs another call
-            message = driver.inbox.take_whole(driver.max_message_size)
-            if message is not None:
-                if driver.paused:
-                    driver.consumed()
-                return message
+        message = self._queue.pop()
+        return await self._next() if message is None else message
+
+    async def _next(self) -> str | bytes:
         try:
             return await self._receive()
         except StreamEnded:
@@ -125,10 +121,12 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
     async def _alone(self, waiting: Awaitable[None]) -> None:
         self.waiting = True
+        self._queue.shut += 1
         try:
             await waiting
         finally:
             self.waiting = False
+            self._queue.shut -= 1
 
     def release(self, reader: MessageReader) -> None:
         """`reader` is done with its message."""

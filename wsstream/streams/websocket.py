@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -104,11 +104,14 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self._driver.id
 
     # -- messages ----------------------------------------------------------------------------
-    # The two that give out the readable's own coroutines spare one of theirs for each message.
+    # Those that give out what the two streams make spare a coroutine of theirs for each message.
 
     def receive(self) -> Coroutine[Any, Any, str | bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Short for :meth:`Readable.receive`."""
         return self.readable.receive()
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:  # type: ignore[override]
+        return aiter(self.readable)
 
     def __anext__(self) -> Coroutine[Any, Any, str | bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.readable.__anext__()

@@ -1,0 +1,341 @@
+/* The compiled twin of `pieces.py`, which says what everything here promises. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+#include "_speedups.h"
+
+#define UNLIMITED ((Py_ssize_t)1 << 62)
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *items; /* a list; what was before `head` has been taken, None is in its place */
+    Py_ssize_t head;
+    Py_ssize_t held;
+    Py_ssize_t limit;
+    Py_ssize_t floor;
+    Py_ssize_t shut;
+} Pieces;
+
+static Py_ssize_t
+count(Pieces *self)
+{
+    return PyList_GET_SIZE(self->items) - self->head;
+}
+
+/* A new reference to what was in front; there is something. */
+static PyObject *
+take_front(Pieces *self)
+{
+    PyObject *item = PyList_GET_ITEM(self->items, self->head);
+    PyList_SET_ITEM(self->items, self->head, Py_NewRef(Py_None));
+    self->head++;
+    if (count(self) == 0 || (self->head >= 1024 && self->head > count(self))) {
+        if (PyList_SetSlice(self->items, 0, self->head, NULL) == 0) {
+            self->head = 0;
+        }
+        else {
+            PyErr_Clear(); /* there is no memory for a smaller list: later */
+        }
+    }
+    return item;
+}
+
+/* The bytes of a whole message as UTF-8; -1: `item` is a chunk. */
+static Py_ssize_t
+size_of(PyObject *item)
+{
+    Py_ssize_t size = 0, i;
+    if (PyBytes_Check(item)) {
+        return PyBytes_GET_SIZE(item);
+    }
+    if (!PyUnicode_Check(item)) {
+        return -1;
+    }
+    if (PyUnicode_IS_ASCII(item)) {
+        return PyUnicode_GET_LENGTH(item);
+    }
+    for (i = 0; i < PyUnicode_GET_LENGTH(item); i++) {
+        Py_UCS4 c = PyUnicode_READ_CHAR(item, i);
+        size += c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    }
+    return size;
+}
+
+/* A new reference; NULL without an exception: nothing can be popped. */
+static PyObject *
+pop_message(Pieces *self)
+{
+    Py_ssize_t size, left;
+    if (self->shut || count(self) == 0) {
+        return NULL;
+    }
+    size = size_of(PyList_GET_ITEM(self->items, self->head));
+    left = self->held - size - PIECE_OVERHEAD;
+    if (size < 0 || size > self->limit || left <= self->floor) {
+        return NULL;
+    }
+    self->held = left;
+    return take_front(self);
+}
+
+static int
+pieces_init(Pieces *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"limit", NULL};
+    PyObject *items;
+    self->limit = UNLIMITED;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n", names, &self->limit)
+        || (items = PyList_New(0)) == NULL) {
+        return -1;
+    }
+    Py_XSETREF(self->items, items);
+    self->head = self->held = self->shut = 0;
+    self->floor = -1;
+    return 0;
+}
+
+static PyObject *
+pieces_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    Pieces *self = (Pieces *)type->tp_alloc(type, 0);
+    if (self != NULL && (self->items = PyList_New(0)) == NULL) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static void
+pieces_dealloc(Pieces *self)
+{
+    Py_XDECREF(self->items);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static Py_ssize_t
+pieces_length(Pieces *self)
+{
+    return count(self);
+}
+
+static PyObject *
+pieces_iter(Pieces *self)
+{
+    PyObject *result = NULL, *now = PyList_GetSlice(self->items, self->head, PyList_GET_SIZE(self->items));
+    if (now != NULL) {
+        result = PyObject_GetIter(now);
+        Py_DECREF(now);
+    }
+    return result;
+}
+
+static PyObject *
+pieces_extend(Pieces *self, PyObject *args)
+{
+    PyObject *items;
+    Py_ssize_t cost, end = PyList_GET_SIZE(self->items);
+    if (!PyArg_ParseTuple(args, "O!n", &PyList_Type, &items, &cost)
+        || PyList_SetSlice(self->items, end, end, items) < 0) {
+        return NULL;
+    }
+    self->held += cost;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+pieces_pop(Pieces *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *message = pop_message(self);
+    return message != NULL ? message : Py_NewRef(Py_None);
+}
+
+static PyObject *
+pieces_front(Pieces *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(count(self) == 0 ? Py_None : PyList_GET_ITEM(self->items, self->head));
+}
+
+static PyObject *
+pieces_take(Pieces *self, PyObject *Py_UNUSED(ignored))
+{
+    if (count(self) == 0) {
+        PyErr_SetString(PyExc_IndexError, "nothing is here");
+        return NULL;
+    }
+    return take_front(self);
+}
+
+static PyObject *
+pieces_clear(Pieces *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *items = PyList_New(0);
+    if (items == NULL) {
+        return NULL;
+    }
+    self->head = self->held = 0;
+    Py_SETREF(self->items, items);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef pieces_methods[] = {
+    {"extend", (PyCFunction)pieces_extend, METH_VARARGS, NULL},
+    {"pop", (PyCFunction)pieces_pop, METH_NOARGS, NULL},
+    {"front", (PyCFunction)pieces_front, METH_NOARGS, NULL},
+    {"take", (PyCFunction)pieces_take, METH_NOARGS, NULL},
+    {"clear", (PyCFunction)pieces_clear, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef pieces_members[] = {
+    {"held", T_PYSSIZET, offsetof(Pieces, held), 0, NULL},
+    {"limit", T_PYSSIZET, offsetof(Pieces, limit), 0, NULL},
+    {"floor", T_PYSSIZET, offsetof(Pieces, floor), 0, NULL},
+    {"shut", T_PYSSIZET, offsetof(Pieces, shut), 0, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PySequenceMethods pieces_sequence = {.sq_length = (lenfunc)pieces_length};
+
+PyTypeObject Pieces_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.Pieces",
+    .tp_basicsize = sizeof(Pieces),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_doc = "see pieces.py",
+    .tp_new = pieces_new,
+    .tp_init = (initproc)pieces_init,
+    .tp_dealloc = (destructor)pieces_dealloc,
+    .tp_as_sequence = &pieces_sequence,
+    .tp_iter = (getiterfunc)pieces_iter,
+    .tp_methods = pieces_methods,
+    .tp_members = pieces_members,
+};
+
+/* -- an awaitable that is done: what a coroutine does that only returns, without its frame ------------- */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *value; /* NULL: it has been awaited */
+} Done;
+
+static void
+done_dealloc(Done *self)
+{
+    Py_XDECREF(self->value);
+    PyObject_Free(self);
+}
+
+static PySendResult
+done_send(Done *self, PyObject *Py_UNUSED(sent), PyObject **result)
+{
+    *result = self->value;
+    self->value = NULL;
+    if (*result == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this has already been awaited");
+        return PYGEN_ERROR;
+    }
+    return PYGEN_RETURN;
+}
+
+static PyObject * /* what is used instead of `done_send` while a tracer is active */
+done_next(Done *self)
+{
+    PyObject *value;
+    if (done_send(self, NULL, &value) == PYGEN_RETURN) {
+        PyErr_SetObject(PyExc_StopIteration, value);
+        Py_DECREF(value);
+    }
+    return NULL;
+}
+
+static PyAsyncMethods done_async = {.am_await = PyObject_SelfIter, .am_send = (sendfunc)done_send};
+
+PyTypeObject Done_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.Done",
+    .tp_basicsize = sizeof(Done),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = (destructor)done_dealloc,
+    .tp_as_async = &done_async,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = (iternextfunc)done_next,
+};
+
+/* -- async for ---------------------------------------------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    Pieces *pieces;
+    PyObject *wait;
+} Messages;
+
+static PyObject *
+messages_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"pieces", "wait", NULL};
+    PyObject *pieces, *wait;
+    Messages *self;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O", names, &Pieces_Type, &pieces, &wait)
+        || (self = (Messages *)type->tp_alloc(type, 0)) == NULL) {
+        return NULL;
+    }
+    self->pieces = (Pieces *)Py_NewRef(pieces);
+    self->wait = Py_NewRef(wait);
+    return (PyObject *)self;
+}
+
+static int
+messages_traverse(Messages *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->pieces);
+    Py_VISIT(self->wait);
+    return 0;
+}
+
+static int
+messages_clear(Messages *self)
+{
+    Py_CLEAR(self->wait);
+    return 0;
+}
+
+static void
+messages_dealloc(Messages *self)
+{
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(self->wait);
+    Py_XDECREF(self->pieces);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyObject *
+messages_anext(Messages *self)
+{
+    PyObject *message = pop_message(self->pieces);
+    Done *done;
+    if (message == NULL) {
+        return PyObject_CallNoArgs(self->wait);
+    }
+    done = PyObject_New(Done, &Done_Type);
+    if (done == NULL) {
+        Py_DECREF(message);
+        return NULL;
+    }
+    done->value = message;
+    return (PyObject *)done;
+}
+
+static PyAsyncMethods messages_async = {
+    .am_aiter = PyObject_SelfIter,
+    .am_anext = (unaryfunc)messages_anext,
+};
+
+PyTypeObject Messages_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.Messages",
+    .tp_basicsize = sizeof(Messages),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_doc = "see pieces.py",
+    .tp_new = messages_new,
+    .tp_traverse = (traverseproc)messages_traverse,
+    .tp_clear = (inquiry)messages_clear,
+    .tp_dealloc = (destructor)messages_dealloc,
+    .tp_as_async = &messages_async,
+};

@@ -1,0 +1,102 @@
+"""What was decoded and not taken yet: the queue between decoder and reader, and the hot path of taking.
+
+Like `scan.py` and `masking.py` this has a compiled twin, which does the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+
+from wsstream.codec.events import PIECE_OVERHEAD, Chunk
+
+__all__ = ["UNLIMITED", "Messages", "Pieces", "size_of"]
+
+UNLIMITED = 1 << 62
+"""Bytes: more than there can be."""
+
+
+class Pieces:
+    """Whole messages and chunks of others, in the order of arrival.
+
+    Attributes:
+        held: their bytes of payload, plus 64 for each.
+        limit: a message of more bytes is not for `pop`.
+        floor: `pop` stops before no more than so many bytes are held, so that somebody can be told.
+        shut: the number of reasons for which `pop` gives nothing.
+    """
+
+    __slots__ = ("_items", "floor", "held", "limit", "shut")
+
+    def __init__(self, limit: int = UNLIMITED) -> None:
+        self._items: deque[str | bytes | Chunk] = deque()
+        self.held = 0
+        self.limit = limit
+        self.floor = -1
+        self.shut = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[str | bytes | Chunk]:
+        """The pieces as they are now, in order; none is taken."""
+        return iter(list(self._items))
+
+    def extend(self, items: list[str | bytes | Chunk], cost: int) -> None:
+        """Append `items`, which cost `cost`: their bytes, plus 64 for each."""
+        self._items.extend(items)
+        self.held += cost
+
+    def pop(self) -> str | bytes | None:
+        """Take the front, if it is a whole message, may be taken whole, and no one has to know."""
+        if self.shut or not self._items:
+            return None
+        message = self._items[0]
+        if isinstance(message, Chunk):
+            return None
+        size = size_of(message)
+        left = self.held - size - PIECE_OVERHEAD
+        if size > self.limit or left <= self.floor:
+            return None
+        self.held = left
+        return self._items.popleft()  # type: ignore[return-value]
+
+    def front(self) -> str | bytes | Chunk | None:
+        """What is in front; ``None``: nothing is here."""
+        return self._items[0] if self._items else None
+
+    def take(self) -> str | bytes | Chunk:
+        """Take the front, whatever it is; the caller counts it (`held`). IndexError: there is none."""
+        return self._items.popleft()
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._items.clear()
+        self.held = 0
+
+
+class Messages:
+    """``async for`` over the messages of `pieces`; `wait` gives those that cannot be popped.
+
+    `wait` raises StopAsyncIteration at the end.
+    """
+
+    __slots__ = ("_pieces", "_wait")
+
+    def __init__(self, pieces: Pieces, wait: Callable[[], Awaitable[str | bytes]]) -> None:
+        self._pieces = pieces
+        self._wait = wait
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        message = self._pieces.pop()
+        return await self._wait() if message is None else message
+
+
+def size_of(message: str | bytes) -> int:
+    """The bytes of a whole message's payload."""
+    if isinstance(message, bytes) or message.isascii():
+        return len(message)
+    return len(message.encode())
