@@ -1,0 +1,74 @@
+"""What each library has to be able to do, and the frame around what it does in a coroutine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+from job import Job
+
+Work = Callable[[Any, Job], Awaitable[None]]
+
+
+class Library(ABC):
+    codec = ""  # of wsstream: "compiled" or "pure"
+
+    @abstractmethod
+    def can(self, job: Job) -> bool:
+        """Whether the library has what this job needs."""
+
+    @abstractmethod
+    def opened(self, job: Job) -> AbstractAsyncContextManager[int]:
+        """Listen (and give the port) or connect, and do the work of `job` on each connection."""
+
+
+class Coroutines(Library):
+    """A library whose connections are handled in coroutines.
+
+    Each method of a subclass that has the name of a work does it on one connection: counts what it does in
+    `job`, and closes the connection.
+    """
+
+    @abstractmethod
+    def serve(self, job: Job, handle: Callable[[Any], Awaitable[None]]) -> AbstractAsyncContextManager[int]:
+        """Listen on 127.0.0.1; gives the port."""
+
+    @abstractmethod
+    def connect(self, job: Job) -> AbstractAsyncContextManager[Any]:
+        """Connect to the port of `job`."""
+
+    def can(self, job: Job) -> bool:
+        return hasattr(self, job.work)
+
+    @asynccontextmanager
+    async def opened(self, job: Job) -> AsyncIterator[int]:
+        work: Work = getattr(self, job.work)
+
+        async def handle(ws: Any) -> None:
+            try:
+                await work(ws, job)
+            except Exception as error:
+                job.failed(error)
+                raise
+
+        if job.side == "server":
+            async with self.serve(job, handle) as port:
+                yield port
+        else:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._connected, job, handle)
+                yield job.port
+
+    async def _connected(
+        self,
+        job: Job,
+        handle: Callable[[Any], Awaitable[None]],
+        *,
+        task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        async with self.connect(job) as ws:
+            task_status.started()
+            await handle(ws)

@@ -1,0 +1,108 @@
+"""wsstream, on the loop that runs. Keepalive is off, as the peers have none or have it switched off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from job import Job
+
+import wsstream
+from wsstream import Deflate, WebSocketStream
+from wsstream.codec.twin import COMPILED
+
+from .library import Coroutines
+
+
+def options(job: Job) -> dict[str, Any]:
+    return {
+        "compression": Deflate(level=job.level) if job.level else None,
+        "max_message_size": None,
+        "ping_interval": None,
+    }
+
+
+class WSStream(Coroutines):
+    codec = "compiled" if COMPILED else "pure"
+
+    @asynccontextmanager
+    async def serve(
+        self, job: Job, handle: Callable[[WebSocketStream], Awaitable[None]]
+    ) -> AsyncIterator[int]:
+        async with wsstream.serve(handle, "127.0.0.1", ssl=job.server_context(), **options(job)) as server:
+            yield server.port
+
+    def connect(self, job: Job) -> AbstractAsyncContextManager[WebSocketStream]:
+        return wsstream.connect(job.url(), ssl=job.client_context(), **options(job))
+
+    async def consume(self, ws: WebSocketStream, job: Job) -> None:
+        messages = size = 0
+        message: str | bytes = b""
+        async for message in ws:
+            messages += 1
+            size += len(message)
+        job.received(messages, size, message)
+
+    async def consume_chunks(self, ws: WebSocketStream, job: Job) -> None:
+        messages = size = 0
+        async for reader in ws.readable.messages():
+            messages += 1
+            async for chunk in reader:
+                size += len(chunk)
+        job.received(messages, size)
+
+    async def read_chunks(self, ws: WebSocketStream, job: Job) -> None:
+        """Chunks of one size at most."""
+        messages = size = 0
+        async for reader in ws.readable.messages():
+            messages += 1
+            while not reader.complete:
+                size += len(await reader.receive(job.chunk))
+        job.received(messages, size)
+
+    async def produce(self, ws: WebSocketStream, job: Job) -> None:
+        payloads, rounds = job.payloads(), 0
+        stop = await job.started()
+        while time.perf_counter() < stop:
+            for payload in payloads:
+                await ws.send(payload)
+            rounds += 1
+        await ws.aclose()
+        job.sent(rounds, payloads)
+
+    async def produce_chunks(self, ws: WebSocketStream, job: Job) -> None:
+        chunks, rounds = job.chunks(), 0
+        stop = await job.started()
+        while time.perf_counter() < stop:
+            async with ws.writable.message() as message:
+                for chunk in chunks:
+                    await message.send(chunk)
+            rounds += 1
+        await ws.aclose()
+        job.sent(rounds, [b"".join(chunks)])
+
+    async def send_file(self, ws: WebSocketStream, job: Job) -> None:
+        rounds = 0
+        stop = await job.started()
+        while time.perf_counter() < stop:
+            await ws.writable.send_file(job.file)
+            rounds += 1
+        await ws.aclose()
+        job.sent(rounds, [range(job.size)])
+
+    async def echo(self, ws: WebSocketStream, job: Job) -> None:
+        async for message in ws:
+            job.messages += 1
+            await ws.send(message)
+
+    idle = handshakes = echo
+
+    async def proxy(self, ws: WebSocketStream, job: Job) -> None:
+        async with self.connect(job) as upstream:
+            await wsstream.pipe(ws, upstream)
+        job.finished.set()
+
+
+LIBRARY = WSStream()
