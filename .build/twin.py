@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
 NAME = "wsstream.codec._speedups"
-SOURCES = ["wsstream/codec/_speedups.c", "wsstream/codec/_pieces.c"]
+SOURCES = [f"wsstream/codec/{name}.c" for name in ("_speedups", "_pieces", "_burst")]
 HEADERS = ["wsstream/codec/_speedups.h"]
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.protocol.connection import Connection, next_masking_key
+from wsstream.protocol.deflate import Agreed, Deflate
 from wsstream.protocol.state import TRANSITIONS, Input, ProtocolError, State
 from wsstream.testing import (
     EXAMPLE_KEY,
@@ -824,3 +826,68 @@ def test_two_connections_that_talk_at_once_agree(
         (closer,) = closed_by
         answerer = server if closer is client else client
         assert answerer.received[-1] == closer.connection.close_received == closer.connection.close_sent
+
+
+# -- how frames are made ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [bytes, memoryview], ids=["bytes", "a view of bytes"])
+def test_a_server_sends_large_data_that_cannot_change_without_a_copy(wrap: Any) -> None:
+    payload = bytes(100_000)
+    for put in (
+        lambda server: server.send_message("binary", wrap(payload)),
+        lambda server: server.send_data("binary", wrap(payload), last=False),
+        lambda server: (server.begin_frame("binary", 100_000), server.send_part(wrap(payload))),
+    ):
+        server = Connection(client=False)
+        put(server)
+        header, piece = server.outgoing.buffers()
+        assert len(header) == 10
+        assert piece is payload or (isinstance(piece, memoryview) and piece.obj is payload)
+
+
+def test_what_may_change_or_is_masked_or_small_is_copied() -> None:
+    mutable = bytearray(100_000)
+    for connection, payload in (
+        (Connection(client=False), memoryview(mutable)),
+        (Connection(client=False), bytes(1000)),
+        (Connection(client=True, next_key=lambda: bytes(4)), bytes(100_000)),
+    ):
+        connection.send_data("binary", payload, last=True)
+        mutable[:] = b"\xff" * len(mutable)
+        (frame,) = connection.outgoing.buffers()
+        assert bytes(frame).endswith(bytes(len(payload)))
+        mutable[:] = bytes(len(mutable))
+    assert (Connection(client=False).copies, Connection(client=True).copies) == (False, True)
+
+
+@pytest.mark.parametrize("client", [False, True], ids=["server", "client"])
+def test_a_message_that_need_not_leave_alone_waits_in_a_burst_if_it_is_small(client: bool) -> None:
+    connection = Connection(client=client, next_key=lambda: bytes(4))
+    connection.send_message("text", b"small", alone=False)
+    assert len(connection.outgoing.burst) > 0
+    connection.send_message("binary", bytes(20_000), alone=False)
+    assert len(connection.outgoing.burst) == 0
+    connection.send_message("binary", b"alone")
+    assert len(connection.outgoing.burst) == 0
+    frames = parse_frames(b"".join(connection.outgoing.buffers()), masked=client)
+    assert [(frame.opcode, frame.payload) for frame in frames] == [
+        (1, b"small"),
+        (2, bytes(20_000)),
+        (2, b"alone"),
+    ]
+
+
+def test_a_burst_is_shut_where_messages_may_be_compressed_and_when_the_connection_ends() -> None:
+    assert Connection(client=False).outgoing.burst.shut == 0
+    agreed = Agreed(Deflate(), 15, True, 15, True)
+    assert Connection(client=False, deflate=agreed).outgoing.burst.shut == 1
+    for end in (
+        lambda connection: connection.receive_eof(),
+        lambda connection: connection.send_close(Close()),
+        lambda connection: connection.fail(Violation(1002, "")),
+        lambda connection: connection.receive(close(1000, mask=bytes(4)), 1000),
+    ):
+        connection = Connection(client=False)
+        end(connection)
+        assert connection.outgoing.burst.shut > 0

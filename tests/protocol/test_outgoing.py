@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsstream.protocol.outgoing import Outgoing
-from wsstream.testing import Frame, binary, close, continuation, next_frame, parse_frames, ping, pong
+from wsstream.testing import (
+    EXAMPLE_KEY,
+    Frame,
+    binary,
+    close,
+    continuation,
+    next_frame,
+    parse_frames,
+    ping,
+    pong,
+)
 
 CLOSE = close(1000)
 
@@ -305,6 +315,77 @@ def test_more_cannot_leave_than_was_offered() -> None:
     outgoing.put_data(binary())
     with pytest.raises(AssertionError, match="more was sent than offered"):
         outgoing.advance(3)
+
+
+# -- a burst -------------------------------------------------------------------------------------
+
+
+def burst_of(outgoing: Outgoing, *payloads: bytes) -> bytes:
+    """Put messages into the burst; their frames."""
+    outgoing.burst.left = 100
+    outgoing.burst.begin(0x82, payloads[0])
+    for payload in payloads[1:]:
+        assert outgoing.burst.put(payload) is False
+    return b"".join(map(binary, payloads))
+
+
+def test_a_burst_waits_behind_all_other_data_and_before_a_close() -> None:
+    outgoing = Outgoing()
+    outgoing.put_data(binary(b"one"))
+    frames = burst_of(outgoing, b"two", b"three")
+    assert outgoing.ready
+    assert outgoing.size == len(binary(b"one") + frames)
+    outgoing.put_data(binary(b"four"))
+    frames += binary(b"four") + burst_of(outgoing, b"five")
+    outgoing.put_ping(ping())
+    assert outgoing.put_close(CLOSE, urgent=False)
+    assert leave_all(outgoing) == ping() + binary(b"one") + frames + CLOSE
+    assert (outgoing.size, outgoing.ready) == (0, False)
+
+
+def test_a_control_frame_waits_for_the_end_of_a_burst_that_has_begun_to_leave() -> None:
+    outgoing = Outgoing()
+    frames = burst_of(outgoing, b"one", b"two")
+    gone = leave(outgoing, 2)
+    frames += burst_of(outgoing, b"three")
+    outgoing.put_pong(pong())
+    first = len(binary(b"one") + binary(b"two"))
+    assert gone + leave_all(outgoing) == frames[:first] + pong() + frames[first:]
+
+
+def test_an_urgent_close_takes_the_place_of_a_burst_or_follows_the_one_that_has_begun_to_leave() -> None:
+    outgoing = Outgoing()
+    burst_of(outgoing, b"one", b"two")
+    assert outgoing.put_close(CLOSE, urgent=True)
+    assert leave_all(outgoing) == CLOSE
+    outgoing = Outgoing()
+    frames = burst_of(outgoing, b"one", b"two")
+    gone = leave(outgoing, 1)
+    burst_of(outgoing, b"three")
+    assert outgoing.put_close(CLOSE, urgent=True)
+    assert gone + leave_all(outgoing) == frames + CLOSE
+    assert not outgoing.message_cut
+
+
+def test_nothing_is_put_into_a_burst_behind_a_close_nor_when_all_was_dropped() -> None:
+    for end in (
+        lambda outgoing: outgoing.put_close(CLOSE, urgent=False),
+        lambda outgoing: outgoing.put_close(CLOSE, urgent=True),
+        lambda outgoing: outgoing.clear(),
+    ):
+        outgoing = Outgoing()
+        burst_of(outgoing, b"one")
+        end(outgoing)
+        assert len(outgoing.burst) == 0
+        outgoing.burst.begin(0x82, b"two")
+        assert outgoing.burst.put(b"three") is None
+
+
+def test_the_frames_of_a_client_are_masked_in_a_burst_too() -> None:
+    outgoing = Outgoing(lambda: EXAMPLE_KEY)
+    burst_of(outgoing, b"one", b"two")
+    masked = [Frame(2, payload, mask=EXAMPLE_KEY) for payload in (b"one", b"two")]
+    assert parse_frames(leave_all(outgoing), masked=True) == masked
 
 
 # -- anything put, in any order, leaving in any portions -------------------------------------------

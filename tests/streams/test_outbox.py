@@ -11,6 +11,7 @@ from anyio import wait_all_tasks_blocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsstream.codec.burst import Burst
 from wsstream.codec.events import Close, Kind
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
@@ -415,7 +416,7 @@ def test_whatever_is_handed_over_leaves_whole_and_in_order(
 
 @pytest.mark.anyio
 async def test_the_turn_passes_first_in_first_out() -> None:
-    turn = Turn()
+    turn = Turn(Burst())
     order: list[int] = []
 
     async def take(number: int) -> None:
@@ -441,7 +442,7 @@ async def test_the_turn_passes_first_in_first_out() -> None:
 
 @pytest.mark.anyio
 async def test_a_turn_that_was_passed_on_cannot_be_snatched() -> None:
-    turn = Turn()
+    turn = Turn(Burst())
     order: list[str] = []
 
     async def take(name: str) -> None:
@@ -463,7 +464,7 @@ async def test_a_turn_that_was_passed_on_cannot_be_snatched() -> None:
 
 @pytest.mark.anyio
 async def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
-    turn = Turn()
+    turn = Turn(Burst())
     order: list[str] = []
 
     async def take(name: str, scope: anyio.CancelScope) -> None:
@@ -489,7 +490,7 @@ async def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
 @pytest.mark.anyio
 async def test_who_is_cancelled_in_the_moment_of_getting_the_turn_passes_it_on() -> None:
     for others in (0, 1):
-        turn = Turn()
+        turn = Turn(Burst())
         got: list[str] = []
 
         async def take(name: str, scope: anyio.CancelScope, turn: Turn = turn, got: list[str] = got) -> None:
@@ -514,7 +515,7 @@ async def test_who_is_cancelled_in_the_moment_of_getting_the_turn_passes_it_on()
 
 @pytest.mark.anyio
 async def test_dissolving_lets_everybody_go() -> None:
-    turn = Turn()
+    turn = Turn(Burst())
     await turn.acquire()
     async with anyio.create_task_group() as tasks:
         for _ in range(3):

@@ -13,6 +13,7 @@ import pytest
 
 import wsstream
 from wsstream.testing import (
+    Frame,
     RawPeer,
     StallStream,
     connected_pair,
@@ -295,3 +296,76 @@ async def test_many_sends_in_a_row_let_other_tasks_run() -> None:
                     await client.send(b"x")
                     sends += 1
         assert sends <= 512
+
+
+async def test_messages_of_a_burst_leave_together_and_in_order_with_all_others() -> None:
+    async with raw_server() as (ws, peer):
+        expected: list[tuple[int, bytes]] = []
+        for number in range(30):
+            await ws.send(f"text {number}")
+            await ws.send(b"%d" % number)
+            expected += [(1, b"text %d" % number), (2, b"%d" % number)]
+            if number % 10 == 3:
+                await ws.send(bytes(20_000))
+                await ws.send(bytearray(b"mutable"))
+                expected += [(2, bytes(20_000)), (2, b"mutable")]
+            if number % 10 == 7:
+                async with ws.writable.message("text") as writer:
+                    await writer.send("part")
+                expected.append((1, b"part"))
+        received: list[tuple[int, bytes]] = []
+        while len(received) < len(expected):
+            frame = await peer.read_frame()
+            if frame.opcode:
+                received.append((frame.opcode, frame.payload))
+            else:
+                assert frame == Frame(0, b"", mask=frame.mask)
+        assert received == expected
+
+
+async def test_a_burst_is_sent_without_another_call() -> None:
+    async with raw_server() as (ws, peer):
+        for number in range(5):
+            await ws.send(b"%d" % number)
+        assert [(await peer.read_frame()).payload for _ in range(5)] == [
+            b"%d" % number for number in range(5)
+        ]
+        assert ws.statistics().send_buffered == 0
+
+
+async def test_a_burst_waits_where_the_peer_takes_nothing() -> None:
+    ours, theirs = memory_pair()
+    stalled = StallStream(ours, receive=False, send=False)
+    async with connected_pair(streams=(stalled, theirs)) as (client, _):
+        stalled.stall(receive=False)
+        sent = 0
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            while True:
+                await client.send(bytes(1000))
+                sent += 1
+        assert scope.cancelled_caught
+        assert 10 <= sent <= 300
+        assert client.statistics().send_buffered < 64 * 1024 + 64 * 1024 + 2000
+        stalled.resume()
+
+
+async def test_after_the_end_a_burst_takes_nothing() -> None:
+    async with connected_pair() as (client, server):
+        for _ in range(3):
+            await client.send(b"a")
+        client.begin_close()
+        with pytest.raises(wsstream.ClosedLocally):
+            await client.send(b"b")
+        assert [message async for message in server] == [b"a"] * 3
+
+
+async def test_a_burst_cannot_slip_past_a_writer() -> None:
+    async with connected_pair() as (client, server):
+        for _ in range(3):
+            await client.send(b"a")
+        async with client.writable.message() as writer:
+            await writer.send(b"b")
+            with pytest.raises(RuntimeError):
+                await client.send(b"c")
+        assert [await server.receive() for _ in range(4)] == [b"a"] * 3 + [b"b"]

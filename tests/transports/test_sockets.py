@@ -189,3 +189,71 @@ async def test_tcp_sockets_are_non_blocking_and_send_without_delay(connect_socke
         assert a.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 * 1024
     transport.close()
     b.close()
+
+
+# Being called back
+
+
+async def let_the_loop_run() -> None:
+    for _ in range(5):
+        await anyio.sleep(0.001)
+
+
+async def test_the_event_loop_calls_back_while_the_socket_is_watched(pair, anyio_backend_name):
+    left, right = pair
+    calls = []
+    for watch, unwatch in (
+        (left.watch_readable, left.unwatch_readable),
+        (left.watch_writable, left.unwatch_writable),
+    ):
+        right.send([b"news"])
+        watched = watch(lambda: calls.append(1))
+        assert watched is (anyio_backend_name == "asyncio")
+        assert watch(lambda: calls.append("another")) is watched, "the first one stays"
+        await let_the_loop_run()
+        unwatch()
+        unwatch()
+        assert (len(calls) > 1) is watched
+        calls.clear()
+        await let_the_loop_run()
+        assert calls == []
+
+
+async def test_a_watched_socket_calls_back_when_something_arrives_and_not_before(pair, anyio_backend_name):
+    left, right = pair
+    arrived = []
+    if left.watch_readable(lambda: arrived.append(left.recv_into(memoryview(bytearray(10))))):
+        await let_the_loop_run()
+        assert arrived == []
+        right.send([b"abc"])
+        await let_the_loop_run()
+        assert arrived == [3]
+        left.close()
+        right.close()
+        await let_the_loop_run()
+        assert arrived == [3]
+    else:
+        assert anyio_backend_name == "trio"
+
+
+async def test_what_is_closed_cannot_be_watched(pair):
+    left, _ = pair
+    left.watch_readable(lambda: None)
+    left.close()
+    assert not left.watch_readable(lambda: None)
+    assert not left.watch_writable(lambda: None)
+
+
+async def test_an_event_loop_that_cannot_call_back_is_not_asked_again(pair, monkeypatch):
+    left, _ = pair
+    asked = []
+
+    class Loop:
+        def add_reader(self, *_: object) -> None:
+            asked.append("add_reader")
+            raise NotImplementedError
+
+    monkeypatch.setattr(left, "_loop", Loop())
+    assert not left.watch_readable(lambda: None)
+    assert not left.watch_readable(lambda: None)
+    assert asked == ["add_reader"]

@@ -1,9 +1,7 @@
 /* The compiled twin of `pieces.py`, which says what everything here promises. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
 #include "_speedups.h"
+#include <structmember.h>
 
 #define UNLIMITED ((Py_ssize_t)1 << 62)
 

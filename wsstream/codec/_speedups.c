@@ -4,11 +4,8 @@
    The bytes are the peer's. Every read is behind a check against the end of the buffer, and nothing here
    judges: a frame that is not plainly a whole message is left to the decoder. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
-#include <string.h>
 #include "_speedups.h"
+#include <string.h>
 
 #define SCRATCH 4096 /* bytes of masked text that are unmasked on the stack */
 
@@ -202,74 +199,75 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     return result;
 }
 
-static size_t
-write_header(uint8_t *out, int first, size_t length, const uint8_t *key)
+size_t
+header_size(size_t length, int masked)
 {
-    size_t size = 2, i, extended = length < 126 ? 0 : length < 0x10000 ? 2 : 8;
-    out[0] = (uint8_t)first;
-    out[1] = (uint8_t)((key != NULL ? 0x80 : 0) | (extended == 0 ? length : extended == 2 ? 126 : 127));
-    for (i = 0; i < extended; i++) {
-        out[size++] = (uint8_t)((uint64_t)length >> 8 * (extended - 1 - i));
-    }
-    if (key != NULL) {
-        memcpy(out + size, key, 4);
-        size += 4;
-    }
-    return size;
+    return 2 + (length < 126 ? 0 : length < 0x10000 ? 2 : 8) + (masked ? 4 : 0);
 }
 
-PyDoc_STRVAR(append_frame_doc, "append_frame(buffer, first, payload, key) -> size: see encoder.py");
+void
+write_frame(uint8_t *out, int first, const uint8_t *payload, size_t length, const uint8_t *key)
+{
+    size_t extended = length < 126 ? 0 : length < 0x10000 ? 2 : 8;
+    *out++ = (uint8_t)first;
+    *out++ = (uint8_t)((key != NULL ? 0x80 : 0) | (extended == 0 ? length : extended == 2 ? 126 : 127));
+    while (extended > 0) {
+        *out++ = (uint8_t)((uint64_t)length >> 8 * --extended);
+    }
+    if (key == NULL) {
+        memcpy(out, payload, length);
+    }
+    else {
+        memcpy(out, key, 4);
+        xor_bytes(out + 4, payload, length, key, 0);
+    }
+}
+
+const uint8_t *
+key_bytes(PyObject *key)
+{
+    if (!PyBytes_Check(key) || PyBytes_GET_SIZE(key) != 4) {
+        PyErr_SetString(PyExc_ValueError, "a masking key has 4 bytes");
+        return NULL;
+    }
+    return (const uint8_t *)PyBytes_AS_STRING(key);
+}
+
+PyDoc_STRVAR(make_frame_doc, "make_frame(first, payload, key) -> bytes: see framing.py");
 
 static PyObject *
-append_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+make_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer payload;
     const uint8_t *key = NULL;
-    uint8_t header[14], *out;
-    Py_ssize_t before;
-    size_t size;
+    PyObject *result = NULL;
     long first;
 
-    if (nargs != 4 || !PyByteArray_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "append_frame() takes a bytearray, an int, payload and key");
+    if (nargs != 3) {
+        PyErr_SetString(PyExc_TypeError, "make_frame() takes an int, payload and key");
         return NULL;
     }
-    first = PyLong_AsLong(args[1]);
-    if (first == -1 && PyErr_Occurred()) {
+    first = PyLong_AsLong(args[0]);
+    if ((first == -1 && PyErr_Occurred()) || (args[2] != Py_None && (key = key_bytes(args[2])) == NULL)
+        || PyObject_GetBuffer(args[1], &payload, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    if (args[3] != Py_None) {
-        if (!PyBytes_Check(args[3]) || PyBytes_GET_SIZE(args[3]) != 4) {
-            PyErr_SetString(PyExc_ValueError, "a masking key has 4 bytes");
-            return NULL;
-        }
-        key = (const uint8_t *)PyBytes_AS_STRING(args[3]);
-    }
-    if (PyObject_GetBuffer(args[2], &payload, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
-    size = write_header(header, (int)first, (size_t)payload.len, key);
-    before = PyByteArray_GET_SIZE(args[0]);
-    if (payload.len > PY_SSIZE_T_MAX - before - (Py_ssize_t)size) {
+    if (payload.len > PY_SSIZE_T_MAX - MAX_HEADER) {
         PyErr_NoMemory();
     }
-    else if (PyByteArray_Resize(args[0], before + (Py_ssize_t)size + payload.len) == 0) {
-        out = (uint8_t *)PyByteArray_AS_STRING(args[0]) + before;
-        memcpy(out, header, size);
-        if (key != NULL) {
-            xor_bytes(out + size, payload.buf, payload.len, key, 0);
+    else {
+        Py_ssize_t size = (Py_ssize_t)header_size(payload.len, key != NULL) + payload.len;
+        result = PyBytes_FromStringAndSize(NULL, size);
+        if (result != NULL) {
+            write_frame((uint8_t *)PyBytes_AS_STRING(result), (int)first, payload.buf, payload.len, key);
         }
-        else {
-            memcpy(out + size, payload.buf, payload.len);
-        }
-        size += payload.len;
     }
     PyBuffer_Release(&payload);
-    return PyErr_Occurred() ? NULL : PyLong_FromSize_t(size);
+    return result;
 }
 
 static PyMethodDef methods[] = {
-    {"append_frame", (PyCFunction)(void (*)(void))append_frame, METH_FASTCALL, append_frame_doc},
+    {"make_frame", (PyCFunction)(void (*)(void))make_frame, METH_FASTCALL, make_frame_doc},
     {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, scan_doc},
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
     {NULL, NULL, 0, NULL},
@@ -278,7 +276,8 @@ static PyMethodDef methods[] = {
 static int
 add_types(PyObject *module)
 {
-    if (PyType_Ready(&Done_Type) < 0 || PyModule_AddType(module, &Pieces_Type) < 0) {
+    if (PyType_Ready(&Done_Type) < 0 || PyModule_AddType(module, &Burst_Type) < 0
+        || PyModule_AddType(module, &Pieces_Type) < 0) {
         return -1;
     }
     return PyModule_AddType(module, &Messages_Type);

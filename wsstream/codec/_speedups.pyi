@@ -1,8 +1,9 @@
+from wsstream.codec.burst import Burst as Burst
 from wsstream.codec.events import Event
 from wsstream.codec.pieces import Messages as Messages
 from wsstream.codec.pieces import Pieces as Pieces
 
-def append_frame(buffer: bytearray, first: int, payload: bytes | memoryview, key: bytes | None, /) -> int: ...
+def make_frame(first: int, payload: bytes | memoryview, key: bytes | None, /) -> bytes: ...
 def scan(
     data: bytes | memoryview, pos: int, masked: bool, room: int, most: int, events: list[Event], /
 ) -> tuple[int, int]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, Opcode
-from wsstream.codec.twin import append_frame
+from wsstream.codec.twin import make_frame
 
 __all__ = ["encode_close", "encode_frame", "first_byte"]
 
@@ -18,9 +18,7 @@ def encode_frame(
 ) -> bytes:
     """A whole frame. A control frame's payload is at most 125 bytes, which the caller has checked."""
     assert opcode < Opcode.CLOSE or len(payload) <= MAX_CONTROL_PAYLOAD
-    buffer = bytearray()
-    append_frame(buffer, first_byte(opcode, fin=fin, rsv1=rsv1), payload, key)
-    return bytes(buffer)
+    return make_frame(first_byte(opcode, fin=fin, rsv1=rsv1), payload, key)
 
 
 def encode_close(code: int | None, reason: str) -> bytes:

@@ -1,10 +1,10 @@
-"""The bytes of a frame (section 5.2): the hot path of sending, which has a compiled twin."""
+"""The bytes of a frame (section 5.2). `make_frame` has a compiled twin."""
 
 from __future__ import annotations
 
 from wsstream.codec.masking import apply_mask
 
-__all__ = ["append_frame", "encode_header"]
+__all__ = ["encode_header", "make_frame"]
 
 
 def encode_header(first: int, length: int, key: bytes | None) -> bytes:
@@ -22,9 +22,6 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
     return header if key is None else header + key
 
 
-def append_frame(buffer: bytearray, first: int, payload: bytes | memoryview, key: bytes | None) -> int:
-    """Append a whole frame to `buffer`, masked if there is a `key`; return its size in bytes."""
-    header = encode_header(first, len(payload), key)
-    buffer += header
-    buffer += payload if key is None else apply_mask(payload, key)
-    return len(header) + len(payload)
+def make_frame(first: int, payload: bytes | memoryview, key: bytes | None) -> bytes:
+    """A whole frame, masked if there is a `key`."""
+    return encode_header(first, len(payload), key) + (payload if key is None else apply_mask(payload, key))

@@ -9,13 +9,13 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from wsstream.codec import framing, masking, pieces, scan
+from wsstream.codec import burst, framing, masking, pieces, scan
 from wsstream.codec.events import Event
 
-__all__ = ["COMPILED", "Messages", "Pieces", "append_frame", "apply_mask", "scan_messages"]
+__all__ = ["COMPILED", "Burst", "Messages", "Pieces", "apply_mask", "make_frame", "scan_messages"]
 
 apply_mask: Callable[..., bytes]
-append_frame: Callable[[bytearray, int, bytes | memoryview, bytes | None], int]
+make_frame: Callable[[int, bytes | memoryview, bytes | None], bytes]
 scan_messages: Callable[[bytes | memoryview, int, bool, int, int, list[Event]], tuple[int, int]]
 
 try:
@@ -25,15 +25,15 @@ try:
 except ImportError:
     COMPILED = False
     apply_mask = masking.apply_mask
-    append_frame = framing.append_frame
+    make_frame = framing.make_frame
     scan_messages = scan.scan
 else:
     COMPILED = True
     apply_mask = _speedups.apply_mask
-    append_frame = _speedups.append_frame
+    make_frame = _speedups.make_frame
     scan_messages = _speedups.scan
 
 if TYPE_CHECKING or not COMPILED:
-    Messages, Pieces = pieces.Messages, pieces.Pieces
+    Burst, Messages, Pieces = burst.Burst, pieces.Messages, pieces.Pieces
 else:
-    Messages, Pieces = _speedups.Messages, _speedups.Pieces
+    Burst, Messages, Pieces = _speedups.Burst, _speedups.Messages, _speedups.Pieces

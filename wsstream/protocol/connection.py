@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from wsstream.codec.burst import LARGEST
 from wsstream.codec.decoder import Decoder
 from wsstream.codec.encoder import encode_close, encode_frame, first_byte
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
@@ -70,7 +71,9 @@ class Connection:
     ) -> None:
         self.client = client
         self.state = State.OPEN
-        self.outgoing = Outgoing()
+        self.outgoing = Outgoing(next_key if client else None)
+        if deflate is not None:
+            self.outgoing.burst.shut += 1
         self.consumed = 0
         self.cost = 0
         self.control = False
@@ -97,6 +100,11 @@ class Connection:
     def sending(self) -> bool:
         """Whether a message has been begun and not completed."""
         return self._sending is not None
+
+    @property
+    def copies(self) -> bool:
+        """Whether frames are always copies of what they are made of: masked, or perhaps compressed."""
+        return self.client or self._deflater is not None
 
     def compresses(self, size: int) -> bool:
         """Whether a whole message of `size` bytes is large enough to be compressed, if that was agreed on."""
@@ -132,6 +140,7 @@ class Connection:
     def receive_eof(self) -> None:
         """The transport has ended."""
         self.state = next_state(self.state, Input.EOF)
+        self.outgoing.burst.shut += 1
         self._deflater = None
 
     def _react(self, event: Event) -> None:
@@ -182,13 +191,20 @@ class Connection:
             case Violation():  # pragma: no branch - there is no other event
                 self.fail(event)
 
-    def send_message(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
-        """Queue a whole message as one frame; compressed, if that was agreed on and it is large enough."""
+    def send_message(
+        self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True, alone: bool = True
+    ) -> None:
+        """Queue a whole message as one frame; compressed, if that was agreed on and it is large enough.
+
+        Unless it is to leave `alone`, a small message may wait in `outgoing.burst` for others.
+        """
         self._require_border()
-        if self._deflater is None and self.state is State.OPEN:  # most messages
-            self.outgoing.put_data(encode_frame(_OPCODES[kind], payload, self._next_key()))
-        else:
+        if self._deflater is not None or self.state is not State.OPEN:
             self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
+        elif alone or len(payload) > LARGEST:
+            self._put_frame(_OPCODES[kind], payload, fin=True)
+        else:
+            self.outgoing.burst.begin(first_byte(_OPCODES[kind]), payload)
 
     def send_data(
         self, kind: Kind, payload: bytes | memoryview, *, last: bool, compress: bool = True
@@ -203,8 +219,16 @@ class Connection:
             self._compressing = compress and self._deflater is not None
         if self._compressing and self._deflater is not None:
             payload = self._deflater.compress(payload, last=last)
-        rsv1 = first and self._compressing
-        self.outgoing.put_data(encode_frame(opcode, payload, self._next_key(), fin=last, rsv1=rsv1))
+        self._put_frame(opcode, payload, fin=last, rsv1=first and self._compressing)
+
+    def _put_frame(self, opcode: int, payload: bytes | memoryview, *, fin: bool, rsv1: bool = False) -> None:
+        key = self._next_key()
+        if key is None and len(payload) > LARGEST and _is_immutable(payload):  # without a copy
+            header = encode_header(first_byte(opcode, fin=fin, rsv1=rsv1), len(payload), None)
+            self.outgoing.put_data(header, ends_frame=False)
+            self.outgoing.put_data(payload)
+        else:
+            self.outgoing.put_data(encode_frame(opcode, payload, key, fin=fin, rsv1=rsv1))
 
     def begin_frame(self, kind: Kind, size: int) -> None:
         """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""
@@ -221,7 +245,11 @@ class Connection:
         if not 0 < len(payload) <= self._declared:
             raise ProtocolError(f"{len(payload)} bytes for a frame that has {self._declared} left")
         key = self._frame_key
-        part = bytes(payload) if key is None else apply_mask(payload, key, self._frame_offset)
+        part: bytes | memoryview
+        if key is not None:
+            part = apply_mask(payload, key, self._frame_offset)
+        else:
+            part = payload if _is_immutable(payload) else bytes(payload)
         self._frame_offset += len(part)
         self._declared -= len(part)
         self.outgoing.put_data(part, ends_frame=self._declared == 0)
@@ -262,8 +290,15 @@ class Connection:
             raise ProtocolError("another message is not finished")
 
     def _require(self, happening: Input) -> None:
-        self.state = next_state(self.state, happening)
+        if (
+            self.state is not State.OPEN
+        ):  # where everything can be sent, and nothing but Close changes the state
+            self.state = next_state(self.state, happening)
 
 
 def _no_key() -> None:
     return None
+
+
+def _is_immutable(payload: bytes | memoryview) -> bool:
+    return isinstance(payload, bytes) or isinstance(payload.obj, bytes)

@@ -9,9 +9,10 @@ Close stands behind the data or, if urgent, takes its place; nothing follows it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from wsstream.codec.frames import Opcode
+from wsstream.codec.twin import Burst
 
 __all__ = ["Outgoing"]
 
@@ -24,8 +25,12 @@ _MAX_PONGS = 16  # for the Pings of one read; of more, the earliest are not answ
 class Outgoing:
     """Frames on their way to the transport.
 
+    Args:
+        next_key: for the frames of `burst`, if they are masked.
+
     Attributes:
-        size: bytes that wait, in both lanes.
+        burst: small messages behind all other data; they leave as one piece, into which no control frame
+            goes. Shut when nothing may follow any more.
         sent: bytes that have left.
         pings_sent: Pings that have left to their last byte.
         message_cut: an urgent Close dropped the rest of a message of which a part has left.
@@ -41,32 +46,41 @@ class Outgoing:
         "_ping",
         "_ping_leaving",
         "_pongs",
+        "_size",
+        "burst",
         "message_cut",
         "pings_sent",
         "sent",
-        "size",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, next_key: Callable[[], bytes] | None = None) -> None:
+        self.burst = Burst(next_key)
+        self.sent = 0
+        self.pings_sent = 0
+        self._reset()
+
+    def _reset(self) -> None:
         self._head: memoryview | None = None  # what is left of a piece of which a part has gone
         self._at_border = True  # behind the head, or behind all that has left
         self._offered = False  # and nothing was taken since: the transport is full
         self._pongs: list[bytes] = []
         self._ping: bytes | None = None
         self._ping_leaving = False  # the piece that was taken last is a Ping
-        self._data: deque[tuple[bytes, bool]] = deque()  # (piece, whether it ends its frame)
+        self._data: deque[tuple[bytes | memoryview, bool]] = deque()  # (piece, it ends its frame)
         self._close: bytes | None = None
         self._close_urgent = False
-        self.size = 0
-        self.sent = 0
-        self.pings_sent = 0
+        self._size = 0  # without the burst
         self.message_cut = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait, in both lanes."""
+        return self._size + len(self.burst)
 
     @property
     def ready(self) -> bool:
         """Whether `buffers` offers something, and not all that waits is behind an incomplete frame."""
-        control = self._pongs or self._ping or self._close
-        return bool(self._head or self._data or (self._at_border and control))
+        return bool(self._head or self._data or self.burst or (self._at_border and self._has_control()))
 
     @property
     def ping_waits(self) -> bool:
@@ -78,23 +92,30 @@ class Outgoing:
         """Whether a Pong has been put and nothing of it has left."""
         return bool(self._pongs)
 
-    def put_data(self, piece: bytes, *, ends_frame: bool = True) -> None:
-        """Queue a frame, or with `ends_frame` false a part of one whose rest will follow."""
+    def put_data(self, piece: bytes | memoryview, *, ends_frame: bool = True) -> None:
+        """Queue a frame, or with `ends_frame` false a part of one whose rest will follow. It must not change."""
+        if self.burst:
+            self._take_burst()
         self._data.append((piece, ends_frame))
-        self.size += len(piece)
+        self._size += len(piece)
+
+    def _take_burst(self) -> None:
+        piece = self.burst.take()
+        self._data.append((piece, True))
+        self._size += len(piece)
 
     def put_pong(self, frame: bytes) -> None:
         """Queue a Pong: behind those that wait, or in their place while the transport takes nothing."""
         dropped = len(self._pongs) if self._offered else len(self._pongs) + 1 - _MAX_PONGS
         if dropped > 0:
-            self.size -= sum(map(len, self._pongs[:dropped]))
+            self._size -= sum(map(len, self._pongs[:dropped]))
             del self._pongs[:dropped]
         self._pongs.append(frame)
-        self.size += len(frame)
+        self._size += len(frame)
 
     def put_ping(self, frame: bytes) -> None:
         """Queue a Ping in place of one that waits."""
-        self.size += len(frame) - len(self._ping or b"")
+        self._size += len(frame) - len(self._ping or b"")
         self._ping = frame
 
     def put_close(self, frame: bytes, *, urgent: bool) -> bool:
@@ -102,6 +123,9 @@ class Outgoing:
 
         Returns false if Close can never leave, because the frame before it is not complete.
         """
+        self.burst.shut += 1
+        if self.burst:
+            self._take_burst()
         if urgent:
             self._drop_data()
             if not self._at_border and not self._data:
@@ -110,19 +134,23 @@ class Outgoing:
             return False
         self._close = frame
         self._close_urgent = urgent
-        self.size += len(frame)
+        self._size += len(frame)
         return True
 
     def clear(self) -> None:
-        """Drop everything that waits; the counts of what has left stay."""
-        sent, pings_sent = self.sent, self.pings_sent
-        self.__init__()  # type: ignore[misc]
-        self.sent, self.pings_sent = sent, pings_sent
+        """Drop everything that waits, and take nothing more; the counts of what has left stay."""
+        self.burst.shut += 1
+        self.burst.take()
+        self._reset()
 
     def buffers(self) -> list[bytes | memoryview]:
         """What to offer to the transport next, in order; at most 64 buffers. `advance` tells what it took."""
         self._offered = True
+        if self.burst:
+            self._take_burst()
         result: list[bytes | memoryview] = []
+        if len(self._data) == 1 and self._at_border and self._head is None and not self._has_control():
+            return [self._data[0][0]]  # mostly it is this
         if self._head is not None:
             result.append(self._head)
         if self._at_border:
@@ -138,7 +166,7 @@ class Outgoing:
     def advance(self, count: int) -> None:
         """The first `count` bytes of `buffers()` have left, at least 1."""
         self._offered = False
-        self.size -= count
+        self._size -= count
         self.sent += count
         while count:
             if self._head is not None:
@@ -156,11 +184,14 @@ class Outgoing:
                 self._ping_leaving = False
                 self.pings_sent += 1
 
+    def _has_control(self) -> bool:
+        return bool(self._pongs or self._ping or self._close)
+
     def _control(self) -> Iterator[bytes]:
         lane = (*self._pongs, self._ping, self._close if self._close_urgent else None)
         return (frame for frame in lane if frame is not None)
 
-    def _pop(self) -> bytes:
+    def _pop(self) -> bytes | memoryview:
         """Take the next piece, in the same order as `buffers`."""
         if self._at_border:
             if self._pongs:
@@ -178,7 +209,7 @@ class Outgoing:
         return frame
 
     def _drop_data(self) -> None:
-        kept: deque[tuple[bytes, bool]] = deque()
+        kept: deque[tuple[bytes | memoryview, bool]] = deque()
         if not self._at_border:
             for piece, ends_frame in self._data:
                 kept.append((piece, ends_frame))
@@ -189,7 +220,7 @@ class Outgoing:
         dropped = list(self._data)[len(kept) :]
         frame_cut = not self._at_border and not kept
         self.message_cut = frame_cut or any(piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1])
-        self.size -= sum(len(piece) for piece, _ in dropped)
+        self._size -= sum(len(piece) for piece, _ in dropped)
         self._data = kept
 
 

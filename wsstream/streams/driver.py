@@ -21,7 +21,9 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
 
 The reader task lives as long as the connection and also keeps the time (keepalive and the closing
 handshake). The writer task is started when the transport first takes less than it is offered, or when
-messages first come in a burst: those behind the first are left to it, to leave together.
+messages first come in a burst: those behind the first are left to it, to leave together. Where the
+transport can have the event loop call back, there is no writer task, and the reader task only keeps the
+time: `_on_readable` and `_on_writable` are the same steps without the switches.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
+from wsstream.codec.burst import FULL
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import CloseCode
 from wsstream.codec.pieces import UNLIMITED
@@ -68,8 +71,8 @@ _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
 _PUMP_STEP = 256 * 1024  # bytes framed or sent in one synchronous step, so that other tasks get their turn
 _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
 _BURST = 50e-6  # seconds between sends
-_ENOUGH = 64 * 1024  # bytes for one system call
-_SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait
+_SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait,
+_SEND_SIZE = 1024  # bytes; a larger one counts as several
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
 _LAST_WORD = 0.1  # seconds for the application to answer what came before a violation
 _LAST_BYTES = 1 << 20  # read and dropped behind the end, so that a reset does not overtake our Close
@@ -154,7 +157,8 @@ class Driver:
         self._output = Signal()
         self._writer_runs = False
         self._write_failed = False
-        self._sends_left = _SENDS_IN_A_ROW
+        connection.outgoing.burst.left = _SENDS_IN_A_ROW
+        connection.outgoing.burst.room = flow.send_high_water
         self._last_send = -inf
         self._full = False  # the transport took less than it was offered
         # time
@@ -358,21 +362,41 @@ class Driver:
 
     # -- sending -----------------------------------------------------------------------------
 
+    def send_now(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> bool | None:
+        """Hand over a whole message if that needs no waiting; ``None``: it does, and nothing happened.
+
+        True: `let_others_run` is due. What comes alone leaves at once; what comes in a burst is left to the
+        writer task, to leave together.
+        """
+        if not self.is_open:
+            raise self.send_error()
+        if self.outbox.turn.taken or len(payload) > self.flow.frame_size or not self._has_room():
+            return None
+        now = self._now()
+        alone, self._last_send = now - self._last_send > _BURST, now
+        self.connection.send_message(kind, payload, compress=compress, alone=alone)
+        if alone or self.connection.outgoing.size >= FULL:
+            self.pump()
+        else:
+            self._wake_writer()
+        burst = self.connection.outgoing.burst
+        burst.left -= 1
+        return burst.left <= 0
+
+    async def let_others_run(self) -> None:
+        """Send what a burst has gathered; after many sends in a row also a checkpoint."""
+        burst = self.connection.outgoing.burst
+        self._last_send = self._now()
+        self.pump()
+        if burst.left <= 0:
+            burst.left = _SENDS_IN_A_ROW
+            await checkpoint()
+
     async def send_message(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
         """Send a whole message: wait for the turn and for room, hand it over, wait until little is left.
 
         If cancelled before the hand-over, nothing of it is sent; afterwards all of it is.
         """
-        if not self.is_open:
-            raise self.send_error()
-        if not self.outbox.turn.taken and len(payload) <= self.flow.frame_size and self._has_room():
-            self.connection.send_message(kind, payload, compress=compress)
-            self._offer()
-            self._sends_left -= 1
-            if not self._sends_left:
-                self._sends_left = _SENDS_IN_A_ROW
-                await checkpoint()
-            return
         compress = compress and self.connection.compresses(len(payload))
         message = await self.begin_message(kind, compress=compress)
         try:
@@ -411,7 +435,9 @@ class Driver:
         try:
             self.pump()
             if self.unsent <= self.flow.send_high_water:
-                await checkpoint()
+                self.connection.outgoing.burst.left -= 1 + len(data) // _SEND_SIZE
+                if self.connection.outgoing.burst.left <= 0:
+                    await self.let_others_run()
                 return
             while self.outbox.message is message and self.unsent > self.flow.send_high_water:
                 await self._progress.wait()
@@ -457,15 +483,6 @@ class Driver:
         self.pump()
         return record
 
-    def _offer(self) -> None:
-        """Send at once what comes alone; what comes in a burst is left to the writer, to leave together."""
-        now = self._now()
-        alone, self._last_send = now - self._last_send > _BURST, now
-        if alone or self.connection.outgoing.size >= _ENOUGH:
-            self.pump()
-        else:
-            self._wake_writer()
-
     def _has_room(self) -> bool:
         return self.unsent < self.flow.send_high_water
 
@@ -497,9 +514,11 @@ class Driver:
             self._pings_sent = outgoing.pings_sent
             self._keepalive.ping_left(self._now())
             self._reschedule()
-        if self.unsent <= self.flow.send_low_water:
+        unsent = self.unsent
+        outgoing.burst.room = self.flow.send_high_water - unsent
+        if unsent <= self.flow.send_low_water:
             self._progress.notify()
-        if self._has_output:
+        if unsent and self._has_output:
             self._wake_writer()
         elif self.connection.state is not State.OPEN:
             self._after_close()
@@ -513,6 +532,8 @@ class Driver:
             self.transport.send_eof()
 
     def _wake_writer(self) -> None:
+        if self.transport.watch_writable(self._on_writable):
+            return
         if self._writer_runs:
             self._output.notify()
         else:
@@ -610,6 +631,7 @@ class Driver:
     def _leave(self) -> None:
         """This side has had enough."""
         self.closed_locally = True
+        self.connection.outgoing.burst.shut += 1
         self.discard()
         self.pump()
         self._arrived.notify()
@@ -657,8 +679,9 @@ class Driver:
         return min(deadline, self._keepalive.deadline) if self.connection.state is State.OPEN else deadline
 
     def _reschedule(self) -> None:
-        if self._timer is not None:
-            self._timer.deadline = self._deadline()
+        timer = self._timer
+        if timer is not None and (deadline := self._deadline()) < timer.deadline:
+            timer.deadline = deadline  # a later one is seen to when the earlier one is over
 
     def _tick(self) -> None:
         now = self._now()
@@ -697,11 +720,38 @@ class Driver:
                 self._drained = False
                 self._reader_waits = True
                 try:
-                    await self.transport.wait_readable()
+                    if self.transport.watch_readable(self._on_readable):
+                        await self._resumed.wait()
+                    else:
+                        await self.transport.wait_readable()
                 finally:
                     self._reader_waits = False
-            elif self.read_now():
+            elif self.read_now() and (self._tail or not self._drained):  # otherwise the wait is a checkpoint
                 await checkpoint()
+
+    # An error that is a mistake of this library ends the connection, as it does in the tasks.
+
+    def _on_readable(self) -> None:
+        """Do what the reader task would do, without waking it for each read; called by the event loop."""
+        if self.paused or self._found or self._gone:
+            self.transport.unwatch_readable()
+            return
+        try:
+            self.read_now()
+            self._see_to_tail()
+        except BaseException:
+            self.drop()
+            raise
+
+    def _on_writable(self) -> None:
+        """Do what the writer task would do; called by the event loop."""
+        try:
+            self.pump()
+        except BaseException:
+            self.drop()
+            raise
+        if self._gone or self._write_failed or not self._has_output:
+            self.transport.unwatch_writable()
 
     async def _write_loop(self) -> None:
         try:

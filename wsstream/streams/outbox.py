@@ -10,6 +10,7 @@ from collections import deque
 
 import anyio
 
+from wsstream.codec.burst import LARGEST, Burst
 from wsstream.codec.events import Close, Kind
 from wsstream.codec.utf8 import split_point
 from wsstream.protocol.connection import Connection
@@ -22,12 +23,16 @@ _SMALL = 4096  # bytes; smaller chunks are copied together
 
 
 class Turn:
-    """Who may send: one at a time, first in, first out. It is passed on by whoever completes a message."""
+    """Who may send: one at a time, first in, first out. It is passed on by whoever completes a message.
 
-    __slots__ = ("_waiting", "taken")
+    `burst` is shut while the turn is taken.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_burst", "_waiting", "taken")
+
+    def __init__(self, burst: Burst) -> None:
         self.taken = False
+        self._burst = burst
         self._waiting: deque[anyio.Event] = deque()
 
     @property
@@ -39,6 +44,7 @@ class Turn:
         """Wait for the turn. If cancelled, the turn is not taken."""
         if not self.taken:
             self.taken = True
+            self._burst.shut += 1
             return
         event = anyio.Event()
         self._waiting.append(event)
@@ -57,6 +63,7 @@ class Turn:
             self._waiting.popleft().set()
         else:
             self.taken = False
+            self._burst.shut -= 1
 
     def dissolve(self) -> None:
         """Let everybody go at once: the connection has ended, and they will see that."""
@@ -72,6 +79,7 @@ class OutgoingMessage:
         kind: ``"text"`` or ``"binary"``.
         declared: the size in bytes of a message that is sent as one frame, else ``None``.
         compress: whether it may be compressed.
+        borrowed: a piece is somebody else's mutable buffer.
         finished: all of it has been handed over.
         flushing: what is there should be sent even if it is little.
         size: bytes that were handed over and are not in a frame yet.
@@ -79,8 +87,8 @@ class OutgoingMessage:
     """
 
     __slots__ = (
-        "_borrowed",
         "_pieces",
+        "borrowed",
         "compress",
         "declared",
         "finished",
@@ -94,19 +102,19 @@ class OutgoingMessage:
         self.kind: Kind = kind
         self.declared = declared
         self.compress = compress
+        self.borrowed = False
         self.finished = False
         self.flushing = False
         self.size = 0
         self.taken = 0
         self._pieces: deque[bytes | bytearray | memoryview] = deque()
-        self._borrowed = False  # a piece is somebody else's mutable buffer
 
     def append(self, data: bytes | memoryview) -> None:
         """Add `data`. Large mutable data is referred to until `detach` copies what is left of it."""
         size = len(data)
         self.size += size
         if size >= _SMALL:
-            self._borrowed = self._borrowed or isinstance(data, memoryview)
+            self.borrowed = self.borrowed or isinstance(data, memoryview)
             self._pieces.append(data)
         elif self._pieces and isinstance(self._pieces[-1], bytearray):
             self._pieces[-1] += data
@@ -115,12 +123,20 @@ class OutgoingMessage:
 
     def detach(self) -> None:
         """Copy what is left of mutable data: its owner may change it from now on."""
-        if self._borrowed:
+        if self.borrowed:
             self._pieces = deque(bytes(p) if isinstance(p, memoryview) else p for p in self._pieces)
-            self._borrowed = False
+            self.borrowed = False
 
     def take(self, limit: int) -> bytes | memoryview:
         """Take up to `limit` bytes from the front; text is cut between code points if one fits."""
+        front = self._pieces[0] if self._pieces else b""
+        if (
+            isinstance(front, memoryview) and len(front) > limit and self.kind == "binary"
+        ):  # most of a large one
+            self._pieces[0] = front[limit:]
+            self.size -= limit
+            self.taken += limit
+            return front[:limit]
         parts: list[bytes | memoryview] = []
         room = limit
         while self._pieces and room > 0:
@@ -153,7 +169,7 @@ class Outbox:
     def __init__(self, connection: Connection, flow: FlowControl) -> None:
         self._connection = connection
         self._flow = flow
-        self.turn = Turn()
+        self.turn = Turn(connection.outgoing.burst)
         self.message: OutgoingMessage | None = None
         self.closing: Close | None = None
 
@@ -177,14 +193,16 @@ class Outbox:
     def fill(self, *, idle: bool, limit: int = 1 << 62) -> int:
         """Make frames up to the high-water mark; a small chunk waits for more unless all is `idle`.
 
-        Stops at `limit` bytes of payload, and returns how many went into frames: compressed, much more
-        than the mark fits below it.
+        Frames that are no copies are not held up by the mark. Stops at `limit` bytes of payload, and
+        returns how many went into frames: compressed, much more than the mark fits below it.
         """
+        if self.message is None and self.closing is None:
+            return 0
         connection, framed = self._connection, 0
         while (
             framed < limit
-            and connection.outgoing.size < self._flow.send_high_water
             and self._worth_a_frame(idle)
+            and (connection.outgoing.size < self._flow.send_high_water or not self._is_copied())
         ):
             framed += self._make_frame()
             idle = False
@@ -200,6 +218,11 @@ class Outbox:
         if message.finished:
             return True
         return message.size >= self._flow.frame_size or (message.size > 0 and (idle or message.flushing))
+
+    def _is_copied(self) -> bool:
+        if self._connection.copies or self._flow.frame_size <= LARGEST:
+            return True
+        return self.message is not None and self.message.borrowed
 
     def _accepted_is_framed(self) -> bool:
         return self.message is None or (not self.message.size and not self.message.finished)

@@ -53,17 +53,22 @@ async def _forward_items(source: Source, sink: Sink) -> None:
 
 async def _forward_message(reader: MessageReader, sink: Writable) -> None:
     """A message that is here whole leaves as it came; another one leaves in fragments as it arrives."""
-    try:
-        chunk = await reader.receive(_CHUNK)
-    except anyio.EndOfStream:
-        chunk = b""
+    chunk = await _next_chunk(reader)
     if reader.complete:
         await sink.send_payload(reader.kind, chunk)
         return
     async with sink.message(reader.kind) as writer:
-        await writer.send(chunk)
-        async for chunk in reader:
+        while chunk:
             await writer.send(chunk)
+            chunk = await _next_chunk(reader)
+
+
+async def _next_chunk(reader: MessageReader) -> bytes:
+    """As large as there is one; ``b""``: the message is complete."""
+    try:
+        return await reader.receive(_CHUNK)
+    except anyio.EndOfStream:
+        return b""
 
 
 async def proxy(a: WebSocketStream, b: WebSocketStream) -> tuple[CloseInfo, CloseInfo]:

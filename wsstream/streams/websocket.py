@@ -116,9 +116,11 @@ class WebSocketStream(ObjectStream[str | bytes]):
     def __anext__(self) -> Coroutine[Any, Any, str | bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.readable.__anext__()
 
-    async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, item: str | bytes | bytearray | memoryview, *, compress: bool = True
+    ) -> Coroutine[Any, Any, None]:
         """Short for :meth:`Writable.send`."""
-        await self.writable.send(item, compress=compress)
+        return self.writable.send(item, compress=compress)
 
     async def send_eof(self) -> None:
         """Not possible: RFC 6455 cannot close one direction alone.

@@ -25,6 +25,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
+        self._put = driver.connection.outgoing.burst.put
         self._writer: MessageWriter | None = None
 
     async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
@@ -42,16 +43,24 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             ClosedLocally: the connection was closed on this side.
             RuntimeError: this task holds an unfinished :class:`MessageWriter`.
         """
-        if isinstance(item, str):
-            await self.send_payload("text", item.encode(), compress=compress)
-        else:
-            await self.send_payload("binary", payload_of(item), compress=compress)
+        full = self._put(item)
+        if full is None:  # it does not come in a burst
+            if isinstance(item, str):
+                await self.send_payload("text", item.encode(), compress=compress)
+            else:
+                await self.send_payload("binary", payload_of(item), compress=compress)
+        elif full:
+            await self._driver.let_others_run()
 
     async def send_payload(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
         """Send one message from its bytes; of text, they are valid UTF-8. Otherwise like `send`."""
         if self._writer is not None:
             self._refuse_deadlock(self._writer)
-        await self._driver.send_message(kind, payload, compress=compress)
+        full = self._driver.send_now(kind, payload, compress=compress)
+        if full is None:
+            await self._driver.send_message(kind, payload, compress=compress)
+        elif full:
+            await self._driver.let_others_run()
 
     def message(
         self, kind: Kind = "binary", *, size: int | None = None, compress: bool = True

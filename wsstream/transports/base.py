@@ -3,13 +3,13 @@
 A transport moves bytes without waiting (`recv_into`, `send`) and waits without moving bytes
 (`wait_readable`, `wait_writable`). The first two are synchronous, so no cancellation can cut them
 in two; the other two may be cancelled at any time and nothing is lost. One task at a time waits for
-each direction.
+each direction, or, where the event loop calls back (`watch_readable`, `watch_writable`), none.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
@@ -55,6 +55,23 @@ class Transport(ABC):
     @abstractmethod
     async def wait_writable(self) -> None:
         """Return when `send` may take more, or when some of `unsent` has left."""
+
+    def watch_readable(self, callback: Callable[[], None]) -> bool:
+        """Have the event loop call `callback`, always the same one, whenever `wait_readable` would return.
+
+        Goes on until `unwatch_readable` or `close`. False: that cannot be done here, wait instead.
+        """
+        return False
+
+    def unwatch_readable(self) -> None:
+        """End `watch_readable`, if that has begun."""
+
+    def watch_writable(self, callback: Callable[[], None]) -> bool:
+        """As `watch_readable`, for `wait_writable`."""
+        return False
+
+    def unwatch_writable(self) -> None:
+        """End `watch_writable`, if that has begun."""
 
     @abstractmethod
     def send_eof(self) -> None:

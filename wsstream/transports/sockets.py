@@ -8,13 +8,14 @@ waiting tasks at :meth:`~BaseSocketTransport.close` is the event loop's work too
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import anyio
 
 from .base import Transport
+from .eventloop import asyncio_loop
 
 __all__ = ["BaseSocketTransport", "SocketTransport"]
 
@@ -97,12 +98,56 @@ class SocketTransport(BaseSocketTransport):
         sock: the socket, which the transport owns from now on.
     """
 
-    __slots__ = ()
+    __slots__ = ("_loop", "_reading", "_writing")
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._loop = asyncio_loop()
+        self._reading = self._writing = False  # the loop calls back
 
     @property
     def unsent(self) -> int:
         """0: what `send` takes, the kernel has."""
         return 0
+
+    def watch_readable(self, callback: Callable[[], None]) -> bool:
+        """Call `callback` whenever the socket is readable; false on trio, and where asyncio cannot."""
+        if not self._reading:
+            self._reading = self._watch("add_reader", callback)
+        return self._reading
+
+    def unwatch_readable(self) -> None:
+        """Call back no more."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock)
+
+    def watch_writable(self, callback: Callable[[], None]) -> bool:
+        """Call `callback` whenever the socket is writable; false on trio, and where asyncio cannot."""
+        if not self._writing:
+            self._writing = self._watch("add_writer", callback)
+        return self._writing
+
+    def unwatch_writable(self) -> None:
+        """Call back no more."""
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._sock)
+
+    def _watch(self, add: str, callback: Callable[[], None]) -> bool:
+        if self._loop is None or self._sock.fileno() < 0:
+            return False
+        try:
+            getattr(self._loop, add)(self._sock, callback)
+        except NotImplementedError:  # the default event loop of Windows
+            self._loop = None
+        return self._loop is not None
+
+    def close(self) -> None:
+        """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
+        self.unwatch_readable()
+        self.unwatch_writable()
+        super().close()
 
     def recv_into(self, buffer: memoryview) -> int | None:
         """Receive into `buffer`; ``None`` if nothing has arrived, 0 at the end of the stream.
