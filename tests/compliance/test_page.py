@@ -109,7 +109,9 @@ def test_every_section_of_the_rules_is_on_the_page() -> None:
         assert any(number in SECTION.findall(title) for title in titles), number
 
 
-# -- RFC 7692: its tables name the rows in words of their own, so only the names are checked ---------
+# -- RFC 7692: its tables name the places in words of their own --------------------------------------
+
+COMPRESSION = PAGE.read_text(encoding="utf-8").partition("\n## RFC 7692\n")[2]
 
 
 def compression_rows() -> set[str]:
@@ -122,14 +124,38 @@ def compression_rows() -> set[str]:
 
 
 def test_rows_and_tests_that_the_page_names_for_compression_exist() -> None:
-    part = PAGE.read_text(encoding="utf-8").partition("\n## RFC 7692\n")[2]
     rows = compression_rows()
     assert len(rows) > 200
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     functions = re.findall(r"def (test_\w+)\(", sources)
-    named = set(re.findall(r"`([^`]+)`", part))
+    named = set(re.findall(r"`([^`]+)`", COMPRESSION))
     patterns = {name for name in named if ROW.match(name)}
     assert len(patterns) > 80
     assert [p for p in sorted(patterns) if not any(fnmatchcase(row, p) for row in rows)] == []
     tests = {name.partition("[")[0] for name in named if re.match(r"test_.*(?<!\.py)$", name)}
     assert [t for t in sorted(tests) if not any(fnmatchcase(function, t) for function in functions)] == []
+
+
+def test_every_row_of_compression_is_on_the_page() -> None:
+    patterns = [name for name in re.findall(r"`([^`]+)`", COMPRESSION) if ROW.match(name)]
+    missing = (row for row in compression_rows() if not any(fnmatchcase(row, p) for p in patterns))
+    assert sorted(missing) == []
+
+
+def test_the_places_that_the_page_names_for_compression_exist() -> None:
+    lines = [line.strip("|").split("|") for line in COMPRESSION.splitlines() if line.startswith("| ")]
+    sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "wsstream").rglob("*.py")}
+    checked = 0
+    for rule, kept_in, shown_by in lines:
+        assert "`" in shown_by or shown_by.strip().startswith("shown by"), f"nothing shows it: {rule}"
+        for name in re.findall(r"`([^`]+)`", kept_in):
+            checked += 1
+            if name.endswith(".py"):
+                assert ROOT / "wsstream" / name in sources, rule
+            else:  # a class, a function, or a method of a class
+                first, _, method = name.partition(".")
+                defined = rf"^ *(?:async )?(?:def|class) {first}\b" + (
+                    rf"(?:.*\n)*?    def {method}\b" if method else ""
+                )
+                assert any(re.search(defined, text, re.MULTILINE) for text in sources.values()), name
+    assert checked > 40

@@ -229,10 +229,14 @@ class Online:
         self.ws = ws
         self.peer = peer
 
+    async def send(self, frames: Iterable[Sent]) -> None:
+        """Have the peer send `frames`."""
+        await self.peer.send(encode(frames, self.peer.mask))
+
     async def run(self, frames: Iterable[Sent], *, close: bool) -> Outcome:
         """Have the peer send `frames`, and Close behind them if it shall; take all messages there are."""
         messages: list[str | bytes] = []
-        await self.peer.send(encode(frames, self.peer.mask))
+        await self.send(frames)
         if close:
             await self.peer.close(1000)
         code: int | None = None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from wsstream import Deflate
+from wsstream import ConnectionBroken, Deflate
 from wsstream.testing import Frame
 
 NAME = "permessage-deflate"
@@ -369,3 +369,23 @@ async def test_6_1_ping_and_close_are_never_compressed(online: Any, role: str) -
         endpoint.ws.writable.abort(4000, "b" * 123)
         closing = await endpoint.peer.read_frame()
         assert (closing.rsv1, closing.close_code, closing.close_reason) == (False, 4000, "b" * 123)
+
+
+# -- at once -------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+@ROLES
+@rows([row for row in RECEIVED if row.id.startswith("6.1-rsv") and row.code == 1002])
+async def test_a_wrong_bit_fails_the_connection_though_nobody_reads(
+    online: Any, role: str, row: Received
+) -> None:
+    """The compressed message before it is not lost."""
+    async with online(role) as endpoint:
+        with anyio.fail_after(5):
+            await endpoint.send([*cut(HELLO, 3), *row.frames])
+            assert await endpoint.close_code_sent() == 1002
+        assert await endpoint.ws.receive() == "Hello"
+        with pytest.raises(ConnectionBroken):
+            await endpoint.ws.receive()
