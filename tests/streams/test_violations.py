@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import anyio
@@ -9,8 +13,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import wsstream
-from wsstream import FlowControl
-from wsstream.testing import RawPeer, frame, text
+from wsstream import Deflate, FlowControl
+from wsstream.testing import RawPeer, binary, frame, memory_pair, text
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +40,71 @@ async def test_the_echo_of_messages_before_a_violation_leaves_before_close(
         assert caught.value.info.code == ws.close_info.code == code
         assert [(await peer.read_frame()).payload for _ in range(2)] == [b"one", b"two"]
         assert await seconds_until_close(peer, code) == 0
+
+
+def compressed(payload: bytes) -> bytes:
+    context = zlib.compressobj(wbits=-15)
+    return (context.compress(payload) + context.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+@asynccontextmanager
+async def compressing(role: str) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+    """Our endpoint in that role and a raw peer, over a narrow line and with permessage-deflate."""
+    ours, theirs = memory_pair(4096)
+    headers = [("Sec-WebSocket-Extensions", "permessage-deflate")]
+    options: dict[str, Any] = {"compression": Deflate(), "close_timeout": 1}
+    peers: list[RawPeer] = []
+
+    async def open_peer() -> None:
+        opened = RawPeer.as_server if role == "client" else RawPeer.as_client
+        peers.append(await opened(theirs, headers=headers))
+
+    opening = (
+        wsstream.connect("ws://test/", transport=ours, **options)
+        if role == "client"
+        else wsstream.accept(ours, **options)
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(open_peer)
+        ws = await opening.__aenter__()
+    try:
+        yield ws, peers[0]
+    finally:
+        await opening.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+@pytest.mark.parametrize("echo", ["whole", "pipe"])
+@pytest.mark.parametrize(
+    ("bad", "code"), [(b"\x07", 1002), (compressed(b"\xff"), 1007)], ids=["no deflate", "no UTF-8"]
+)
+async def test_the_echo_leaves_before_close_also_if_the_violation_is_found_in_inflating(
+    role: str, echo: str, bad: bytes, code: int
+) -> None:
+    body = Random(1).randbytes(100_000)  # more than the line and the mark take at once
+    outcome: list[Any] = []
+
+    async def echo_all(ws: wsstream.WebSocketStream) -> None:
+        with pytest.raises(wsstream.ConnectionBroken) as caught:
+            if echo == "pipe":
+                await wsstream.pipe(ws, ws)
+            async for message in ws:
+                await ws.send(message)
+        outcome.append(caught.value.info.code)
+
+    async with compressing(role) as (ws, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(echo_all, ws)
+            message = binary(compressed(body), rsv1=True, mask=peer.mask)
+            tasks.start_soon(peer.send, message + text(bad, rsv1=True, mask=peer.mask))
+            frames = []
+            while (received := await peer.read_frame()).kind != "close":
+                frames.append(received)
+            assert received.close_code == code
+        assert zlib.decompressobj(-15).decompress(b"".join(each.payload for each in frames)) == body
+        assert frames[-1].fin
+        assert outcome == [code]
+        await peer.aclose()
 
 
 @BAD

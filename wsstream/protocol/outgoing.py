@@ -93,7 +93,7 @@ class Outgoing:
         return bool(self._pongs)
 
     def put_data(self, piece: bytes | memoryview, *, ends_frame: bool = True) -> None:
-        """Queue a frame, or with `ends_frame` false a part of one whose rest will follow. It must not change."""
+        """Queue a frame, or with `ends_frame` false a part of one whose rest will follow; it does not change."""
         if self.burst:
             self._take_burst()
         self._data.append((piece, ends_frame))

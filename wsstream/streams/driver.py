@@ -341,11 +341,14 @@ class Driver:
             case Close():
                 self._conclude(None)
             case Violation():
-                self._found = event
-                self._violation_deadline = self._now() + _LAST_WORD
-                self._reschedule()
+                self._find(event)
                 if self.inbox.discarding:
                     self._fail_for_found()
+
+    def _find(self, violation: Violation) -> None:
+        self._found = violation
+        self._violation_deadline = self._now() + _LAST_WORD
+        self._reschedule()
 
     def _fail_for_found(self) -> None:
         """Fail the connection for what the peer did.
@@ -566,8 +569,11 @@ class Driver:
         self.drop()
         self._leave()
 
-    def take(self, call: Callable[..., _T], *arguments: Any) -> _T:
-        """Call something of the inbox; what it finds wrong fails the connection."""
+    def take(self, call: Callable[..., _T], *arguments: Any) -> _T | None:
+        """Call something of the inbox; what it finds wrong fails the connection.
+
+        ``None`` if that is still to come: `more_or_raise` does it when what was sent before has left.
+        """
         try:
             return call(*arguments)
         except MessageTooBig as error:
@@ -575,6 +581,11 @@ class Driver:
             self.discard()  # also if the end was certain before: the rest is not another message
             raise
         except (InvalidUTF8, ProtocolViolation) as error:
+            if self.is_open:
+                # As for what was found on arrival: the answer to the messages before it goes first.
+                self._find(Violation(error.default_code, str(error)))
+                self.discard()
+                return None
             self.fail(error)
             self.discard()  # also if the end was certain before: what follows is not what was sent
             raise self._broken("the connection broke") from error

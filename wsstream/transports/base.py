@@ -63,14 +63,14 @@ class Transport(ABC):
         """
         return False
 
-    def unwatch_readable(self) -> None:
+    def unwatch_readable(self) -> None:  # noqa: B027 - where nothing is watched, nothing ends
         """End `watch_readable`, if that has begun."""
 
     def watch_writable(self, callback: Callable[[], None]) -> bool:
         """As `watch_readable`, for `wait_writable`."""
         return False
 
-    def unwatch_writable(self) -> None:
+    def unwatch_writable(self) -> None:  # noqa: B027 - as above
         """End `watch_writable`, if that has begun."""
 
     @abstractmethod

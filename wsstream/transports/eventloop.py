@@ -1,7 +1,7 @@
 """The one thing that anyio does not offer: an event loop that calls back.
 
 A task that waits for a socket costs a switch for each read, and anyio's calls to wait cost two system calls
-each. asyncio's loops keep a callback until it is removed, which is less than half the work for small messages.
+each. asyncio's loops keep a callback until it is removed, which is half the work for small messages.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class SocketTransport(BaseSocketTransport):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._loop = asyncio_loop()
+        self._loop: Any = asyncio_loop()
         self._reading = self._writing = False  # the loop calls back
 
     @property
