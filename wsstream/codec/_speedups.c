@@ -140,12 +140,13 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     for (count = 0; count < most && room > 0 && cost < (size_t)room; count++) {
         const uint8_t *frame = (const uint8_t *)data.buf + pos;
         size_t header = message_header(frame, end - pos, masked, &length);
-        const uint8_t *key = masked ? frame + header - 4 : NULL;
+        const uint8_t *key;
         PyObject *message;
         int failed;
         if (header == 0) {
             break;
         }
+        key = masked ? frame + header - 4 : NULL;
         message = frame[0] == 0x82 ? make_bytes(frame + header, length, key)
                                    : make_str(frame + header, length, key);
         if (message == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
@@ -218,7 +219,7 @@ write_header(uint8_t *out, int first, size_t length, const uint8_t *key)
     return size;
 }
 
-PyDoc_STRVAR(append_frame_doc, "append_frame(buffer, first, payload, key) -> size: see encoder.py");
+PyDoc_STRVAR(append_frame_doc, "append_frame(buffer, first, payload, key) -> size: see framing.py");
 
 static PyObject *
 append_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
@@ -236,6 +237,10 @@ append_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t narg
     }
     first = PyLong_AsLong(args[1]);
     if (first == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (first < 0 || first > 0xff) {
+        PyErr_SetString(PyExc_ValueError, "first is a byte");
         return NULL;
     }
     if (args[3] != Py_None) {

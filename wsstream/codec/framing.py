@@ -12,6 +12,8 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
 
     `first` is its first byte: FIN, the reserved bits and the opcode. It is masked if there is a `key`.
     """
+    if key is not None and len(key) != 4:
+        raise ValueError("a masking key has 4 bytes")
     mask = 0x80 if key is not None else 0
     if length < 126:
         header = bytes((first, mask | length))
@@ -23,8 +25,17 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
 
 
 def append_frame(buffer: bytearray, first: int, payload: bytes | memoryview, key: bytes | None) -> int:
-    """Append a whole frame to `buffer`, masked if there is a `key`; return its size in bytes."""
-    header = encode_header(first, len(payload), key)
-    buffer += header
-    buffer += payload if key is None else apply_mask(payload, key)
-    return len(header) + len(payload)
+    """Append a whole frame to `buffer`, masked if there is a `key`; return its size in bytes.
+
+    Raises:
+        BufferError: `payload` is not contiguous, or `buffer` cannot grow, as when `payload` is a view
+            of it. Nothing was appended.
+    """
+    with memoryview(payload) as view:
+        if not view.c_contiguous:
+            raise BufferError("payload is not contiguous")
+        header = encode_header(first, len(view), key)
+        body = view if key is None else apply_mask(view, key)
+        buffer += header
+        buffer += body
+        return len(header) + len(body)
