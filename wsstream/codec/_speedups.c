@@ -283,7 +283,7 @@ static PyMethodDef methods[] = {
 static int
 add_types(PyObject *module)
 {
-    if (PyType_Ready(&Done_Type) < 0 || PyModule_AddType(module, &Pieces_Type) < 0) {
+    if (PyType_Ready(&Next_Type) < 0 || PyModule_AddType(module, &Pieces_Type) < 0) {
         return -1;
     }
     return PyModule_AddType(module, &Messages_Type);

@@ -6,4 +6,4 @@
 #error "sizes above 32 bits are used throughout: there the codec stays pure"
 #endif
 
-extern PyTypeObject Pieces_Type, Done_Type, Messages_Type;
+extern PyTypeObject Pieces_Type, Next_Type, Messages_Type;
