@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextReceiveStream
@@ -31,6 +32,17 @@ async def test_a_whole_message_and_a_streamed_one_can_be_received_either_way() -
         async with server.readable.message() as reader:
             assert b"".join([chunk async for chunk in reader]) == b"streamed"
             assert reader.bytes_received == 8
+
+
+async def test_a_step_of_iterating_that_is_never_awaited_takes_no_message() -> None:
+    """As in a task of asyncio that is cancelled before it starts, for example by ``wait_for(..., 0)``."""
+    async with connected_pair() as (client, server):
+        await client.send("one")
+        while not server.readable._queue:
+            await anyio.lowlevel.checkpoint()
+        step = anext(aiter(server.readable))
+        step.close()  # type: ignore[attr-defined]
+        assert await server.receive() == "one"
 
 
 async def test_messages_ends_with_the_connection() -> None:

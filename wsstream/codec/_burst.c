@@ -114,8 +114,9 @@ static PyObject *
 burst_begin(Burst *self, PyObject *args)
 {
     Py_buffer payload;
-    int first, failed;
-    if (!PyArg_ParseTuple(args, "iy*", &first, &payload)) {
+    unsigned char first;
+    int failed;
+    if (!PyArg_ParseTuple(args, "by*", &first, &payload)) {
         return NULL;
     }
     failed = append(self, first, payload.buf, payload.len);

@@ -81,15 +81,15 @@ static int
 pieces_init(Pieces *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"limit", NULL};
+    Py_ssize_t limit = UNLIMITED;
     PyObject *items;
-    self->limit = UNLIMITED;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n", names, &self->limit)
-        || (items = PyList_New(0)) == NULL) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n", names, &limit) || (items = PyList_New(0)) == NULL) {
         return -1;
     }
-    Py_XSETREF(self->items, items);
     self->head = self->held = self->shut = 0;
+    self->limit = limit;
     self->floor = -1;
+    Py_SETREF(self->items, items); /* last: what is dropped may call us */
     return 0;
 }
 
@@ -131,9 +131,9 @@ static PyObject *
 pieces_extend(Pieces *self, PyObject *args)
 {
     PyObject *items;
-    Py_ssize_t cost, end = PyList_GET_SIZE(self->items);
+    Py_ssize_t cost;
     if (!PyArg_ParseTuple(args, "O!n", &PyList_Type, &items, &cost)
-        || PyList_SetSlice(self->items, end, end, items) < 0) {
+        || PyList_SetSlice(self->items, PY_SSIZE_T_MAX, PY_SSIZE_T_MAX, items) < 0) {
         return NULL;
     }
     self->held += cost;
@@ -171,7 +171,7 @@ pieces_clear(Pieces *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     self->head = self->held = 0;
-    Py_SETREF(self->items, items);
+    Py_SETREF(self->items, items); /* last, as above */
     Py_RETURN_NONE;
 }
 
@@ -208,55 +208,6 @@ PyTypeObject Pieces_Type = {
     .tp_members = pieces_members,
 };
 
-/* -- an awaitable that is done: what a coroutine does that only returns, without its frame ------------- */
-
-typedef struct {
-    PyObject_HEAD
-    PyObject *value; /* NULL: it has been awaited */
-} Done;
-
-static void
-done_dealloc(Done *self)
-{
-    Py_XDECREF(self->value);
-    PyObject_Free(self);
-}
-
-static PySendResult
-done_send(Done *self, PyObject *Py_UNUSED(sent), PyObject **result)
-{
-    *result = self->value;
-    self->value = NULL;
-    if (*result == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "this has already been awaited");
-        return PYGEN_ERROR;
-    }
-    return PYGEN_RETURN;
-}
-
-static PyObject * /* what is used instead of `done_send` while a tracer is active */
-done_next(Done *self)
-{
-    PyObject *value;
-    if (done_send(self, NULL, &value) == PYGEN_RETURN) {
-        PyErr_SetObject(PyExc_StopIteration, value);
-        Py_DECREF(value);
-    }
-    return NULL;
-}
-
-static PyAsyncMethods done_async = {.am_await = PyObject_SelfIter, .am_send = (sendfunc)done_send};
-
-PyTypeObject Done_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.Done",
-    .tp_basicsize = sizeof(Done),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_dealloc = (destructor)done_dealloc,
-    .tp_as_async = &done_async,
-    .tp_iter = PyObject_SelfIter,
-    .tp_iternext = (iternextfunc)done_next,
-};
-
 /* -- async for ---------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -264,6 +215,133 @@ typedef struct {
     Pieces *pieces;
     PyObject *wait;
 } Messages;
+
+/* What `__anext__` gives: a coroutine without a frame. Nothing is taken before it is awaited, so that one
+   which never is, as in a task that is cancelled before it starts, loses nothing. */
+typedef struct {
+    PyObject_HEAD
+    Messages *messages; /* NULL: it has been awaited */
+    PyObject *waiting; /* the coroutine of `wait`, once it was needed */
+} Next;
+
+static Next *spare; /* the memory of one; most live no longer than an `await` */
+
+static int
+next_wait(Next *self)
+{
+    Messages *messages = self->messages;
+    if (self->waiting != NULL) {
+        return 0;
+    }
+    if (messages == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this has already been awaited");
+        return -1;
+    }
+    self->messages = NULL;
+    self->waiting = PyObject_CallNoArgs(messages->wait);
+    Py_DECREF(messages);
+    return self->waiting != NULL ? 0 : -1;
+}
+
+static PySendResult
+next_resume(Next *self, PyObject *sent, PyObject **result)
+{
+    if (self->messages != NULL && (*result = pop_message(self->messages->pieces)) != NULL) {
+        Py_CLEAR(self->messages);
+        return PYGEN_RETURN;
+    }
+    if (next_wait(self) < 0) {
+        *result = NULL;
+        return PYGEN_ERROR;
+    }
+    return PyIter_Send(self->waiting, sent, result);
+}
+
+static PyObject *
+next_send(Next *self, PyObject *sent)
+{
+    PyObject *result;
+    if (next_resume(self, sent, &result) == PYGEN_RETURN) {
+        PyErr_SetObject(PyExc_StopIteration, result);
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+static PyObject *
+next_next(Next *self)
+{
+    return next_send(self, Py_None);
+}
+
+static PyObject *
+next_throw(Next *self, PyObject *args)
+{
+    PyObject *method, *result = NULL;
+    if (next_wait(self) == 0 && (method = PyObject_GetAttrString(self->waiting, "throw")) != NULL) {
+        result = PyObject_CallObject(method, args);
+        Py_DECREF(method);
+    }
+    return result;
+}
+
+static PyObject *
+next_close(Next *self, PyObject *Py_UNUSED(ignored))
+{
+    Py_CLEAR(self->messages);
+    return self->waiting != NULL ? PyObject_CallMethod(self->waiting, "close", NULL) : Py_NewRef(Py_None);
+}
+
+static int
+next_traverse(Next *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->messages);
+    Py_VISIT(self->waiting);
+    return 0;
+}
+
+static int
+next_clear(Next *self)
+{
+    Py_CLEAR(self->messages);
+    Py_CLEAR(self->waiting);
+    return 0;
+}
+
+static void
+next_dealloc(Next *self)
+{
+    PyObject_GC_UnTrack(self);
+    next_clear(self);
+    if (spare == NULL) {
+        spare = self;
+    }
+    else {
+        PyObject_GC_Del(self);
+    }
+}
+
+static PyMethodDef next_methods[] = {
+    {"send", (PyCFunction)next_send, METH_O, NULL},
+    {"throw", (PyCFunction)next_throw, METH_VARARGS, NULL},
+    {"close", (PyCFunction)next_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyAsyncMethods next_async = {.am_await = PyObject_SelfIter, .am_send = (sendfunc)next_resume};
+
+PyTypeObject Next_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.Next",
+    .tp_basicsize = sizeof(Next),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_traverse = (traverseproc)next_traverse,
+    .tp_clear = (inquiry)next_clear,
+    .tp_dealloc = (destructor)next_dealloc,
+    .tp_as_async = &next_async,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = (iternextfunc)next_next,
+    .tp_methods = next_methods,
+};
 
 static PyObject *
 messages_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -288,13 +366,6 @@ messages_traverse(Messages *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-messages_clear(Messages *self)
-{
-    Py_CLEAR(self->wait);
-    return 0;
-}
-
 static void
 messages_dealloc(Messages *self)
 {
@@ -307,18 +378,23 @@ messages_dealloc(Messages *self)
 static PyObject *
 messages_anext(Messages *self)
 {
-    PyObject *message = pop_message(self->pieces);
-    Done *done;
-    if (message == NULL) {
+    Next *next;
+    if (self->pieces->shut || count(self->pieces) == 0) {
         return PyObject_CallNoArgs(self->wait);
     }
-    done = PyObject_New(Done, &Done_Type);
-    if (done == NULL) {
-        Py_DECREF(message);
-        return NULL;
+    if ((next = spare) != NULL) {
+        spare = NULL;
+        PyObject_Init((PyObject *)next, &Next_Type);
     }
-    done->value = message;
-    return (PyObject *)done;
+    else {
+        next = PyObject_GC_New(Next, &Next_Type);
+    }
+    if (next != NULL) {
+        next->messages = (Messages *)Py_NewRef(self);
+        next->waiting = NULL;
+        PyObject_GC_Track(next);
+    }
+    return (PyObject *)next;
 }
 
 static PyAsyncMethods messages_async = {
@@ -332,8 +408,7 @@ PyTypeObject Messages_Type = {
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "see pieces.py",
     .tp_new = messages_new,
-    .tp_traverse = (traverseproc)messages_traverse,
-    .tp_clear = (inquiry)messages_clear,
+    .tp_traverse = (traverseproc)messages_traverse, /* no tp_clear: like a tuple it never changes */
     .tp_dealloc = (destructor)messages_dealloc,
     .tp_as_async = &messages_async,
 };

@@ -137,12 +137,13 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     for (count = 0; count < most && room > 0 && cost < (size_t)room; count++) {
         const uint8_t *frame = (const uint8_t *)data.buf + pos;
         size_t header = message_header(frame, end - pos, masked, &length);
-        const uint8_t *key = masked ? frame + header - 4 : NULL;
+        const uint8_t *key;
         PyObject *message;
         int failed;
         if (header == 0) {
             break;
         }
+        key = masked ? frame + header - 4 : NULL;
         message = frame[0] == 0x82 ? make_bytes(frame + header, length, key)
                                    : make_str(frame + header, length, key);
         if (message == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
@@ -252,7 +253,10 @@ make_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         || PyObject_GetBuffer(args[1], &payload, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    if (payload.len > PY_SSIZE_T_MAX - MAX_HEADER) {
+    if (first < 0 || first > 0xff) {
+        PyErr_SetString(PyExc_ValueError, "first is a byte");
+    }
+    else if (payload.len > PY_SSIZE_T_MAX - MAX_HEADER) {
         PyErr_NoMemory();
     }
     else {
@@ -276,7 +280,7 @@ static PyMethodDef methods[] = {
 static int
 add_types(PyObject *module)
 {
-    if (PyType_Ready(&Done_Type) < 0 || PyModule_AddType(module, &Burst_Type) < 0
+    if (PyType_Ready(&Next_Type) < 0 || PyModule_AddType(module, &Burst_Type) < 0
         || PyModule_AddType(module, &Pieces_Type) < 0) {
         return -1;
     }

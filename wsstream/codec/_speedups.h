@@ -7,7 +7,11 @@
 #define PIECE_OVERHEAD 64 /* as in events.py */
 #define MAX_HEADER 14
 
-extern PyTypeObject Burst_Type, Done_Type, Messages_Type, Pieces_Type;
+#if SIZEOF_SIZE_T < 8
+#error "sizes above 32 bits are used throughout: there the codec stays pure"
+#endif
+
+extern PyTypeObject Burst_Type, Messages_Type, Next_Type, Pieces_Type;
 
 /* The size of the header of a frame with `length` bytes of payload. */
 size_t header_size(size_t length, int masked);

@@ -12,6 +12,8 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
 
     `first` is its first byte: FIN, the reserved bits and the opcode. It is masked if there is a `key`.
     """
+    if key is not None and len(key) != 4:
+        raise ValueError("a masking key has 4 bytes")
     mask = 0x80 if key is not None else 0
     if length < 126:
         header = bytes((first, mask | length))
@@ -23,5 +25,13 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
 
 
 def make_frame(first: int, payload: bytes | memoryview, key: bytes | None) -> bytes:
-    """A whole frame, masked if there is a `key`."""
-    return encode_header(first, len(payload), key) + (payload if key is None else apply_mask(payload, key))
+    """A whole frame, masked if there is a `key`.
+
+    Raises:
+        BufferError: `payload` is not contiguous.
+    """
+    with memoryview(payload) as view:
+        if not view.c_contiguous:
+            raise BufferError("payload is not contiguous")
+        body = view if key is None else apply_mask(view, key)
+        return b"".join((encode_header(first, len(view), key), body))

@@ -6,7 +6,8 @@ Like `scan.py` and `masking.py` this has a compiled twin, which does the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk
 
@@ -29,11 +30,11 @@ class Pieces:
     __slots__ = ("_items", "floor", "held", "limit", "shut")
 
     def __init__(self, limit: int = UNLIMITED) -> None:
-        self._items: deque[str | bytes | Chunk] = deque()
         self.held = 0
         self.limit = limit
         self.floor = -1
         self.shut = 0
+        self._items: deque[str | bytes | Chunk] = deque()  # last: what is dropped may call us
 
     def __len__(self) -> int:
         return len(self._items)
@@ -71,19 +72,19 @@ class Pieces:
 
     def clear(self) -> None:
         """Drop everything."""
-        self._items.clear()
         self.held = 0
+        self._items.clear()
 
 
 class Messages:
-    """``async for`` over the messages of `pieces`; `wait` gives those that cannot be popped.
+    """``async for`` over the messages of `pieces`; the coroutine function `wait` gives what cannot be popped.
 
-    `wait` raises StopAsyncIteration at the end.
+    `wait` raises StopAsyncIteration at the end. What ``anext()`` gives takes nothing before it is awaited.
     """
 
     __slots__ = ("_pieces", "_wait")
 
-    def __init__(self, pieces: Pieces, wait: Callable[[], Awaitable[str | bytes]]) -> None:
+    def __init__(self, pieces: Pieces, wait: Callable[[], Coroutine[Any, Any, str | bytes]]) -> None:
         self._pieces = pieces
         self._wait = wait
 
