@@ -647,8 +647,9 @@ def test_iterating_gives_all_references_back(reader: Any) -> None:
     taker = reader()
     before = [sys.getrefcount(one) for one in (message, taker, taker.messages, taker.queue, CHUNK)]
     for _ in range(1000):
-        put(taker.queue, message, CHUNK)
+        put(taker.queue, message, message, CHUNK)
         assert at_once(awaiting(anext(taker.messages))) is message
+        assert at_once(anext(taker.messages)) is message
         waiting = awaiting(anext(taker.messages))
         waiting.send(None)
         waiting.close()
