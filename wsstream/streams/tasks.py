@@ -8,41 +8,47 @@ function knows the backend. The loops raise nothing, and the context manager wai
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import Any, TypeAlias
 
 import anyio
 
 __all__ = ["Signal", "clock", "spawn"]
 
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+Clock: TypeAlias = Callable[[], float]
+
 _running: set[Any] = set()  # the event loop of asyncio holds tasks by weak references only
 
 
-def spawn(loop: Callable[[], Awaitable[None]], name: str) -> None:
+def spawn(loop: Loop, name: str) -> None:
     """Start `loop`, which raises nothing but cancellation, as a task of the event loop itself."""
-    if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
+    _backend(anyio.get_cancelled_exc_class().__module__)[0](loop, name)
+
+
+def clock() -> Clock:
+    """The event loop's ``anyio.current_time``, without looking up the loop at each call."""
+    return _backend(anyio.get_cancelled_exc_class().__module__)[1]()
+
+
+@cache
+def _backend(name: str) -> tuple[Callable[[Loop, str], object], Callable[[], Clock]]:
+    """How to spawn and where the clock is; `name` is that of the event loop's module."""
+    if name.startswith("trio"):
+        from trio import current_time  # noqa: TID251 - see the module's docstring
         from trio.lowlevel import spawn_system_task  # noqa: TID251 - see the module's docstring
 
-        spawn_system_task(loop, name=name)
-    else:
-        from asyncio import ensure_future  # noqa: TID251 - see the module's docstring
+        return lambda loop, name: spawn_system_task(loop, name=name), lambda: current_time
 
-        task = ensure_future(loop())
-        if hasattr(task, "set_name"):
-            task.set_name(name)
+    from asyncio import get_running_loop  # noqa: TID251 - see the module's docstring
+
+    def spawn_on_asyncio(loop: Loop, name: str) -> None:
+        task = get_running_loop().create_task(loop(), name=name)
         _running.add(task)
         task.add_done_callback(_running.discard)
 
-
-def clock() -> Callable[[], float]:
-    """The event loop's ``anyio.current_time``, without looking up the loop at each call."""
-    if anyio.get_cancelled_exc_class().__module__.startswith("trio"):
-        from trio import current_time  # noqa: TID251 - see the module's docstring
-
-        return current_time
-    from asyncio import get_running_loop  # noqa: TID251 - see the module's docstring
-
-    return get_running_loop().time
+    return spawn_on_asyncio, lambda: get_running_loop().time
 
 
 class Signal:

@@ -12,8 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
-
 __all__ = ["Transport", "receive_some", "send_all"]
 
 
@@ -80,24 +78,22 @@ class Transport(ABC):
 async def receive_some(transport: Transport, max_bytes: int) -> bytes:
     """Wait for bytes: at least one, at most `max_bytes`; ``b""`` at the end of the stream.
 
-    If cancelled, nothing was taken from the transport.
+    If cancelled, nothing was taken from the transport. No checkpoint if something is there.
     """
-    buffer = bytearray(max_bytes)
-    while True:
-        with memoryview(buffer) as view:
-            count = transport.recv_into(view)
-        if count is not None:
-            await cancel_shielded_checkpoint()
-            return bytes(buffer[:count])
+    view = memoryview(bytearray(max_bytes))
+    while (count := transport.recv_into(view)) is None:
         await transport.wait_readable()
+    return bytes(view[:count])
 
 
 async def send_all(transport: Transport, data: bytes) -> None:
-    """Send `data` and wait until it left the transport. If cancelled, part of it may have been sent."""
+    """Send `data` and wait until it left the transport. If cancelled, part of it may have been sent.
+
+    No checkpoint if all of it leaves at once.
+    """
     view = memoryview(data)
     while view or transport.unsent:
         count = transport.send([view]) if view else 0
         view = view[count:]
         if (view and count == 0) or (not view and transport.unsent):
             await transport.wait_writable()
-    await checkpoint()

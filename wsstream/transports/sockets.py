@@ -25,6 +25,7 @@ NOTSENT_LOWAT = 128 * 1024
 MAX_BUFFERS = 1024
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+_HAS_LOWAT = hasattr(socket, "TCP_NOTSENT_LOWAT")
 
 
 class BaseSocketTransport(Transport):
@@ -60,9 +61,10 @@ class BaseSocketTransport(Transport):
                 self._sock.close()
 
     async def aclose(self) -> None:
-        """Close the socket. It is closed even if the call is cancelled."""
-        self.close()
-        await anyio.lowlevel.checkpoint()
+        """Close the socket. It is closed even if the call is cancelled; nothing happens if it was before."""
+        if self._sock.fileno() >= 0:
+            self.close()
+            await anyio.lowlevel.checkpoint()
 
     def extra(self, name: str) -> Any:
         """What is known of the connection; ``None`` for the addresses once the socket is closed.
@@ -70,14 +72,14 @@ class BaseSocketTransport(Transport):
         ``"socket"`` is the socket itself: nobody but the transport may close it, and where
         ``"ssl_object"`` is not ``None`` nobody else may write to it either.
         """
-        with suppress(OSError):
+        try:
             if name == "peername":
                 return self._sock.getpeername()
             if name == "sockname":
                 return self._sock.getsockname()
-            if name == "socket":
-                return self._sock
-        return None
+        except OSError:
+            return None
+        return self._sock if name == "socket" else None
 
     def _check_open(self) -> None:
         if self._sock.fileno() < 0:
@@ -143,10 +145,11 @@ class SocketTransport(BaseSocketTransport):
 
 
 def _set_options(sock: socket.socket) -> None:
-    # Some systems refuse the options of a connection that the peer has already reset: reading tells.
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    with suppress(OSError):
+    try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        if _HAS_LOWAT:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+    except OSError:
+        pass  # some systems refuse the options of a connection that the peer has already reset: reading tells
