@@ -6,7 +6,7 @@ The bounds of :mod:`wsstream.protocol.http1_messages` hold for any peer.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
@@ -28,7 +28,6 @@ from wsstream.protocol.http1_messages import (
     Exchange,
     Head,
     decoded,
-    encoded,
     may_begin_request,
     read_opening,
     what_is_wrong,
@@ -205,32 +204,31 @@ class ServerHandshake:
         """
         fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions, headers=headers)
         self.response = Response.received(101, fields)
-        return _head_of_response(101, encoded(fields))
+        return _head_of_response(101, fields.items())
 
     def reject(self, response: Response) -> bytes:
         """The whole of another answer as bytes, after which the connection has to be closed.
 
         The answer to a HEAD has no body.
         """
-        fields = encoded(response.headers)
         # RFC 9110 section 7.8: who sends Upgrade names it in Connection.
-        fields.append((b"Connection", b"close, upgrade" if "upgrade" in response.headers else b"close"))
+        connection = "close, upgrade" if "upgrade" in response.headers else "close"
+        fields = [*response.headers.items(), ("Connection", connection)]
         if response.status not in (204, 304):  # RFC 9110 section 8.6
-            fields.append((b"Content-Length", b"%d" % len(response.body)))
+            fields.append(("Content-Length", str(len(response.body))))
         head = _head_of_response(response.status, fields)
         return head if self._method == b"HEAD" else head + response.body
 
 
-def _head_of_response(status: int, fields: list[tuple[bytes, bytes]]) -> bytes:
+def _head_of_response(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
     """`fields` are well-formed, as :class:`~wsstream.protocol.http.Headers` checks that."""
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _reason_phrase(status))]
-    lines += [b"%b: %b\r\n" % field for field in fields]
-    return b"".join(lines) + b"\r\n"
+    lines = [f"{name}: {value}\r\n" for name, value in fields]
+    return f"HTTP/1.1 {status} {_reason_phrase(status)}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
 
 @cache
-def _reason_phrase(status: int) -> bytes:
+def _reason_phrase(status: int) -> str:
     try:
-        return HTTPStatus(status).phrase.encode("ascii")
+        return HTTPStatus(status).phrase
     except ValueError:
-        return b""
+        return ""

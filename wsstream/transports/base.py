@@ -9,7 +9,7 @@ each direction.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 __all__ = ["Transport", "receive_some", "send_all"]
@@ -40,7 +40,7 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
         """Return when `recv_into` may have something (it may still return ``None``)."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    async def wait_writable(self) -> None:
+    def wait_writable(self) -> Awaitable[None]:
         """Return when `send` may take more, or when some of `unsent` has left."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ waiting tasks at :meth:`~BaseSocketTransport.close` is the event loop's work too
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -42,15 +42,17 @@ class BaseSocketTransport(Transport):
         _set_options(sock)
         self._sock = sock
 
-    async def wait_readable(self) -> None:
+    # Waiting is what an idle connection does: it is anyio's own, without a coroutine around it.
+
+    def wait_readable(self) -> Awaitable[None]:
         """Return when the socket is readable. Cancelling has no effect on the connection."""
         self._check_open()
-        await anyio.wait_readable(self._sock)
+        return anyio.wait_readable(self._sock)
 
-    async def wait_writable(self) -> None:
+    def wait_writable(self) -> Awaitable[None]:
         """Return when the socket is writable. Cancelling has no effect on the connection."""
         self._check_open()
-        await anyio.wait_writable(self._sock)
+        return anyio.wait_writable(self._sock)
 
     def close(self) -> None:
         """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
