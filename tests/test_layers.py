@@ -219,9 +219,7 @@ def test_the_backends_are_imported_where_they_must_be_and_each_time_with_a_reaso
     assert {each.source for each in users} == {"wsstream.testing.clock", "wsstream.streams.tasks"}
     assert sorted(each.target for each in users if each.source == "wsstream.streams.tasks") == [
         "asyncio",
-        "asyncio",
         "trio",
-        "trio.lowlevel",
     ]
     for each in users:
         assert "# noqa: TID251 - " in each.text, str(each)
