@@ -49,11 +49,11 @@ class Signal:
     def __init__(self) -> None:
         self._waiting: list[Any] | None = None
 
-    async def wait(self) -> None:
-        """Return after the next `notify`."""
+    def wait(self) -> Awaitable[None]:
+        """To be awaited at once: return after the next `notify`."""
         if self._waiting is None:
             self._waiting = []
-        await _event_loop().park(self._waiting)
+        return _event_loop().park(self._waiting)
 
     def notify(self) -> None:
         """Wake whoever waits."""
