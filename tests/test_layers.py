@@ -178,8 +178,8 @@ ALLOWED = {
     "errors": {"anyio"},
     "codec": set(),
     "protocol": {"h11", "idna"},
-    "transports": {"anyio", *OPTIONAL},
-    "streams": {"anyio", "trio"},
+    "transports": {"anyio", "trio", *OPTIONAL},
+    "streams": {"anyio"},
     "client": {"anyio"},
     "server": {"anyio"},
     "reconnection": {"anyio"},
@@ -217,9 +217,8 @@ def test_codec_and_protocol_import_no_io_module(part: str) -> None:
 def test_the_backends_are_imported_where_they_must_be_and_each_time_with_a_reason() -> None:
     users = [each for each in imports() if top(each.target) in BACKENDS]
     assert {(each.source, each.target) for each in users if each.source != "wsstream.testing.clock"} == {
-        ("wsstream.streams.tasks", "trio"),
-        ("wsstream.streams.tasks", "trio.lowlevel"),
         ("wsstream.transports.eventloop", "asyncio"),
+        ("wsstream.transports.eventloop", "trio"),
     }
     for each in users:
         assert "# noqa: TID251 - " in each.text, str(each)

@@ -21,6 +21,7 @@ from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.http import Request, Response
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.options import ConnectionOptions, check_count, check_limit
+from wsstream.streams.tasks import Signal
 from wsstream.streams.websocket import WebSocketStream, leave
 from wsstream.transports.base import Transport
 from wsstream.transports.listen import accept as accept_socket
@@ -197,7 +198,7 @@ class Server:
         self._opening: set[anyio.CancelScope] = set()
         self._shutting_down = False
         self._closed = anyio.Event()
-        self._idle = anyio.Event()
+        self._idle = Signal()
 
     @property
     def port(self) -> int:
@@ -279,8 +280,7 @@ class Server:
         finally:
             self._serving -= 1
             if not self._serving:
-                self._idle.set()
-                self._idle = anyio.Event()
+                self._idle.notify()
 
     async def _turn_away(self, sock: socket.socket) -> None:
         try:
@@ -312,6 +312,8 @@ class Server:
     async def _handle(self, ws: WebSocketStream) -> None:
         error: BaseException | None = None
         self.connections.add(ws)
+        if self._shutting_down:  # too late to be cancelled while it opened
+            ws.begin_close(1001)
         logger.info("connection %s: open", ws.id)
         try:
             await self._handler(ws)

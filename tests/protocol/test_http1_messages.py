@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import h11
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from wsstream.protocol.http import Headers
 from wsstream.protocol.http1_messages import (
@@ -14,7 +18,21 @@ from wsstream.protocol.http1_messages import (
     decoded,
     encoded,
     may_begin_request,
+    read_opening,
     what_is_wrong,
+)
+
+CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus" / "handshake"
+OPENING = b"GET /chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nX-A: \xe4 \x85\xa0\t\r\nx-a:\r\n\r\n"
+LINES = st.sampled_from(
+    [
+        *OPENING.splitlines(keepends=True),
+        *(b"GET * HTTP/1.0\r\n", b"HEAD / HTTP/1.1\r\n", b"GET http://a HTTP/1.1\n", b"Host:\r\n"),
+        *(b"A : b\r\n", b": b\r\n", b"A\r\n", b"A:b\n", b"A: \xff b\x80\r\n", b"\t\r\n", b"A:\t:\r\n"),
+        *(b"Content-Length: 0\r\n", b"Content-Length: 1,1\r\n", b"content-length: x\r\n"),
+        *(b"Transfer-Encoding: chunked\r\n", b"TRANSFER-ENCODING: gzip\r\n"),
+        *(b"A: \x00\r\n", b"A: b\rc\r\n", b"A: \x0b\r\n"),
+    ]
 )
 
 
@@ -63,6 +81,65 @@ def test_a_head_with_what_h11_would_let_pass_is_refused(fault: bytes) -> None:
 def test_what_may_begin_a_request_is_a_token() -> None:
     assert [data for data in (b"", b"G", b"~", b"!") if not may_begin_request(data)] == []
     assert [data for data in (b"\x16", b" ", b"\r", b"\x80", b"\x7f") if may_begin_request(data)] == []
+
+
+def read_by_h11(head: bytes) -> tuple[bytes, str, str, Headers] | None:
+    """Version, method, target and fields."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(head)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    assert isinstance(event, h11.Request)
+    fields = decoded(event.headers.raw_items())
+    return event.http_version, event.method.decode(), event.target.decode(), fields
+
+
+def check_against_h11(data: bytes) -> None:
+    head = Head(may_begin_request)
+    head.feed(data)
+    try:
+        whole = head.take()
+    except h11.RemoteProtocolError:
+        assert read_opening(data[: len(data) - len(head.rest())]) is None
+        return
+    if whole is None or (opening := read_opening(whole)) is None:
+        return
+    target, fields = opening
+    judged = read_by_h11(whole)
+    assert judged is not None
+    assert judged[:3] == (b"1.1", "GET", target)
+    assert judged[3].items() == fields.items()
+
+
+def test_what_opens_a_websocket_is_read_without_h11_and_just_so() -> None:
+    opening = read_opening(OPENING)
+    assert opening is not None
+    assert opening[0] == "/chat"
+    assert opening[1].items() == (
+        ("Host", "a"),
+        ("Upgrade", "websocket"),
+        ("X-A", "\xe4 \x85\xa0"),
+        ("x-a", ""),
+    )
+    check_against_h11(OPENING)
+
+
+@given(st.lists(LINES, max_size=6).map(b"".join), st.booleans())
+def test_no_lines_are_read_otherwise_than_by_h11(lines: bytes, opened: bool) -> None:
+    check_against_h11((OPENING[:29] if opened else b"") + lines + b"\r\n")
+
+
+@given(st.integers(0, len(OPENING)), st.integers(0, 3), st.binary(max_size=3))
+@example(len(OPENING) - 4, 4, b"\n\n")
+def test_no_changed_bytes_are_read_otherwise_than_by_h11(at: int, dropped: int, put: bytes) -> None:
+    check_against_h11(OPENING[:at] + put + OPENING[at + dropped :])
+
+
+def test_nothing_the_fuzzer_found_is_read_otherwise_than_by_h11() -> None:
+    for path in CORPUS.iterdir():
+        check_against_h11(path.read_bytes()[5:])  # see `handshake` of the fuzzer's targets
 
 
 def test_a_response_that_ends_http_is_complete_with_its_head() -> None:

@@ -62,6 +62,28 @@ class Connection:
         message_cut: a Close came or went inside a message, whose end will never come.
     """
 
+    __slots__ = (
+        "_compressing",
+        "_declared",
+        "_decoder",
+        "_deflater",
+        "_frame_key",
+        "_frame_offset",
+        "_next_key",
+        "_sending",
+        "client",
+        "close_received",
+        "close_sent",
+        "consumed",
+        "control",
+        "cost",
+        "inflater",
+        "message_cut",
+        "outgoing",
+        "state",
+        "violation",
+    )
+
     def __init__(
         self,
         *,

@@ -293,8 +293,6 @@ def accepting_headers(
         ValueError: `subprotocol` was not offered, `headers` is malformed, or a field is one the
             handshake sets itself.
     """
-    extra = Headers(headers)
-    _check_extra(extra)
     fields = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
     fields.append(("Sec-WebSocket-Accept", accept_key(offer.key)))
     if subprotocol:
@@ -303,7 +301,11 @@ def accepting_headers(
         fields.append(("Sec-WebSocket-Protocol", subprotocol))
     if extensions:
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
-    return Headers.well_formed([*fields, *extra.items()])
+    if headers != ():
+        extra = Headers(headers)
+        _check_extra(extra)
+        fields += extra.items()
+    return Headers.well_formed(fields)
 
 
 def _refusal(status: int, text: str, *fields: tuple[str, str]) -> RequestRefused:

@@ -182,7 +182,7 @@ class Request:
         self.method = method
         self.target = target
         # RFC 9112 section 3.2.2: a server accepts the absolute form too.
-        absolute = _ABSOLUTE_FORM.match(target)
+        absolute = None if target.startswith("/") else _ABSOLUTE_FORM.match(target)
         path, _, self.query = target[absolute.end() if absolute else 0 :].partition("?")
         self.path = path or "/"
         self.headers = headers

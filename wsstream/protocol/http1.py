@@ -1,4 +1,4 @@
-"""The opening handshake over HTTP/1.1: Upgrade, through h11.
+"""The opening handshake over HTTP/1.1: Upgrade, with h11 as the judge of what is unusual.
 
 The bounds of :mod:`wsstream.protocol.http1_messages` hold for any peer.
 """
@@ -6,8 +6,9 @@ The bounds of :mod:`wsstream.protocol.http1_messages` hold for any peer.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 
 import h11
@@ -27,8 +28,8 @@ from wsstream.protocol.http1_messages import (
     Exchange,
     Head,
     decoded,
-    encoded,
     may_begin_request,
+    read_opening,
     what_is_wrong,
 )
 from wsstream.protocol.url import URL
@@ -133,8 +134,7 @@ class ServerHandshake:
     def __init__(self, *, peer: PeerAddress = None) -> None:
         self._peer = peer
         self._head = Head(may_begin_request)
-        self._connection = h11.Connection(h11.SERVER)
-        self._method = b""
+        self._method = b"GET"
 
     @property
     def trailing(self) -> bytes:
@@ -163,8 +163,11 @@ class ServerHandshake:
             raise RequestRefused(Response(exc.error_status_hint, body=reason)) from exc
 
     def _parsed(self, head: bytes) -> Request:
-        self._connection.receive_data(head)
-        event = self._connection.next_event()
+        if (opening := read_opening(head)) is not None:
+            return Request(*opening, peer=self._peer)
+        connection = h11.Connection(h11.SERVER)
+        connection.receive_data(head)
+        event = connection.next_event()
         assert isinstance(event, h11.Request)
         self._method = event.method
         if event.method == b"CONNECT":
@@ -201,30 +204,31 @@ class ServerHandshake:
         """
         fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions, headers=headers)
         self.response = Response.received(101, fields)
-        lines = [b"HTTP/1.1 101 Switching Protocols"]
-        lines += [b"%b: %b" % field for field in encoded(fields)]  # well-formed, as `Headers` checks that
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+        return _head_of_response(101, fields.items())
 
     def reject(self, response: Response) -> bytes:
         """The whole of another answer as bytes, after which the connection has to be closed.
 
         The answer to a HEAD has no body.
         """
-        fields = encoded(response.headers)
         # RFC 9110 section 7.8: who sends Upgrade names it in Connection.
-        fields.append((b"Connection", b"close, upgrade" if "upgrade" in response.headers else b"close"))
+        connection = "close, upgrade" if "upgrade" in response.headers else "close"
+        fields = [*response.headers.items(), ("Connection", connection)]
         if response.status not in (204, 304):  # RFC 9110 section 8.6
-            fields.append((b"Content-Length", b"%d" % len(response.body)))
-        data = self._connection.send(
-            h11.Response(status_code=response.status, headers=fields, reason=_reason_phrase(response.status))
-        )
-        if response.body and self._method != b"HEAD":
-            data += self._connection.send(h11.Data(data=response.body))
-        return data + self._connection.send(h11.EndOfMessage())
+            fields.append(("Content-Length", str(len(response.body))))
+        head = _head_of_response(response.status, fields)
+        return head if self._method == b"HEAD" else head + response.body
 
 
-def _reason_phrase(status: int) -> bytes:
+def _head_of_response(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
+    """`fields` are well-formed, as :class:`~wsstream.protocol.http.Headers` checks that."""
+    lines = [f"{name}: {value}\r\n" for name, value in fields]
+    return f"HTTP/1.1 {status} {_reason_phrase(status)}\r\n{''.join(lines)}\r\n".encode("latin-1")
+
+
+@cache
+def _reason_phrase(status: int) -> str:
     try:
-        return HTTPStatus(status).phrase.encode("ascii")
+        return HTTPStatus(status).phrase
     except ValueError:
-        return b""
+        return ""

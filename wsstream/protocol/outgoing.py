@@ -8,7 +8,6 @@ Close stands behind the data or, if urgent, takes its place; nothing follows it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from wsstream.codec.frames import Opcode
@@ -66,7 +65,7 @@ class Outgoing:
         self._pongs: list[bytes] = []
         self._ping: bytes | None = None
         self._ping_leaving = False  # the piece that was taken last is a Ping
-        self._data: deque[tuple[bytes | memoryview, bool]] = deque()  # (piece, it ends its frame)
+        self._data: list[tuple[bytes | memoryview, bool]] = []  # (piece, it ends its frame)
         self._close: bytes | None = None
         self._close_urgent = False
         self._size = 0  # without the burst
@@ -93,7 +92,7 @@ class Outgoing:
         return bool(self._pongs)
 
     def put_data(self, piece: bytes | memoryview, *, ends_frame: bool = True) -> None:
-        """Queue a frame, or with `ends_frame` false a part of one whose rest will follow; it does not change."""
+        """Queue a frame, or with `ends_frame` false a part of one, which never changes."""
         if self.burst:
             self._take_burst()
         self._data.append((piece, ends_frame))
@@ -201,7 +200,7 @@ class Outgoing:
                 self._ping_leaving = True
                 return frame
         if self._data:  # at a border behind an urgent Close there is none
-            piece, self._at_border = self._data.popleft()
+            piece, self._at_border = self._data.pop(0)
             return piece
         frame = self._close
         assert frame is not None, "more was sent than offered"
@@ -209,7 +208,7 @@ class Outgoing:
         return frame
 
     def _drop_data(self) -> None:
-        kept: deque[tuple[bytes | memoryview, bool]] = deque()
+        kept: list[tuple[bytes | memoryview, bool]] = []
         if not self._at_border:
             for piece, ends_frame in self._data:
                 kept.append((piece, ends_frame))
@@ -217,7 +216,7 @@ class Outgoing:
                     break
             else:
                 kept.clear()
-        dropped = list(self._data)[len(kept) :]
+        dropped = self._data[len(kept) :]
         frame_cut = not self._at_border and not kept
         self.message_cut = frame_cut or any(piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1])
         self._size -= sum(len(piece) for piece, _ in dropped)

@@ -61,7 +61,7 @@ from wsstream.streams.flow import FlowControl
 from wsstream.streams.inbox import Inbox
 from wsstream.streams.outbox import Outbox, OutgoingMessage
 from wsstream.streams.pings import PingRecord, Pings
-from wsstream.streams.tasks import Signal, clock, spawn
+from wsstream.streams.tasks import Latch, Signal, clock, spawn
 from wsstream.transports.base import Transport
 
 __all__ = ["Driver"]
@@ -114,6 +114,49 @@ class Driver:
         finished: set when the transport is released and no task is left.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_aborted",
+        "_arrived",
+        "_close_deadline",
+        "_close_timeout",
+        "_density",
+        "_drained",
+        "_found",
+        "_full",
+        "_gone",
+        "_keepalive",
+        "_last_bytes",
+        "_last_send",
+        "_now",
+        "_output",
+        "_pings",
+        "_pings_sent",
+        "_progress",
+        "_reader_waits",
+        "_resumed",
+        "_tail",
+        "_taken",
+        "_tasks",
+        "_timer",
+        "_violation_deadline",
+        "_write_failed",
+        "_writer_runs",
+        "bytes_received",
+        "cause",
+        "closed_locally",
+        "connection",
+        "finished",
+        "flow",
+        "id",
+        "inbox",
+        "info",
+        "max_message_size",
+        "outbox",
+        "paused",
+        "transport",
+    )
+
     def __init__(
         self,
         transport: Transport,
@@ -134,7 +177,7 @@ class Driver:
         self.info: CloseInfo | None = None
         self.cause: BaseException | None = None
         self.closed_locally = False
-        self.finished = anyio.Event()
+        self.finished = Latch()
         self._aborted = False
         self._gone = False  # the transport is closed
         self._tasks = 0
@@ -737,7 +780,7 @@ class Driver:
                         await self.transport.wait_readable()
                 finally:
                     self._reader_waits = False
-            elif self.read_now() and (self._tail or not self._drained):  # otherwise the wait is a checkpoint
+            elif self.read_now() and (self._tail or not self._drained) and not self._gone:
                 await checkpoint()
 
     # An error that is a mistake of this library ends the connection, as it does in the tasks.
@@ -785,6 +828,7 @@ class Driver:
         self.drop()
         self._tasks -= 1
         if not self._tasks:
-            with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
-                await self.transport.aclose()
+            if not self.transport.released:
+                with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+                    await self.transport.aclose()
             self.finished.set()

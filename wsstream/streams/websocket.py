@@ -231,9 +231,11 @@ async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
     elif error is not None and not isinstance(error, Exception):
         ws.abort()
     else:
-        await ws.aclose(*_farewell(error))
-    with anyio.CancelScope(shield=True):
-        await ws._driver.finished.wait()  # the driver bounds this itself
+        ws.begin_close(*_farewell(error))
+        await ws._driver.wait_finished()
+    if not ws._driver.finished.is_set():
+        with anyio.CancelScope(shield=True):
+            await ws._driver.finished.wait()  # the driver bounds this itself
 
 
 def closed_here(ws: WebSocketStream) -> bool:

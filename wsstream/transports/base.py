@@ -9,10 +9,8 @@ each direction, or, where the event loop calls back (`watch_readable`, `watch_wr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 __all__ = ["Transport", "receive_some", "send_all"]
 
@@ -42,7 +40,7 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    async def wait_readable(self) -> None:
+    def wait_readable(self) -> Awaitable[None]:
         """Return when `recv_into` may have something (it may still return ``None``)."""
 
     @abstractmethod
@@ -53,7 +51,7 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    async def wait_writable(self) -> None:
+    def wait_writable(self) -> Awaitable[None]:
         """Return when `send` may take more, or when some of `unsent` has left."""
 
     def watch_readable(self, callback: Callable[[], None]) -> bool:
@@ -83,6 +81,11 @@ class Transport(ABC):
         :class:`anyio.ClosedResourceError`. May be called again.
         """
 
+    @property
+    def released(self) -> bool:
+        """Whether `close` has released everything, so that nothing is left for `aclose`."""
+        return False
+
     @abstractmethod
     async def aclose(self) -> None:
         """Release everything. May wait for a little while; if cancelled, the connection is dropped."""
@@ -97,24 +100,22 @@ class Transport(ABC):
 async def receive_some(transport: Transport, max_bytes: int) -> bytes:
     """Wait for bytes: at least one, at most `max_bytes`; ``b""`` at the end of the stream.
 
-    If cancelled, nothing was taken from the transport.
+    If cancelled, nothing was taken from the transport. No checkpoint if something is there.
     """
-    buffer = bytearray(max_bytes)
-    while True:
-        with memoryview(buffer) as view:
-            count = transport.recv_into(view)
-        if count is not None:
-            await cancel_shielded_checkpoint()
-            return bytes(buffer[:count])
+    view = memoryview(bytearray(max_bytes))
+    while (count := transport.recv_into(view)) is None:
         await transport.wait_readable()
+    return bytes(view[:count])
 
 
 async def send_all(transport: Transport, data: bytes) -> None:
-    """Send `data` and wait until it left the transport. If cancelled, part of it may have been sent."""
+    """Send `data` and wait until it left the transport. If cancelled, part of it may have been sent.
+
+    No checkpoint if all of it leaves at once.
+    """
     view = memoryview(data)
     while view or transport.unsent:
         count = transport.send([view]) if view else 0
         view = view[count:]
         if (view and count == 0) or (not view and transport.unsent):
             await transport.wait_writable()
-    await checkpoint()

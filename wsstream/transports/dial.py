@@ -86,6 +86,7 @@ class _TransportStream(ByteStream):
         self._transport = transport
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
+        await checkpoint()
         data = await receive_some(self._transport, max_bytes)
         if not data:
             raise anyio.EndOfStream
@@ -93,6 +94,7 @@ class _TransportStream(ByteStream):
 
     async def send(self, item: bytes) -> None:
         await send_all(self._transport, item)
+        await checkpoint()
 
     async def send_eof(self) -> None:
         raise NotImplementedError("TLS 1.2 and older have no half-closed connections")

@@ -8,14 +8,14 @@ waiting tasks at :meth:`~BaseSocketTransport.close` is the event loop's work too
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import anyio
 
 from .base import Transport
-from .eventloop import asyncio_loop
+from .eventloop import event_loop
 
 __all__ = ["BaseSocketTransport", "SocketTransport"]
 
@@ -26,6 +26,7 @@ NOTSENT_LOWAT = 128 * 1024
 MAX_BUFFERS = 1024
 
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
+_HAS_LOWAT = hasattr(socket, "TCP_NOTSENT_LOWAT")
 
 
 class BaseSocketTransport(Transport):
@@ -42,15 +43,17 @@ class BaseSocketTransport(Transport):
         _set_options(sock)
         self._sock = sock
 
-    async def wait_readable(self) -> None:
+    # Waiting is what an idle connection does: it is anyio's own, without a coroutine around it.
+
+    def wait_readable(self) -> Awaitable[None]:
         """Return when the socket is readable. Cancelling has no effect on the connection."""
         self._check_open()
-        await anyio.wait_readable(self._sock)
+        return anyio.wait_readable(self._sock)
 
-    async def wait_writable(self) -> None:
+    def wait_writable(self) -> Awaitable[None]:
         """Return when the socket is writable. Cancelling has no effect on the connection."""
         self._check_open()
-        await anyio.wait_writable(self._sock)
+        return anyio.wait_writable(self._sock)
 
     def close(self) -> None:
         """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
@@ -61,9 +64,10 @@ class BaseSocketTransport(Transport):
                 self._sock.close()
 
     async def aclose(self) -> None:
-        """Close the socket. It is closed even if the call is cancelled."""
-        self.close()
-        await anyio.lowlevel.checkpoint()
+        """Close the socket. It is closed even if the call is cancelled; nothing happens if it was before."""
+        if self._sock.fileno() >= 0:
+            self.close()
+            await anyio.lowlevel.checkpoint()
 
     def extra(self, name: str) -> Any:
         """What is known of the connection; ``None`` for the addresses once the socket is closed.
@@ -71,14 +75,14 @@ class BaseSocketTransport(Transport):
         ``"socket"`` is the socket itself: nobody but the transport may close it, and where
         ``"ssl_object"`` is not ``None`` nobody else may write to it either.
         """
-        with suppress(OSError):
+        try:
             if name == "peername":
                 return self._sock.getpeername()
             if name == "sockname":
                 return self._sock.getsockname()
-            if name == "socket":
-                return self._sock
-        return None
+        except OSError:
+            return None
+        return self._sock if name == "socket" else None
 
     def _check_open(self) -> None:
         if self._sock.fileno() < 0:
@@ -102,8 +106,13 @@ class SocketTransport(BaseSocketTransport):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._loop: Any = asyncio_loop()
+        self._loop = event_loop().callbacks()
         self._reading = self._writing = False  # the loop calls back
+
+    @property
+    def released(self) -> bool:
+        """Whether the socket is closed: nothing else is held."""
+        return self._sock.fileno() < 0
 
     @property
     def unsent(self) -> int:
@@ -188,10 +197,11 @@ class SocketTransport(BaseSocketTransport):
 
 
 def _set_options(sock: socket.socket) -> None:
-    # Some systems refuse the options of a connection that the peer has already reset: reading tells.
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    with suppress(OSError):
+    try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        if _HAS_LOWAT:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
+    except OSError:
+        pass  # some systems refuse the options of a connection that the peer has already reset: reading tells
