@@ -22,8 +22,8 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
 The reader task lives as long as the connection and also keeps the time (keepalive and the closing
 handshake). The writer task is started when the transport first takes less than it is offered, or when
 messages first come in a burst: those behind the first are left to it, to leave together. Where the
-transport can have the event loop call back, there is no writer task, and the reader task only keeps the
-time: `_on_readable` and `_on_writable` are the same steps without the switches.
+transport can have the event loop call back, there are no tasks: the callbacks take the same steps, without
+a switch of tasks for each, and an idle connection is smaller.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ from wsstream.streams.outbox import Outbox, OutgoingMessage
 from wsstream.streams.pings import PingRecord, Pings
 from wsstream.streams.tasks import Latch, Signal, clock, spawn
 from wsstream.transports.base import Transport
+from wsstream.transports.eventloop import event_loop
 
 __all__ = ["Driver"]
 
@@ -117,6 +118,8 @@ class Driver:
     __slots__ = (
         "__weakref__",
         "_aborted",
+        "_alarm",
+        "_alarm_time",
         "_arrived",
         "_close_deadline",
         "_close_timeout",
@@ -128,6 +131,7 @@ class Driver:
         "_keepalive",
         "_last_bytes",
         "_last_send",
+        "_loop",
         "_now",
         "_output",
         "_pings",
@@ -135,6 +139,7 @@ class Driver:
         "_progress",
         "_reader_waits",
         "_resumed",
+        "_step_due",
         "_tail",
         "_taken",
         "_tasks",
@@ -210,14 +215,23 @@ class Driver:
         self._close_timeout = inf if close_timeout is None else close_timeout
         self._close_deadline = inf
         self._violation_deadline = inf
-        self._timer: anyio.CancelScope | None = None
+        self._timer: anyio.CancelScope | None = None  # of the reader task
+        self._loop: Any = None  # instead of tasks, it calls back
+        self._alarm: Any = None
+        self._alarm_time = inf
+        self._step_due = False
         self._pings = Pings()
         self._pings_sent = 0
 
     def start(self) -> None:
-        """Start the reader task."""
-        self._tasks += 1
-        spawn(self._read_loop, f"wsstream reader {self.id}")
+        """Begin to read, with the event loop's callbacks if there are any, else with the reader task."""
+        if self.transport.watch_readable(self._on_readable):
+            self._loop = event_loop().callbacks()
+            self._reschedule()
+            self._see_to_tail()
+        else:
+            self._tasks += 1
+            spawn(self._read_loop, f"wsstream reader {self.id}")
 
     # -- what is true now --------------------------------------------------------------------
 
@@ -326,12 +340,20 @@ class Driver:
         if self.paused and self.inbox.held <= self.flow.receive_low_water:
             self._unpause()
             self._keepalive.resume(self._now())
+            if self._loop is not None:
+                self.transport.watch_readable(self._on_readable)
             self._resumed.notify()
             self._see_to_tail()
 
     def _see_to_tail(self) -> None:
-        """Have the reader decode what a consumer's step left over; it may be waiting for the transport."""
-        if self._tail and not self.paused and self._timer is not None and self._reader_waits:
+        """Have what a step left over decoded; the reader task may be waiting for the transport."""
+        if not self._tail or self.paused:
+            return
+        if self._loop is not None:
+            if not self._step_due:
+                self._step_due = True
+                self._loop.call_soon(self._on_step)
+        elif self._timer is not None and self._reader_waits:
             self._timer.cancel()
 
     def discard(self) -> None:
@@ -578,9 +600,9 @@ class Driver:
             self.transport.send_eof()
 
     def _wake_writer(self) -> None:
-        if self.transport.watch_writable(self._on_writable):
-            return
-        if self._writer_runs:
+        if self._loop is not None:
+            self.transport.watch_writable(self._on_writable)
+        elif self._writer_runs:
             self._output.notify()
         else:
             self._writer_runs = True
@@ -665,6 +687,9 @@ class Driver:
         self.transport.close()
         self._resumed.notify()
         self._output.notify()
+        self._stop_alarm()
+        if not self._tasks:
+            self.finished.set()
 
     async def wait_finished(self) -> None:
         """Wait until the connection is gone. If cancelled, it is dropped."""
@@ -733,9 +758,19 @@ class Driver:
         return min(deadline, self._keepalive.deadline) if self.connection.state is State.OPEN else deadline
 
     def _reschedule(self) -> None:
-        timer = self._timer
-        if timer is not None and (deadline := self._deadline()) < timer.deadline:
-            timer.deadline = deadline  # a later one is seen to when the earlier one is over
+        """Be woken at the deadline; a later one than before is seen to when the earlier one is over."""
+        deadline = self._deadline()
+        if self._timer is not None and deadline < self._timer.deadline:
+            self._timer.deadline = deadline
+        elif self._loop is not None and deadline < self._alarm_time and not self._gone:
+            self._stop_alarm()
+            self._alarm_time = deadline
+            self._alarm = self._loop.call_at(deadline, self._on_time)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm, self._alarm_time = None, inf
 
     def _tick(self) -> None:
         now = self._now()
@@ -774,38 +809,11 @@ class Driver:
                 self._drained = False
                 self._reader_waits = True
                 try:
-                    if self.transport.watch_readable(self._on_readable):
-                        await self._resumed.wait()
-                    else:
-                        await self.transport.wait_readable()
+                    await self.transport.wait_readable()
                 finally:
                     self._reader_waits = False
             elif self.read_now() and (self._tail or not self._drained) and not self._gone:
                 await checkpoint()
-
-    # An error that is a mistake of this library ends the connection, as it does in the tasks.
-
-    def _on_readable(self) -> None:
-        """Do what the reader task would do, without waking it for each read; called by the event loop."""
-        if self.paused or self._found or self._gone:
-            self.transport.unwatch_readable()
-            return
-        try:
-            self.read_now()
-            self._see_to_tail()
-        except BaseException:
-            self.drop()
-            raise
-
-    def _on_writable(self) -> None:
-        """Do what the writer task would do; called by the event loop."""
-        try:
-            self.pump()
-        except BaseException:
-            self.drop()
-            raise
-        if self._gone or self._write_failed or not self._has_output:
-            self.transport.unwatch_writable()
 
     async def _write_loop(self) -> None:
         try:
@@ -832,3 +840,39 @@ class Driver:
                 with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
                     await self.transport.aclose()
             self.finished.set()
+
+    # -- the same steps, called by the event loop ----------------------------------------------
+    # An error that is a mistake of this library ends the connection, as it does in the tasks.
+
+    def _on_readable(self) -> None:
+        if self.paused or self._found or self._gone:
+            self.transport.unwatch_readable()
+            return
+        try:
+            self.read_now()
+            self._see_to_tail()
+        except BaseException:
+            self.drop()
+            raise
+
+    def _on_step(self) -> None:
+        self._step_due = False
+        self._on_readable()
+
+    def _on_writable(self) -> None:
+        try:
+            self.pump()
+        except BaseException:
+            self.drop()
+            raise
+        if self._gone or self._write_failed or not self._has_output:
+            self.transport.unwatch_writable()
+
+    def _on_time(self) -> None:
+        self._alarm, self._alarm_time = None, inf
+        try:
+            self._tick()
+            self._reschedule()
+        except BaseException:
+            self.drop()
+            raise

@@ -57,7 +57,8 @@ class Transport(ABC):
     def watch_readable(self, callback: Callable[[], None]) -> bool:
         """Have the event loop call `callback`, always the same one, whenever `wait_readable` would return.
 
-        Goes on until `unwatch_readable` or `close`. False: that cannot be done here, wait instead.
+        Goes on until `unwatch_readable` or `close`, which then releases everything. False: that cannot be
+        done here, wait instead.
         """
         return False
 
