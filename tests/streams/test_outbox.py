@@ -539,3 +539,47 @@ async def test_closing_and_ending_let_go_who_waits_for_a_turn(how: str) -> None:
         else:
             sender.outbox.end()
     assert sender.outbox.turn.tasks_waiting == 0
+
+
+# -- large buffers -------------------------------------------------------------------------------
+
+LARGE = FlowControl(frame_size=20_000)
+
+
+@pytest.mark.parametrize("size", [1, 20_000, 20_001, 40_000, 1 << 20])
+@pytest.mark.parametrize("client", [False, True], ids=["server", "client"])
+def test_a_large_buffer_is_framed_byte_for_byte(size: int, client: bool) -> None:
+    sender = Sender(Connection(client=client), LARGE)
+    message = sender.begin()
+    payload = bytes(range(251)) * (size // 251 + 1)
+    message.append(payload[:size])
+    message.append(b"behind")
+    message.finished = True
+    frames: list[Frame] = []
+    while sender.outbox.message is not None:
+        sender.outbox.fill(idle=False)
+        frames += parse_frames(sender.leave_raw(), masked=client)
+    assert b"".join(frame.payload for frame in frames) == payload[:size] + b"behind"
+    assert [frame.opcode for frame in frames] == [2] + [0] * (len(frames) - 1)
+    assert [frame.fin for frame in frames] == [False] * (len(frames) - 1) + [True]
+    assert all(len(frame.payload) == 20_000 for frame in frames[:-1])
+
+
+def test_frames_that_are_no_copies_are_not_held_up_by_the_mark_but_by_the_limit() -> None:
+    sender = Sender(flow=LARGE)
+    message = sender.begin()
+    payload = bytes(1 << 20)
+    message.append(payload)
+    assert sender.outbox.fill(idle=False, limit=200_000) == 200_000
+    assert sender.connection.outgoing.size > LARGE.send_high_water
+    buffers = sender.connection.outgoing.buffers()
+    assert all(isinstance(each, memoryview) and each.obj is payload for each in buffers[1::2])
+
+
+@pytest.mark.parametrize("borrowed", [False, True], ids=["a client", "a buffer that may change"])
+def test_frames_that_are_copies_stop_at_the_mark(borrowed: bool) -> None:
+    sender = Sender(Connection(client=not borrowed), LARGE)
+    message = sender.begin()
+    message.append(memoryview(bytearray(1 << 20)) if borrowed else bytes(1 << 20))
+    sender.outbox.fill(idle=False)
+    assert sender.connection.outgoing.size < LARGE.send_high_water + 20_000 + 14

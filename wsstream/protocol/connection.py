@@ -7,7 +7,7 @@ Bytes go in through :meth:`Connection.receive`, which gives events; the same eve
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from wsstream.codec.burst import LARGEST
@@ -242,6 +242,16 @@ class Connection:
         if self._compressing and self._deflater is not None:
             payload = self._deflater.compress(payload, last=last)
         self._put_frame(opcode, payload, fin=last, rsv1=first and self._compressing)
+
+    def send_fragments(self, kind: Kind, payloads: Sequence[memoryview]) -> None:
+        """Queue a frame for each of `payloads`, which are of one size, never change, and are not the last.
+
+        For an endpoint that does not copy, see `copies`.
+        """
+        size = len(payloads[0])
+        first = encode_header(first_byte(self._begin_frame(kind, False), fin=False), size, None)
+        others = encode_header(first_byte(Opcode.CONTINUATION, fin=False), size, None)
+        self.outgoing.put_frames([first] + [others] * (len(payloads) - 1), payloads)
 
     def _put_frame(self, opcode: int, payload: bytes | memoryview, *, fin: bool, rsv1: bool = False) -> None:
         key = self._next_key()

@@ -8,7 +8,7 @@ Close stands behind the data or, if urgent, takes its place; nothing follows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from wsstream.codec.frames import Opcode
 from wsstream.codec.twin import Burst
@@ -97,6 +97,12 @@ class Outgoing:
             self._take_burst()
         self._data.append((piece, ends_frame))
         self._size += len(piece)
+
+    def put_frames(self, headers: Sequence[bytes], payloads: Sequence[memoryview]) -> None:
+        """Queue whole frames of data, each in two parts."""
+        for header, payload in zip(headers, payloads, strict=True):
+            self.put_data(header, ends_frame=False)
+            self.put_data(payload)
 
     def _take_burst(self) -> None:
         piece = self.burst.take()

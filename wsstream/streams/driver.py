@@ -69,7 +69,7 @@ __all__ = ["Driver"]
 
 _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
 _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
-_PUMP_STEP = 256 * 1024  # bytes framed or sent in one synchronous step, so that other tasks get their turn
+_PUMP_STEP = 512 * 1024  # bytes framed or sent in one synchronous step, so that other tasks get their turn
 _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
 _BURST = 50e-6  # seconds between sends
 _SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait,

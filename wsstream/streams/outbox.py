@@ -127,16 +127,23 @@ class OutgoingMessage:
             self._pieces = deque(bytes(p) if isinstance(p, memoryview) else p for p in self._pieces)
             self.borrowed = False
 
+    def take_equal(self, size: int, limit: int) -> list[memoryview]:
+        """Take pieces of `size` bytes each, `limit` bytes or a little more, from a large buffer in front.
+
+        Some of the buffer is left. Text is not taken: it is cut between code points.
+        """
+        if self.kind == "text" or not self._pieces:
+            return []
+        front = memoryview(self._pieces[0])
+        taken = min((len(front) - 1) // size, -(-limit // size)) * size
+        if taken > 0:
+            self._pieces[0] = front[taken:]
+            self.size -= taken
+            self.taken += taken
+        return [front[start : start + size] for start in range(0, taken, size)]
+
     def take(self, limit: int) -> bytes | memoryview:
         """Take up to `limit` bytes from the front; text is cut between code points if one fits."""
-        front = self._pieces[0] if self._pieces else b""
-        if (
-            isinstance(front, memoryview) and len(front) > limit and self.kind == "binary"
-        ):  # most of a large one
-            self._pieces[0] = front[limit:]
-            self.size -= limit
-            self.taken += limit
-            return front[:limit]
         parts: list[bytes | memoryview] = []
         room = limit
         while self._pieces and room > 0:
@@ -204,7 +211,7 @@ class Outbox:
             and self._worth_a_frame(idle)
             and (connection.outgoing.size < self._flow.send_high_water or not self._is_copied())
         ):
-            framed += self._make_frame()
+            framed += self._make_frames(limit - framed)
             idle = False
         if self.closing is not None and connection.state is State.OPEN and self._accepted_is_framed():
             self.message = None
@@ -227,9 +234,15 @@ class Outbox:
     def _accepted_is_framed(self) -> bool:
         return self.message is None or (not self.message.size and not self.message.finished)
 
-    def _make_frame(self) -> int:
+    def _make_frames(self, limit: int) -> int:
+        """Make one, or of a large buffer several that are no copies; returns the bytes of payload."""
         message, connection = self.message, self._connection
         assert message is not None
+        if message.declared is None and not self._is_copied():
+            fragments = message.take_equal(self._flow.frame_size, limit)
+            if fragments:
+                connection.send_fragments(message.kind, fragments)
+                return len(fragments) * self._flow.frame_size
         if message.declared is not None and not message.taken:
             connection.begin_frame(message.kind, message.declared)
         payload = message.take(self._flow.frame_size)
