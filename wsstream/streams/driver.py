@@ -70,6 +70,7 @@ __all__ = ["Driver"]
 _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
 _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
 _PUMP_STEP = 512 * 1024  # bytes framed or sent in one synchronous step, so that other tasks get their turn
+_COPY_STEP = 256 * 1024  # where frames are masked or compressed
 _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
 _BURST = 50e-6  # seconds between sends
 _SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait,
@@ -558,11 +559,13 @@ class Driver:
         """Make frames of what there is room for and offer them to the transport, without waiting."""
         if self._gone or self._write_failed:
             return
-        outgoing, transport, budget = self.connection.outgoing, self.transport, _PUMP_STEP
+        outgoing, transport, outbox = self.connection.outgoing, self.transport, self.outbox
+        budget, framed = _COPY_STEP if self.connection.copies else _PUMP_STEP, 0
         try:
             while budget > 0:
-                idle = not outgoing.size and not transport.unsent
-                framed = self.outbox.fill(idle=idle, limit=budget)
+                if outbox.message is not None or outbox.closing is not None:
+                    idle = not outgoing.size and not transport.unsent
+                    framed = outbox.fill(idle=idle, limit=budget)
                 if not outgoing.size:
                     break
                 sent = transport.send(outgoing.buffers())

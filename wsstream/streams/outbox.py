@@ -203,8 +203,6 @@ class Outbox:
         Frames that are no copies are not held up by the mark. Stops at `limit` bytes of payload, and
         returns how many went into frames: compressed, much more than the mark fits below it.
         """
-        if self.message is None and self.closing is None:
-            return 0
         connection, framed = self._connection, 0
         while (
             framed < limit
