@@ -108,6 +108,7 @@ class Case:
             "level": self.level,
             "port": 0,
             "file": "",
+            "profile": False,
             **files,
         }
 

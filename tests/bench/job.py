@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import gc
 import ssl
 import time
@@ -30,6 +31,7 @@ class Job:
         self.level: int = spec["level"]  # of compression; 0: none is agreed on
         self.file: str = spec["file"]
         self._tls = spec if spec["tls"] else None
+        self._profile = cProfile.Profile() if spec["profile"] else None
         self.messages = 0
         self.bytes = 0
         self.last: bytes | str = b""  # the last message, whole
@@ -105,9 +107,21 @@ class Job:
         _forget_peak()
         self._resident = _resident()
         self._cpu = time.process_time()
+        if self._profile is not None:
+            self._profile.enable()
+
+    def _calls(self) -> list[dict[str, Any]]:
+        """Of a profile: how often a function was called, and the seconds in itself."""
+        entries = [] if self._profile is None else self._profile.getstats()
+        return [
+            {"function": _name_of(entry.code), "calls": entry.callcount, "own": entry.inlinetime}
+            for entry in entries
+        ]
 
     def end(self) -> dict[str, Any]:
         cpu = time.process_time() - self._cpu
+        if self._profile is not None:
+            self._profile.disable()
         if self.work == "idle":
             gc.collect()
         last = self.last.encode() if isinstance(self.last, str) else self.last
@@ -118,7 +132,16 @@ class Job:
             "peak": _peak() - self._resident,
             "resident": _resident() - self._resident,
             "crc": zlib.crc32(last) if last else None,
+            "calls": self._calls(),
         } | ({"error": self.error} if self.error else {})
+
+
+def _name_of(code: Any) -> str:
+    """Of a function, as a profile tells it."""
+    if isinstance(code, str):
+        return code.removeprefix("<").removesuffix(">")
+    path = Path(code.co_filename)
+    return f"{'/'.join(path.parts[-2:])} {code.co_name}"
 
 
 def _status(path: str, name: str) -> int:

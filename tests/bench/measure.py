@@ -36,6 +36,7 @@ class Bench:
         self.codecs: dict[str, str] = {}  # of wsstream, by subject
         self._files = files
         self.seconds = seconds
+        self.profiling = False
         self._subject_core, self._partner_core = cores()
 
     def run(self, case: Case, subjects: Sequence[str], rounds: int) -> dict[str, Summary]:
@@ -52,6 +53,22 @@ class Bench:
                     else:
                         samples[name].append(self._measure(case, subject, partners))
         return {name: summary(each) for name, each in samples.items()}
+
+    def profile(self, case: Case, name: str) -> list[dict[str, Any]]:
+        """What one library calls for each message of `case`: how often, and the seconds in itself."""
+        with ExitStack() as processes:
+            partners = [processes.enter_context(self._partner()) for _ in range(2 if case.forwards else 1)]
+            subject = self._start(case, [name], processes)[name]
+            self.profiling = True
+            try:
+                got = self._counts(case, subject, partners)[1]
+            finally:
+                self.profiling = False
+            messages = got["messages"]
+            return [
+                {**row, "calls": row["calls"] / messages, "own": row["own"] / messages}
+                for row in got["calls"]
+            ]
 
     def _partner(self) -> Child:
         return Child("partner.py", core=self._partner_core)
@@ -89,7 +106,7 @@ class Bench:
         }
 
     def _counts(self, case: Case, subject: Child, partners: list[Child]) -> tuple[Sample, Sample]:
-        spec = case.spec(self.seconds, self._files)
+        spec = case.spec(self.seconds, self._files) | {"profile": self.profiling}
         _open(case, spec, subject, partners)
         sent, got = _work(case, spec, subject, partners)
         subject.tell("close")

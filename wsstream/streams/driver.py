@@ -566,9 +566,10 @@ class Driver:
                 if outbox.message is not None or outbox.closing is not None:
                     idle = not outgoing.size and not transport.unsent
                     framed = outbox.fill(idle=idle, limit=budget)
-                if not outgoing.size:
+                buffers = outgoing.buffers()
+                if not buffers:
                     break
-                sent = transport.send(outgoing.buffers())
+                sent = transport.send(buffers)
                 self._full = not sent
                 if not sent:
                     break
