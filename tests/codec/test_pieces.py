@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from wsstream.codec import pieces as pure
 from wsstream.codec import twin
-from wsstream.codec.events import PIECE_OVERHEAD, Chunk
+from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Kind
 
 QUEUES = {"pure": pure.Pieces} | ({"compiled": twin.Pieces} if twin.COMPILED else {})
 TWINS = {"pure": (pure.Pieces, pure.Messages)} | (
@@ -134,14 +134,86 @@ def test_iterating_takes_nothing_and_shows_what_was_here(Pieces: Any) -> None:
 # -- what pop leaves -----------------------------------------------------------------------------
 
 
-def test_a_chunk_is_taken_and_never_popped(Pieces: Any) -> None:
+def chunks_of(kind: Kind, *payloads: bytes, compressed: bool = False) -> list[Chunk]:
+    """A message in as many chunks."""
+    last = len(payloads) - 1
+    return [Chunk(kind, payload, i == last, compressed) for i, payload in enumerate(payloads)]
+
+
+@pytest.mark.parametrize("kind", ["text", "binary"])
+@pytest.mark.parametrize("payloads", [[b"one"], [b""], [b"", b""], [b"\xc3", b"\xa9", b"", b"b" * 70_000]])
+def test_a_message_in_chunks_is_popped_whole_when_its_end_is_here(
+    Pieces: Any, kind: Kind, payloads: list[bytes]
+) -> None:
+    queue = Pieces()
+    chunks = chunks_of(kind, *payloads)
+    expected: Item = b"".join(payloads)
+    expected = expected.decode() if kind == "text" else expected
+    for chunk in chunks:
+        assert (queue.pop(), queue.take_message(1 << 30)) == (None, None)
+        put(queue, chunk)
+    put(queue, "behind")
+    message = queue.pop()
+    assert (message, type(message)) == (expected, type(expected))
+    assert (queue.pop(), queue.held) == ("behind", 0)
+
+
+def test_the_chunks_that_are_not_popped_stay_as_they_are(Pieces: Any) -> None:
+    queue = Pieces()
+    chunks = chunks_of("binary", b"one", b"two")
+    put(queue, *chunks)
+    held = queue.held
+    queue.limit = 5
+    assert (queue.pop(), queue.take_message(5), [*queue], queue.held) == (None, None, chunks, held)
+    queue.limit, queue.floor = 6, 0
+    assert (queue.pop(), [*queue], queue.held) == (None, chunks, held)
+    assert (queue.take_message(6), queue.held) == (b"onetwo", 0)
+    put(queue, *chunks)
+    assert queue.front() is chunks[0]
+    assert queue.take() is chunks[0]
+    assert queue.held == held, "the caller counts it"
+
+
+def test_the_chunks_of_a_message_are_not_interrupted(Pieces: Any) -> None:
     queue = Pieces()
     put(queue, CHUNK, "a")
-    assert (queue.pop(), queue.held, len(queue)) == (None, cost_of(CHUNK, "a"), 2)
-    assert queue.front() is CHUNK
-    assert queue.take() is CHUNK
-    assert queue.held == cost_of(CHUNK, "a"), "the caller counts it"
-    assert queue.pop() == "a"
+    with pytest.raises(AssertionError):
+        queue.pop()
+    assert (queue.held, len(queue)) == (cost_of(CHUNK, "a"), 2)
+
+
+def test_a_compressed_message_in_one_chunk_is_inflated_within_the_limit(Pieces: Any) -> None:
+    queue, asked = Pieces(10), []
+    (chunk,) = chunks_of("text", b"compressed", compressed=True)
+    put(queue, chunk)
+    assert (queue.pop(), [*queue]) == (None, [chunk]), "nobody can"
+
+    def inflate(chunk: Chunk, limit: int) -> str | None:
+        asked.append((chunk, limit))
+        return "inflated" if limit < 100 else None
+
+    queue.inflate = inflate
+    assert (queue.pop(), queue.held, len(queue)) == ("inflated", 0, 0)
+    put(queue, chunk, "behind")
+    assert queue.take_message(100) is None
+    assert asked == [(chunk, 10), (chunk, 100)]
+    assert (queue.pop(), queue.held) == ("behind", 0), "the chunk was taken"
+    put(queue, *chunks_of("text", b"two", b"chunks", compressed=True))
+    assert queue.pop() is None
+    assert len(asked) == 2
+
+
+def test_what_inflating_raises_comes_out_and_the_chunk_is_taken(Pieces: Any) -> None:
+    queue = Pieces()
+
+    def inflate(chunk: Chunk, limit: int) -> str:
+        raise OSError("no")
+
+    queue.inflate = inflate
+    put(queue, *chunks_of("text", b"a", compressed=True))
+    with pytest.raises(OSError, match="no"):
+        queue.pop()
+    assert (queue.held, len(queue)) == (0, 0)
 
 
 @pytest.mark.parametrize("message", [b"12345", "123é"])
@@ -505,6 +577,17 @@ def test_what_wait_raises_comes_out(reader: Any, error: type[Exception], way: An
             anext(taker.messages).send(None)
         with way(), pytest.raises(error):
             awaiting(anext(taker.messages)).send(None)
+
+
+@EACH_WAY
+def test_what_inflating_raises_comes_out_of_iterating(reader: Any, way: Any) -> None:
+    def inflate(chunk: Chunk, limit: int) -> str:
+        raise KeyError(chunk.payload)
+
+    taker = reader(*chunks_of("text", b"a", compressed=True))
+    taker.queue.inflate = inflate
+    with way(), pytest.raises(KeyError, match="a"):
+        awaiting(anext(taker.messages)).send(None)
 
 
 def test_the_end_may_have_a_default(reader: Any) -> None:

@@ -639,3 +639,120 @@ def test_a_refused_frame_leaves_the_compressor_as_it_was() -> None:
         inflated(inflater, [frame.payload for frame in parse_frames(sent(connection))])
         == b"Hello" * 20 + b"!"
     )
+
+
+# -- a message that is here whole ----------------------------------------------------------------
+
+
+def bits(value: int, count: int) -> list[int]:
+    return [value >> bit & 1 for bit in range(count)]
+
+
+LITERAL = [0, 1, 0, *bits(0b00001100, 8), *[0] * 7]  # a block of fixed codes with a zero byte, 18 bits
+LONG_LITERAL = [0, 1, 0, *bits(0b000010011, 9), *[0] * 7]  # 19 bits
+EMPTY = [0, 1, 0, *[0] * 7]
+STARTS = st.lists(st.sampled_from([LITERAL, LONG_LITERAL, EMPTY]), max_size=6).map(
+    lambda parts: [bit for part in parts for bit in part]
+)
+ENDS = st.one_of(
+    st.just([]),
+    st.just([0, 0, 0]),
+    st.just([1, 0, 0]),
+    st.integers(0, 2**27 - 1).map(lambda value: bits(value, 27)),
+    st.builds(
+        lambda final, rest, size: [final, 0, 1, *bits(rest, size)],
+        st.integers(0, 1),
+        st.integers(0, 2**29),
+        st.integers(0, 29),
+    ),
+)
+HAND_MADE = st.builds(
+    lambda start, end, cut: bytes(
+        sum(bit << place for place, bit in enumerate((start + end)[at : at + 8]))
+        for at in range(0, len(start + end) - cut, 8)
+    ),
+    STARTS,
+    ENDS,
+    st.integers(0, 16),
+)
+COMPRESSED = st.builds(
+    lambda content, level, final, cut: cut_off(content, level, final, cut),
+    FRAGMENTS,
+    st.sampled_from([0, 1, 6]),
+    st.booleans(),
+    st.integers(0, 12),
+)
+
+
+def cut_off(content: bytes, level: int, final: bool, cut: int) -> bytes:
+    """What a compressor makes of `content`, with as much left off as stands for the tail, or not."""
+    context = zlib.compressobj(level, zlib.DEFLATED, -15)
+    data = context.compress(content) + context.flush(zlib.Z_FINISH if final else zlib.Z_SYNC_FLUSH)
+    return data[: max(0, len(data) - cut)]
+
+
+def outcome(inflater: Inflater, data: bytes, most: int | None) -> bytes | None:
+    """The message, or ``None`` if it breaks a rule; taken whole if at most `most`, or else in steps."""
+    try:
+        if most is None:
+            return inflated(inflater, [data], 50)
+        chunk, whole = inflater.take_whole(data, most)
+        if whole:
+            assert len(chunk) < most
+            return chunk
+        assert len(chunk) <= most
+        rest = b"".join(steps(inflater, 50))
+        inflater.end()
+        return chunk + rest
+    except ValueError:
+        return None
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    data=st.one_of(HAND_MADE, COMPRESSED), most=st.sampled_from([1, 2, 3, 100, 65536]), takeover=st.booleans()
+)
+def test_a_message_taken_whole_is_what_it_is_in_steps(data: bytes, most: int, takeover: bool) -> None:
+    """Also which endings are violations: in steps that is found out by a copy of the context."""
+    agreed = replace(AGREED, receive_takeover=takeover)
+    whole, stepwise = Inflater(agreed), Inflater(agreed)
+    for message in (HELLO, data, HELLO, bytes.fromhex("f200110000")):
+        result = outcome(stepwise, message, None)
+        assert outcome(whole, message, most) == result
+        if result is None:
+            return
+
+
+def test_no_table_of_codes_passes_for_an_ending() -> None:
+    """One that begins behind the last inflated byte, in the last bits of the data, and is cut there."""
+    source = random.Random(7692)
+    for size in range(3, 23):
+        start = LITERAL if size % 2 == 0 else LONG_LITERAL
+        while (len(start) + size) % 8:
+            start = start + EMPTY
+        for _ in range(200):
+            table = [source.getrandbits(1), 0, 1, *bits(source.getrandbits(size), size - 3)]
+            stream = start + table
+            data = bytes(
+                sum(bit << place for place, bit in enumerate(stream[at : at + 8]))
+                for at in range(0, len(stream), 8)
+            )
+            with contextlib.suppress(zlib.error):
+                assert not Inflater(AGREED)._ends_at_border_near(primed(data)), data.hex()
+
+
+def primed(data: bytes) -> Any:
+    context = zlib.decompressobj(-15)
+    assert context.decompress(data)
+    return context
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_a_final_block_may_end_with_the_tail_but_not_inside_it(takeover: bool) -> None:
+    agreed = replace(AGREED, receive_takeover=takeover)
+    for most in (None, 100):
+        inflater = Inflater(agreed)
+        for _ in range(2):
+            assert outcome(inflater, bytes.fromhex("4a0404"), most) == b"a", "empty, stored"
+            assert outcome(inflater, HELLO, most) == b"Hello"
+        assert outcome(inflater, bytes.fromhex("f348cdc9c907"), most) is None

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping
-from wsstream.errors import MessageTooBig
+from wsstream.codec.pieces import UNLIMITED
+from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
+from wsstream.protocol.deflate import Agreed, Deflate, Deflater, Inflater
 from wsstream.streams.inbox import Inbox
 
 
@@ -251,6 +253,102 @@ def test_discarding_drops_what_is_here_and_what_comes() -> None:
         assert inbox.take_message(None) is None
         assert inbox.begin() is None
         put(inbox, Chunk("binary", b"def", True), "b")
+
+
+# -- compressed messages that are here whole -----------------------------------------------------
+
+
+def inflating(*, takeover: bool = True, limit: int = UNLIMITED) -> tuple[Deflater, Inbox]:
+    agreed = Agreed(Deflate(), 15, takeover, 15, takeover)
+    return Deflater(agreed), Inbox(Inflater(agreed), limit)
+
+
+def compressed(deflater: Deflater, message: bytes, kind: Kind = "binary") -> Chunk:
+    return Chunk(kind, deflater.compress(message, last=True), True, True)
+
+
+def test_a_compressed_message_that_is_whole_is_popped() -> None:
+    deflater, inbox = inflating()
+    put(inbox, compressed(deflater, b"\xff" * 100), compressed(deflater, "é".encode() * 9, "text"), "next")
+    assert [inbox.queue.pop() for _ in range(4)] == [b"\xff" * 100, "é" * 9, "next", None]
+    assert inbox.held == 0
+
+
+def test_a_compressed_message_in_pieces_is_not_popped() -> None:
+    deflater, inbox = inflating()
+    whole = compressed(deflater, b"some bytes")
+    put(
+        inbox, Chunk("binary", whole.payload[:4], False, True), Chunk("binary", whole.payload[4:], True, True)
+    )
+    assert inbox.queue.pop() is None
+    assert inbox.take_message(None) == b"some bytes"
+
+
+@pytest.mark.parametrize("size", [9, 10, 11, 65535, 65536, 65537, 1 << 20])
+def test_a_compressed_message_is_popped_up_to_the_limit(size: int) -> None:
+    deflater, inbox = inflating(limit=10)
+    put(inbox, compressed(deflater, bytes(size)), "next")
+    if size <= 10:
+        assert inbox.queue.pop() == bytes(size)
+    else:
+        assert inbox.queue.pop() is None
+        assert inbox.queue.pop() is None, "not the next one before it"
+        with pytest.raises(MessageTooBig):
+            inbox.take_message(10)
+
+
+def taken(inbox: Inbox) -> str | bytes:
+    for _ in range(100):
+        if (message := inbox.take_message(None)) is not None:
+            return message
+        assert inbox.busy
+    raise AssertionError("nothing came")
+
+
+@pytest.mark.parametrize("size", [65535, 65536, 65537, 1 << 20])
+def test_a_large_compressed_message_is_popped_or_begun(size: int) -> None:
+    deflater, inbox = inflating()
+    message = "é" * size
+    put(inbox, compressed(deflater, message.encode(), "text"), "next")
+    assert inbox.queue.pop() is None
+    assert taken(inbox) == message
+    assert inbox.queue.pop() == "next"
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_what_is_wrong_in_a_popped_message_is_raised_by_the_next_call(takeover: bool) -> None:
+    for message, kind in ((b"\xff" * 10, "text"), (b"\xff" * 100_000, "text"), (None, "binary")):
+        for call in (Inbox.take_message, Inbox.take_chunk):
+            deflater, inbox = inflating(takeover=takeover)
+            bad = (
+                Chunk("binary", b"\xff", True, True)
+                if message is None
+                else compressed(deflater, message, kind)
+            )
+            put(inbox, bad, "next")
+            assert inbox.queue.pop() is None
+            assert inbox.queue.pop() is None
+            with pytest.raises(ProtocolViolation if message is None else InvalidUTF8):
+                call(inbox, 200_000)
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_a_popped_message_can_be_skipped(takeover: bool) -> None:
+    for message in (b"\xff" * 10, b"\xff" * 100_000, "é".encode() * 100_000):
+        deflater, inbox = inflating(takeover=takeover)
+        put(inbox, compressed(deflater, message, "text"), compressed(deflater, b"next", "text"))
+        assert inbox.queue.pop() is None
+        inbox.finish()
+        assert inbox.begin() == "text"
+        assert inbox.take_rest(None) == b"next"
+
+
+def test_the_last_compressed_message_frees_the_inflater() -> None:
+    deflater, inbox = inflating()
+    put(inbox, compressed(deflater, b"first"), compressed(deflater, b"last"))
+    inbox.end()
+    assert [inbox.queue.pop(), inbox.queue.pop()] == [b"first", b"last"]
+    assert inbox.queue.inflate is None
 
 
 # -- anything in any order -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /* The compiled twin of `pieces.py`, which says what everything here promises. */
 
 #include "_speedups.h"
+#include <string.h>
 #include <structmember.h>
 
 #define UNLIMITED ((Py_ssize_t)1 << 62)
@@ -13,6 +14,7 @@ typedef struct {
     Py_ssize_t limit;
     Py_ssize_t floor;
     Py_ssize_t shut;
+    PyObject *inflate; /* a callable, or None or NULL */
 } Pieces;
 
 static Py_ssize_t
@@ -20,6 +22,83 @@ count(Pieces *self)
 {
     return PyList_GET_SIZE(self->items) - self->head;
 }
+
+/* -- chunks: what `events.py` defines, read without a look-up of its fields ---------------------------- */
+
+enum { KIND, PAYLOAD, LAST, COMPRESSED, FIELDS };
+
+static PyTypeObject *chunk_type;
+static Py_ssize_t chunk_offsets[FIELDS];
+
+static int
+find_chunk_type(void)
+{
+    static const char *names[FIELDS] = {"kind", "payload", "last", "compressed"};
+    PyObject *type, *module = PyImport_ImportModule("wsstream.codec.events");
+    int i;
+    if (module == NULL) {
+        return -1;
+    }
+    type = PyObject_GetAttrString(module, "Chunk");
+    Py_DECREF(module);
+    if (type == NULL) {
+        return -1;
+    }
+    for (i = 0; i < FIELDS; i++) {
+        PyObject *slot = PyObject_GetAttrString(type, names[i]);
+        int found = slot != NULL && Py_IS_TYPE(slot, &PyMemberDescr_Type);
+        if (found) {
+            chunk_offsets[i] = ((PyMemberDescrObject *)slot)->d_member->offset;
+        }
+        else if (slot != NULL) {
+            PyErr_SetString(PyExc_TypeError, "a Chunk has slots");
+        }
+        Py_XDECREF(slot);
+        if (!found) {
+            Py_DECREF(type);
+            return -1;
+        }
+    }
+    chunk_type = (PyTypeObject *)type;
+    return 0;
+}
+
+/* A borrowed reference. */
+static PyObject *
+chunk_field(PyObject *chunk, int field)
+{
+    return *(PyObject **)((char *)chunk + chunk_offsets[field]);
+}
+
+static PyObject *
+chunk_payload(PyObject *chunk)
+{
+    return chunk_field(chunk, PAYLOAD);
+}
+
+/* Whether `item` is a chunk whose fields are what they have to be. */
+static int
+is_chunk(PyObject *item)
+{
+    int i;
+    if (!Py_IS_TYPE(item, chunk_type)) {
+        return 0;
+    }
+    for (i = 0; i < FIELDS; i++) {
+        if (chunk_field(item, i) == NULL) {
+            return 0;
+        }
+    }
+    return PyUnicode_Check(chunk_field(item, KIND)) && PyBytes_Check(chunk_payload(item));
+}
+
+static int
+is_text(PyObject *chunk)
+{
+    return PyUnicode_CompareWithASCIIString(chunk_field(chunk, KIND), "text") == 0;
+}
+
+/* -- the queue ------------------------------------------------------------------------------------------ */
 
 /* A new reference to what was in front; there is something. */
 static PyObject *
@@ -60,21 +139,105 @@ size_of(PyObject *item)
     return size;
 }
 
-/* A new reference; NULL without an exception: nothing can be popped. */
+/* A message that came in `size` chunks with `total` bytes, the first of which is in front. */
 static PyObject *
-pop_message(Pieces *self)
+join_chunks(Pieces *self, Py_ssize_t size, Py_ssize_t total)
+{
+    PyObject *joined, *result, *chunk = take_front(self);
+    int text = is_text(chunk);
+    if (size == 1) {
+        joined = Py_NewRef(chunk_payload(chunk));
+        Py_DECREF(chunk);
+    }
+    else {
+        char *out;
+        joined = PyBytes_FromStringAndSize(NULL, total);
+        out = joined == NULL ? NULL : PyBytes_AS_STRING(joined);
+        for (;;) {
+            PyObject *payload = chunk_payload(chunk);
+            if (joined != NULL) {
+                memcpy(out, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload));
+                out += PyBytes_GET_SIZE(payload);
+            }
+            Py_DECREF(chunk);
+            if (--size == 0) {
+                break;
+            }
+            chunk = take_front(self);
+        }
+    }
+    if (joined == NULL || !text) {
+        return joined;
+    }
+    result = PyUnicode_DecodeUTF8(PyBytes_AS_STRING(joined), PyBytes_GET_SIZE(joined), NULL);
+    Py_DECREF(joined);
+    return result;
+}
+
+/* A new reference; NULL without an exception: there is none to be had, see `pieces.py`. */
+static PyObject *
+take_chunks(Pieces *self, Py_ssize_t limit, Py_ssize_t floor)
+{
+    PyObject *chunk, *result, *last = Py_False;
+    Py_ssize_t size, total = 0, left = self->held;
+    int compressed = 0, inflates = self->inflate != NULL && self->inflate != Py_None;
+    for (size = 0; last != Py_True; size++) {
+        if (size == count(self)) {
+            return NULL;
+        }
+        chunk = PyList_GET_ITEM(self->items, self->head + size);
+        if (!is_chunk(chunk)) {
+            PyErr_SetString(PyExc_AssertionError, "the chunks of a message are not interrupted");
+            return NULL;
+        }
+        last = chunk_field(chunk, LAST);
+        compressed = chunk_field(chunk, COMPRESSED) == Py_True;
+        total += PyBytes_GET_SIZE(chunk_payload(chunk));
+        left -= PyBytes_GET_SIZE(chunk_payload(chunk)) + PIECE_OVERHEAD;
+        if (compressed ? last != Py_True || !inflates : total > limit) {
+            return NULL;
+        }
+        if (left <= floor) {
+            return NULL;
+        }
+    }
+    self->held = left;
+    if (!compressed) {
+        return join_chunks(self, size, total);
+    }
+    chunk = take_front(self);
+    result = PyObject_CallFunction(self->inflate, "On", chunk, limit);
+    Py_DECREF(chunk);
+    if (result == Py_None) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* A new reference; NULL, perhaps with an exception: nothing can be taken. */
+static PyObject *
+take_message(Pieces *self, Py_ssize_t limit, Py_ssize_t floor)
 {
     Py_ssize_t size, left;
-    if (self->shut || count(self) == 0) {
+    if (count(self) == 0) {
         return NULL;
     }
     size = size_of(PyList_GET_ITEM(self->items, self->head));
+    if (size < 0) {
+        return take_chunks(self, limit, floor);
+    }
     left = self->held - size - PIECE_OVERHEAD;
-    if (size < 0 || size > self->limit || left <= self->floor) {
+    if (size > limit || left <= floor) {
         return NULL;
     }
     self->held = left;
     return take_front(self);
+}
+
+static PyObject *
+pop_message(Pieces *self)
+{
+    return self->shut ? NULL : take_message(self, self->limit, self->floor);
 }
 
 static int
@@ -86,6 +249,7 @@ pieces_init(Pieces *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n", names, &limit) || (items = PyList_New(0)) == NULL) {
         return -1;
     }
+    Py_CLEAR(self->inflate);
     self->head = self->held = self->shut = 0;
     self->limit = limit;
     self->floor = -1;
@@ -96,17 +260,34 @@ pieces_init(Pieces *self, PyObject *args, PyObject *kwargs)
 static PyObject *
 pieces_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    Pieces *self = (Pieces *)type->tp_alloc(type, 0);
+    Pieces *self = chunk_type == NULL && find_chunk_type() < 0 ? NULL : (Pieces *)type->tp_alloc(type, 0);
     if (self != NULL && (self->items = PyList_New(0)) == NULL) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
 }
 
+static int
+pieces_traverse(Pieces *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->items);
+    Py_VISIT(self->inflate);
+    return 0;
+}
+
+static int
+pieces_clear_references(Pieces *self) /* `items` holds nothing that could refer to this */
+{
+    Py_CLEAR(self->inflate);
+    return 0;
+}
+
 static void
 pieces_dealloc(Pieces *self)
 {
+    PyObject_GC_UnTrack(self);
     Py_XDECREF(self->items);
+    Py_XDECREF(self->inflate);
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
@@ -144,7 +325,15 @@ static PyObject *
 pieces_pop(Pieces *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *message = pop_message(self);
-    return message != NULL ? message : Py_NewRef(Py_None);
+    return message != NULL || PyErr_Occurred() ? message : Py_NewRef(Py_None);
+}
+
+static PyObject *
+pieces_take_message(Pieces *self, PyObject *limit)
+{
+    Py_ssize_t most = PyLong_AsSsize_t(limit);
+    PyObject *message = PyErr_Occurred() ? NULL : take_message(self, most, -1);
+    return message != NULL || PyErr_Occurred() ? message : Py_NewRef(Py_None);
 }
 
 static PyObject *
@@ -178,6 +367,7 @@ pieces_clear(Pieces *self, PyObject *Py_UNUSED(ignored))
 static PyMethodDef pieces_methods[] = {
     {"extend", (PyCFunction)pieces_extend, METH_VARARGS, NULL},
     {"pop", (PyCFunction)pieces_pop, METH_NOARGS, NULL},
+    {"take_message", (PyCFunction)pieces_take_message, METH_O, NULL},
     {"front", (PyCFunction)pieces_front, METH_NOARGS, NULL},
     {"take", (PyCFunction)pieces_take, METH_NOARGS, NULL},
     {"clear", (PyCFunction)pieces_clear, METH_NOARGS, NULL},
@@ -189,6 +379,7 @@ static PyMemberDef pieces_members[] = {
     {"limit", T_PYSSIZET, offsetof(Pieces, limit), 0, NULL},
     {"floor", T_PYSSIZET, offsetof(Pieces, floor), 0, NULL},
     {"shut", T_PYSSIZET, offsetof(Pieces, shut), 0, NULL},
+    {"inflate", T_OBJECT, offsetof(Pieces, inflate), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -197,8 +388,10 @@ static PySequenceMethods pieces_sequence = {.sq_length = (lenfunc)pieces_length}
 PyTypeObject Pieces_Type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.Pieces",
     .tp_basicsize = sizeof(Pieces),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "see pieces.py",
+    .tp_traverse = (traverseproc)pieces_traverse,
+    .tp_clear = (inquiry)pieces_clear_references,
     .tp_new = pieces_new,
     .tp_init = (initproc)pieces_init,
     .tp_dealloc = (destructor)pieces_dealloc,
@@ -250,7 +443,7 @@ next_resume(Next *self, PyObject *sent, PyObject **result)
         Py_CLEAR(self->messages);
         return PYGEN_RETURN;
     }
-    if (next_wait(self) < 0) {
+    if (PyErr_Occurred() || next_wait(self) < 0) {
         *result = NULL;
         return PYGEN_ERROR;
     }

@@ -25,15 +25,18 @@ class Pieces:
         limit: a message of more bytes is not for `pop`.
         floor: `pop` stops before no more than so many bytes are held, so that somebody can be told.
         shut: the number of reasons for which `pop` gives nothing.
+        inflate: is given the only chunk of a compressed message, which was taken, and a limit; gives the
+            message, or ``None`` if that is not to be had in one step. Without it none is inflated here.
     """
 
-    __slots__ = ("_items", "floor", "held", "limit", "shut")
+    __slots__ = ("_items", "floor", "held", "inflate", "limit", "shut")
 
     def __init__(self, limit: int = UNLIMITED) -> None:
         self.held = 0
         self.limit = limit
         self.floor = -1
         self.shut = 0
+        self.inflate: Callable[[Chunk, int], str | bytes | None] | None = None
         self._items: deque[str | bytes | Chunk] = deque()  # last: what is dropped may call us
 
     def __len__(self) -> int:
@@ -49,18 +52,49 @@ class Pieces:
         self.held += cost
 
     def pop(self) -> str | bytes | None:
-        """Take the front, if it is a whole message, may be taken whole, and no one has to know."""
-        if self.shut or not self._items:
+        """Take the next message, if it is here to its end, may be taken whole, and no one has to know."""
+        return None if self.shut else self._take_message(self.limit, self.floor)
+
+    def take_message(self, limit: int) -> str | bytes | None:
+        """Take the next message, which begins in front; ``None``: not here to its end, or above `limit`."""
+        return self._take_message(limit, -1)
+
+    def _take_message(self, limit: int, floor: int) -> str | bytes | None:
+        if not self._items:
             return None
-        message = self._items[0]
-        if isinstance(message, Chunk):
-            return None
-        size = size_of(message)
+        front = self._items[0]
+        if isinstance(front, Chunk):
+            return self._take_chunks(front, limit, floor)
+        size = size_of(front)
         left = self.held - size - PIECE_OVERHEAD
-        if size > self.limit or left <= self.floor:
+        if size > limit or left <= floor:
             return None
         self.held = left
         return self._items.popleft()  # type: ignore[return-value]
+
+    def _take_chunks(self, front: Chunk, limit: int, floor: int) -> str | bytes | None:
+        """A message that came in chunks; if compressed, in one."""
+        chunks: list[bytes] = []
+        left = self.held
+        for chunk in self._items:
+            assert isinstance(chunk, Chunk), "the chunks of a message are not interrupted"
+            chunks.append(chunk.payload)
+            left -= len(chunk.payload) + PIECE_OVERHEAD
+            limit -= 0 if front.compressed else len(chunk.payload)
+            if limit < 0 or left <= floor or (front.compressed and not (chunk.last and self.inflate)):
+                return None
+            if chunk.last:
+                break
+        else:
+            return None
+        self.held = left
+        for _ in chunks:
+            self._items.popleft()
+        if front.compressed:
+            assert self.inflate is not None
+            return self.inflate(front, limit)
+        payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return payload.decode() if front.kind == "text" else payload
 
     def front(self) -> str | bytes | Chunk | None:
         """What is in front; ``None``: nothing is here."""

@@ -34,6 +34,9 @@ _NAME: Final = "permessage-deflate"
 _TAIL: Final = b"\x00\x00\xff\xff"  # section 7.2.1: left off at the end of a message
 _SLICE: Final = 4096  # bytes
 _EMPTY_BLOCK: Final = b"\x00"  # section 7.2.3.6: what is left of the tail's block
+_NEAR: Final = 3  # bytes; what a usual compressor puts behind the last byte of a message is shorter
+_NEAR_MOST: Final = 4096  # bytes that so few bytes inflate to: 258 for two bits, and what was begun before
+_EMPTY_BLOCKS: Final = b"\x00\x00\x00\xff\xff" * 16  # stored
 _FINAL_BLOCK: Final = b"\x03\x00"  # empty; RFC 1951 section 3.2.6
 _WINDOWS: Final[dict[str | None, int]] = {
     str(bits): bits for bits in range(8, 16)
@@ -232,12 +235,13 @@ class Deflater:
             self._context = zlib.compressobj(
                 options.level, zlib.DEFLATED, -self._agreed.send_window, options.mem_level
             )
-        data: bytes = self._context.compress(payload) + self._context.flush(zlib.Z_SYNC_FLUSH)
+        data: bytes = self._context.compress(payload)
+        end: bytes = self._context.flush(zlib.Z_SYNC_FLUSH)
         if not last:
-            return data
+            return data + end
         if not self._agreed.send_takeover:
             self._context = None
-        return data[: -len(_TAIL)] or _EMPTY_BLOCK
+        return data + end[: -len(_TAIL)] or _EMPTY_BLOCK
 
 
 class Inflater:
@@ -293,30 +297,92 @@ class Inflater:
             if chunk:
                 return chunk
 
+    def take_whole(self, data: bytes, max_bytes: int) -> tuple[bytes, bool]:
+        """Feed `data`, all of a message, and take up to `max_bytes` (at least 1) inflated bytes.
+
+        They are the message, and it has been ended, if the second value is true. Otherwise go on with
+        `take` until none come, and `end` it.
+
+        Raises:
+            ValueError: the data is not deflate, or ends inside a block.
+        """
+        assert max_bytes > 0  # zlib reads 0 as "no limit"
+        self._begun = bool(data)
+        if self._context is None:
+            self._context = zlib.decompressobj(-self._agreed.receive_window)
+        context = self._context
+        near = data[-_NEAR:]
+        try:
+            chunk: bytes = context.decompress(data[:-_NEAR], max_bytes)
+            if len(chunk) == max_bytes or context.eof:
+                return self._leave(chunk, near)
+            last = context.decompress(near, min(max_bytes - len(chunk), _NEAR_MOST))
+        except zlib.error as error:
+            raise ValueError(f"a compressed message is not deflate: {error}") from error
+        chunk += last
+        if len(chunk) == max_bytes or context.eof:
+            return self._leave(chunk, b"")
+        self._end(near=bool(last))
+        return chunk, True
+
+    def _leave(self, chunk: bytes, behind: bytes) -> tuple[bytes, bool]:
+        """Leave to `take` what zlib has not consumed, and what is `behind` that."""
+        context = self._context
+        self._data, self._start = (
+            (context.unused_data if context.eof else context.unconsumed_tail) + behind,
+            0,
+        )
+        if context.eof:
+            self._context = None
+        return chunk, False
+
     def end(self) -> None:
         """The message was taken to its end: forget it, unless the next ones may refer to it.
 
         Raises:
             ValueError: its data ended inside a block.
         """
+        self._end(near=False)
+
+    def _end(self, *, near: bool) -> None:
+        """`near`: the last three bytes of the data gave an inflated one."""
         context, begun = self._context, self._begun
         if not begun:
             raise ValueError("a compressed message has no data (one byte at least: section 7.2.3.6)")
-        if context is not None and not self._ends_at_border(context):  # None: after a final block
-            raise ValueError("a compressed message ends inside a block")
+        if context is not None:  # None: after a final block
+            try:
+                border = self._ends_at_border_near(context) if near else self._ends_at_border(context)
+            except zlib.error:
+                border = False
+            if not border:
+                raise ValueError("a compressed message ends inside a block")
+            if context.eof:  # the tail was the end of a final block
+                self._context = None
         self.forget()
 
     def _ends_at_border(self, context: Any) -> bool:
         """Put the tail behind the data (section 7.2.2); whether it was the end of an empty block."""
-        try:
-            if context.decompress(_TAIL):
-                return False
-            # zlib does not tell where it is. Only between two blocks can a final block follow.
-            probe = context.copy() if self.remembers else context
-            probe.decompress(_FINAL_BLOCK)
-        except zlib.error:
+        if context.decompress(_TAIL, 1):
             return False
+        if context.eof:
+            return not context.unused_data
+        # zlib does not tell where it is. Only between two blocks can a final block follow.
+        probe = context.copy() if self.remembers else context
+        probe.decompress(_FINAL_BLOCK, 1)
         return bool(probe.eof)
+
+    def _ends_at_border_near(self, context: Any) -> bool:
+        """The same without a copy of 40 KiB, if the data's last three bytes gave an inflated one.
+
+        Empty blocks change nothing between two blocks. Elsewhere so many are noticed: as the content of
+        a stored block they come out, in the middle of a code of at most 48 bits they make a byte or an
+        error, and what looks final ends. They could only pass unnoticed as part of a block's table of
+        codes, which takes up to 286 bytes; but of one that begins in the last 22 bits of the data, each
+        of all 2**20 beginnings becomes a wrong one by the tail and these blocks.
+        """
+        if context.decompress(_TAIL + _EMPTY_BLOCKS, 1):
+            return False
+        return not context.eof or context.unused_data == _EMPTY_BLOCKS
 
     def forget(self) -> None:
         """Be done with the message, wherever it is."""

@@ -39,6 +39,7 @@ class Inbox:
     __slots__ = (
         "_compressed",
         "_ended",
+        "_error",
         "_front",
         "_inflated",
         "_inflater",
@@ -65,7 +66,10 @@ class Inbox:
         self._ended = False  # its last chunk has been taken from the queue
         self._compressed = False
         self._inflated = False  # of a compressed message: to its end
+        self._error: InvalidUTF8 | ProtocolViolation | None = None  # found in it, not raised yet
         self._utf8 = UTF8Validator()
+        if inflater is not None:
+            self.queue.inflate = self._inflate_whole
 
     @property
     def held(self) -> int:
@@ -103,10 +107,10 @@ class Inbox:
         Raises:
             MessageTooBig: it has more than `limit` bytes.
         """
-        if self._kind is None and isinstance(self.queue.front(), str | bytes):
-            message = self._pop_whole()
-            _check(size_of(message), limit)
-            return message
+        if self._kind is None:
+            message = self.queue.take_message(UNLIMITED if limit is None else limit)
+            if message is not None:
+                return message
         kind = self.begin()
         if kind is None or (payload := self.take_rest(limit)) is None:
             return None
@@ -120,6 +124,7 @@ class Inbox:
             MessageTooBig: that is more than `limit` bytes.
         """
         self.busy = False
+        _check(len(self._front) - self._start, limit)
         room = _STEP
         while (piece := self._next_piece(limit)) is not None:
             self._gather(piece)
@@ -167,17 +172,21 @@ class Inbox:
         if self._skipping and not self._skip():
             return None
         if self._kind is None and (item := self.queue.front()) is not None:
-            self.queue.shut += 1
             if isinstance(item, Chunk):
-                self._kind = item.kind
-                self._compressed = item.compressed
-                self._utf8 = UTF8Validator()
+                self._begin(item)
             else:
+                self.queue.shut += 1
                 message = self._pop_whole()
                 self._kind = "text" if isinstance(message, str) else "binary"
                 self._front = message.encode() if isinstance(message, str) else message
                 self._ended = True
         return self._kind
+
+    def _begin(self, chunk: Chunk) -> None:
+        self.queue.shut += 1
+        self._kind = chunk.kind
+        self._compressed = chunk.compressed
+        self._utf8 = UTF8Validator()
 
     def take_chunk(self, max_bytes: int) -> bytes:
         """Up to `max_bytes` of the message in front; ``b""`` when nothing of it is here."""
@@ -226,10 +235,41 @@ class Inbox:
     def _is_whole(self) -> bool:
         return self._inflated if self._compressed else self._ended
 
+    def _inflate_whole(self, chunk: Chunk, limit: int) -> str | bytes | None:
+        """A message that came in one chunk, which was taken from the queue.
+
+        ``None``: it has more than `limit` bytes, or more than a piece, or breaks a rule; what was found is
+        in front, and the next call that asks for more of the message finds the rest.
+        """
+        inflater = self._inflater
+        assert inflater is not None
+        payload, whole = b"", False
+        error: InvalidUTF8 | ProtocolViolation | None = None
+        try:
+            payload, whole = inflater.take_whole(chunk.payload, min(limit + 1, _PIECE))
+            if whole:
+                message = payload.decode() if chunk.kind == "text" else payload
+                if self._last and not self.queue:
+                    self._release()
+                return message
+        except UnicodeDecodeError:
+            error = InvalidUTF8("a text message is not UTF-8")
+        except ValueError as exc:
+            error = ProtocolViolation(str(exc))
+        self._begin(chunk)
+        self._front, self._ended, self._inflated = payload, True, whole
+        if error is None and chunk.kind == "text" and not self._utf8.feed(payload, last=False):
+            error = InvalidUTF8("a text message is not UTF-8")
+        if error is not None:
+            self._front, self._error = b"", error
+        return None
+
     def _inflate(self, max_bytes: int) -> bytes:
         """Up to `max_bytes` of the message in front; ``b""``: nothing more is here, or it is at its end."""
         inflater = self._inflater
         assert inflater is not None
+        if self._error is not None and not (self._skipping and isinstance(self._error, InvalidUTF8)):
+            raise self._error
         while not self._inflated:
             try:
                 chunk = inflater.take(min(max_bytes, _PIECE))
@@ -274,7 +314,7 @@ class Inbox:
         if self._kind is not None:
             self._kind = None
             self.queue.shut -= 1
-        self._front, self._start = b"", 0
+        self._front, self._start, self._error = b"", 0, None
         if self._compressed and self._inflater is not None:
             self._inflater.forget()
         self._ended = self._skipping = self._compressed = self._inflated = self.busy = False
@@ -285,6 +325,7 @@ class Inbox:
         """No message will be inflated any more."""
         if self._inflater is not None:
             self._inflater.release()
+            self.queue.inflate = None
 
 
 def _check(size: int, limit: int | None) -> None:
