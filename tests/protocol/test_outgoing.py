@@ -310,6 +310,27 @@ def test_clearing_drops_what_waits_and_keeps_the_counts_of_what_has_left() -> No
     assert not outgoing.ping_waits
 
 
+def test_data_that_will_never_leave_is_counted() -> None:
+    outgoing = Outgoing()
+    outgoing.put_data(binary(b"one"))
+    outgoing.put_data(binary(b"two"))
+    outgoing.put_ping(ping())
+    leave(outgoing, len(ping()) + 1)
+    outgoing.put_close(CLOSE, urgent=True)
+    assert outgoing.dropped == len(binary(b"two"))
+    assert leave_all(outgoing) == binary(b"one")[1:] + CLOSE
+    outgoing.clear()
+    assert outgoing.dropped == len(binary(b"two"))
+    outgoing = Outgoing()
+    outgoing.put_data(binary(b"one"))
+    leave(outgoing, 1)
+    outgoing.put_data(binary(b"two"))
+    outgoing.burst.begin(0x82, b"three")
+    outgoing.put_pong(pong())
+    outgoing.clear()
+    assert outgoing.dropped == len(binary(b"one") + binary(b"two") + binary(b"three")) - 1
+
+
 def test_more_cannot_leave_than_was_offered() -> None:
     outgoing = Outgoing()
     outgoing.put_data(binary())

@@ -31,6 +31,7 @@ class Outgoing:
         burst: small messages behind all other data; they leave as one piece, into which no control frame
             goes. Shut when nothing may follow any more.
         sent: bytes that have left.
+        dropped: bytes of data that were put and will never leave.
         pings_sent: Pings that have left to their last byte.
         message_cut: an urgent Close dropped the rest of a message of which a part has left.
     """
@@ -47,6 +48,7 @@ class Outgoing:
         "_pongs",
         "_size",
         "burst",
+        "dropped",
         "message_cut",
         "pings_sent",
         "sent",
@@ -55,6 +57,7 @@ class Outgoing:
     def __init__(self, next_key: Callable[[], bytes] | None = None) -> None:
         self.burst = Burst(next_key)
         self.sent = 0
+        self.dropped = 0
         self.pings_sent = 0
         self._reset()
 
@@ -145,7 +148,8 @@ class Outgoing:
     def clear(self) -> None:
         """Drop everything that waits, and take nothing more; the counts of what has left stay."""
         self.burst.shut += 1
-        self.burst.take()
+        data = [self._head or b"", self.burst.take(), *(piece for piece, _ in self._data)]
+        self.dropped += sum(map(len, data))
         self._reset()
 
     def buffers(self) -> list[bytes | memoryview]:
@@ -225,7 +229,9 @@ class Outgoing:
         dropped = self._data[len(kept) :]
         frame_cut = not self._at_border and not kept
         self.message_cut = frame_cut or any(piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1])
-        self._size -= sum(len(piece) for piece, _ in dropped)
+        size = sum(len(piece) for piece, _ in dropped)
+        self._size -= size
+        self.dropped += size
         self._data = kept
 
 

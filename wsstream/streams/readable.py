@@ -88,8 +88,12 @@ class Readable(ObjectReceiveStream[str | bytes]):
     async def _receive(self) -> str | bytes:
         self._skip_open_reader()
         self.check_free()
-        while (message := self._take()) is None:
+        message = self._take() if self._queue or self._queue.shut else None
+        while message is None:
             await self.wait()
+            message = self._queue.pop()
+            if message is None:
+                message = self._take()
         return message
 
     # -- for readers of one message ----------------------------------------------------------
