@@ -577,7 +577,7 @@ class Driver:
             while budget > 0:
                 if outbox.message is not None or outbox.closing is not None:
                     idle = not outgoing.size and not transport.unsent
-                    framed = outbox.fill(idle=idle, limit=budget)
+                    framed = outbox.fill(idle=idle, taking=not self._full, limit=budget)
                 buffers = outgoing.buffers()
                 if not buffers:
                     break
