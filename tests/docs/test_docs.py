@@ -194,3 +194,19 @@ def test_every_option_and_exit_status_of_the_command_line_is_in_its_page() -> No
         assert f"`{option}" in page, option
     for status in re.findall(r"\b(\d+|128\+n) ", statuses):
         assert f"\n| {status.replace('+', ' + ')} |" in page, status
+
+
+def test_the_tables_of_the_benchmark_are_made_of_its_results() -> None:
+    folder = DOCS / "explanation" / "performance"
+    program = "import json, report, sys; sys.stdout.write(report.fragment(json.load(sys.stdin)))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=ROOT / "tests" / "bench",
+        input=(folder / "results.json").read_text(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (folder / "table.inc").read_text()
+    for plot in re.findall(r"performance/([a-z-]+\.svg)", done.stdout):
+        assert (folder / plot).is_file(), plot
