@@ -94,8 +94,8 @@ class Decoder:
         """Decode `data` until `cost` reaches `room`, or 1024 events are found; see `consumed` for how far.
 
         The events are in the order of the wire. A message whose frame lies whole in `data` is one
-        ``str`` or ``bytes``; other messages come as :class:`Chunk`, without empty chunks except for
-        empty fragments. Close and Violation are the last event ever.
+        ``str`` or ``bytes``, or if compressed one :class:`Chunk`; other messages come as chunks, without
+        empty ones except for empty fragments. Close and Violation are the last event ever.
         """
         events: list[Event] = []
         self.control = False
@@ -205,7 +205,7 @@ class Decoder:
         """The header of a data frame has been read and `pos` is behind it."""
         length = self._length
         if self._kind is None:
-            if self._fin and not self._compressed and len(data) - pos >= length:
+            if self._fin and len(data) - pos >= length:
                 events.append(self._whole_message(data[pos : pos + length]))
                 self.cost += length + PIECE_OVERHEAD
                 return pos + length
@@ -217,8 +217,10 @@ class Decoder:
             events.append(self._chunk(b""))
         return pos
 
-    def _whole_message(self, payload: bytes | memoryview) -> str | bytes:
+    def _whole_message(self, payload: bytes | memoryview) -> str | bytes | Chunk:
         message = apply_mask(payload, self._key) if self._masked else payload
+        if self._compressed:
+            return Chunk(_KINDS[self._opcode], bytes(message), True, True)
         if self._opcode == Opcode.BINARY:
             return bytes(message)
         try:
