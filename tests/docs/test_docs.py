@@ -172,7 +172,7 @@ def test_only_known_internal_members_are_left_out_of_the_reference() -> None:
         "Readable": {"check_free", "next_reader", "pause", "release", "wait"},
         "Writable": {"new_writer", "release", "send_payload"},
         "MessageReader": {"close", "kind", "bytes_received", "complete"},
-        "MessageWriter": {"kind", "bytes_sent"},
+        "MessageWriter": {"kind", "bytes_sent", "send_range"},
         "Server": {"start", "shut_down"},
         "Headers": {"well_formed"},
         "Response": {"received", "status", "headers", "body"},

@@ -18,6 +18,7 @@ from wsstream.codec.frames import Opcode
 from wsstream.codec.framing import encode_header
 from wsstream.codec.twin import apply_mask
 from wsstream.protocol.deflate import Agreed, Deflater, Inflater
+from wsstream.protocol.filerange import FileFrames, FileRange
 from wsstream.protocol.outgoing import Outgoing
 from wsstream.protocol.state import Input, ProtocolError, State, next_state
 
@@ -252,6 +253,20 @@ class Connection:
         first = encode_header(first_byte(self._begin_frame(kind, False), fin=False), size, None)
         others = encode_header(first_byte(Opcode.CONTINUATION, fin=False), size, None)
         self.outgoing.put_frames([first] + [others] * (len(payloads) - 1), payloads)
+
+    def send_file(self, kind: Kind, payload: FileRange, size: int) -> None:
+        """Queue frames of `size` bytes each, but for the last, which is not the last of the message.
+
+        For an endpoint that does not copy, see `copies`.
+        """
+        opcode = self._begin_frame(kind, False)
+        while payload:
+            size = min(size, len(payload))
+            # The first of a message has a header of its own.
+            end = size if opcode != Opcode.CONTINUATION else len(payload) // size * size
+            header = encode_header(first_byte(opcode, fin=False), size, None)
+            self.outgoing.put_file(FileFrames(header, payload[:end], size))
+            opcode, payload = Opcode.CONTINUATION, payload[end:]
 
     def _put_frame(self, opcode: int, payload: bytes | memoryview, *, fin: bool, rsv1: bool = False) -> None:
         key = self._next_key()

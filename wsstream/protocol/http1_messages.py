@@ -107,7 +107,7 @@ def read_opening(head: bytes) -> tuple[str, Headers] | None:
     """
     text = head.decode("latin-1")
     opening = _OPENING.match(text)
-    fields = _FIELD.findall(text)
+    fields: list[tuple[str, str]] = _FIELD.findall(text)
     if opening is None or len(fields) != text.count("\n") - 2 or not text.endswith("\r\n\r\n"):
         return None
     headers = Headers.well_formed([(_NAMES.get(name, name), value.strip(" \t")) for name, value in fields])

@@ -9,11 +9,15 @@ Close stands behind the data or, if urgent, takes its place; nothing follows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from wsstream.codec.frames import Opcode
 from wsstream.codec.twin import Burst
+from wsstream.protocol.filerange import FileFrames, FileRange
 
-__all__ = ["Outgoing"]
+__all__ = ["Outgoing", "Piece"]
+
+Piece: TypeAlias = bytes | memoryview | FileRange | FileFrames
 
 _MAX_BUFFERS = 64  # for one gathering write
 _MAX_OFFERED = 256  # pieces
@@ -30,6 +34,7 @@ class Outgoing:
     Attributes:
         burst: small messages behind all other data; they leave as one piece, into which no control frame
             goes. Shut when nothing may follow any more.
+        files: parts of files that wait; while there are any, `pieces` tells what to offer.
         sent: bytes that have left.
         dropped: bytes of data that were put and will never leave.
         pings_sent: Pings that have left to their last byte.
@@ -49,6 +54,7 @@ class Outgoing:
         "_size",
         "burst",
         "dropped",
+        "files",
         "message_cut",
         "pings_sent",
         "sent",
@@ -62,13 +68,14 @@ class Outgoing:
         self._reset()
 
     def _reset(self) -> None:
-        self._head: memoryview | None = None  # what is left of a piece of which a part has gone
+        self.files = 0
+        self._head: memoryview | FileRange | None = None  # what is left of a piece of which a part has gone
         self._at_border = True  # behind the head, or behind all that has left
         self._offered = False  # and nothing was taken since: the transport is full
         self._pongs: list[bytes] = []
         self._ping: bytes | None = None
         self._ping_leaving = False  # the piece that was taken last is a Ping
-        self._data: list[tuple[bytes | memoryview, bool]] = []  # (piece, it ends its frame)
+        self._data: list[tuple[Piece, bool]] = []  # (piece, it ends its frame)
         self._close: bytes | None = None
         self._close_urgent = False
         self._size = 0  # without the burst
@@ -106,6 +113,14 @@ class Outgoing:
         for header, payload in zip(headers, payloads, strict=True):
             self.put_data(header, ends_frame=False)
             self.put_data(payload)
+
+    def put_file(self, frames: FileFrames) -> None:
+        """Queue frames of data whose payload is in a file."""
+        if self.burst:
+            self._take_burst()
+        self._data.append((frames, True))
+        self._size += len(frames)
+        self.files += 1
 
     def _take_burst(self) -> None:
         piece = self.burst.take()
@@ -153,11 +168,19 @@ class Outgoing:
         self._reset()
 
     def buffers(self) -> list[bytes | memoryview]:
-        """What to offer to the transport next, in order; at most 64 buffers. `advance` tells what it took."""
+        """What to offer to the transport next, in order; at most 64 buffers. `advance` tells what it took.
+
+        Without parts of files.
+        """
+        pieces: list[Any] = self.pieces()
+        return _joined(pieces)
+
+    def pieces(self) -> list[Piece]:
+        """As `buffers`, with the parts of files, in up to 256 pieces."""
         self._offered = True
         if self.burst:
             self._take_burst()
-        result: list[bytes | memoryview] = []
+        result: list[Piece] = []
         if len(self._data) == 1 and self._at_border and self._head is None and not self._has_control():
             return [self._data[0][0]]  # mostly it is this
         if self._head is not None:
@@ -167,13 +190,13 @@ class Outgoing:
         for piece, ends_frame in self._data:
             result.append(piece)
             if len(result) >= _MAX_OFFERED or (ends_frame and not self._at_border):
-                return _joined(result)
+                return result
         if self._close is not None and (self._at_border or self._data) and not self._close_urgent:
             result.append(self._close)
-        return _joined(result)
+        return result
 
     def advance(self, count: int) -> None:
-        """The first `count` bytes of `buffers()` have left, at least 1."""
+        """The first `count` bytes of `buffers()` or `pieces()` have left, at least 1."""
         self._offered = False
         self._size -= count
         self.sent += count
@@ -184,14 +207,36 @@ class Outgoing:
                 whole = self._pop()
                 if len(whole) <= count and not self._ping_leaving:  # most frames: no need of a view
                     count -= len(whole)
+                    if self.files and isinstance(whole, FileRange | FileFrames):
+                        self.files -= 1
                     continue
-                piece = memoryview(whole)
+                if isinstance(whole, FileFrames):
+                    count = self._unfold(whole, count)
+                    continue
+                piece = whole if isinstance(whole, FileRange) else memoryview(whole)
             size = len(piece)
             self._head = piece[count:] if size > count else None
+            if self._head is None and isinstance(piece, FileRange):
+                self.files -= 1
             count -= min(size, count)
             if self._ping_leaving and self._head is None:
                 self._ping_leaving = False
                 self.pings_sent += 1
+
+    def _unfold(self, frames: FileFrames, count: int) -> int:
+        """Put back what is left when `count` bytes have left; how many of these are of the first frame then.
+
+        The control frames that were offered before it have left.
+        """
+        begun, payload, rest = frames.after(count)
+        left: list[tuple[Piece, bool]] = []
+        if payload is not None:
+            left += [(frames.header, False), (payload, True)]
+        if rest is not None:
+            left.append((rest, True))
+        self._data[:0] = left
+        self.files += (payload is not None) + (rest is not None) - 1
+        return begun
 
     def _has_control(self) -> bool:
         return bool(self._pongs or self._ping or self._close)
@@ -200,7 +245,7 @@ class Outgoing:
         lane = (*self._pongs, self._ping, self._close if self._close_urgent else None)
         return (frame for frame in lane if frame is not None)
 
-    def _pop(self) -> bytes | memoryview:
+    def _pop(self) -> Piece:
         """Take the next piece, in the same order as `buffers`."""
         if self._at_border:
             if self._pongs:
@@ -218,7 +263,7 @@ class Outgoing:
         return frame
 
     def _drop_data(self) -> None:
-        kept: list[tuple[bytes | memoryview, bool]] = []
+        kept: list[tuple[Piece, bool]] = []
         if not self._at_border:
             for piece, ends_frame in self._data:
                 kept.append((piece, ends_frame))
@@ -228,11 +273,18 @@ class Outgoing:
                 kept.clear()
         dropped = self._data[len(kept) :]
         frame_cut = not self._at_border and not kept
-        self.message_cut = frame_cut or any(piece[0] & 15 == Opcode.CONTINUATION for piece, _ in dropped[:1])
+        self.message_cut = frame_cut or any(_is_continuation(piece) for piece, _ in dropped[:1])
         size = sum(len(piece) for piece, _ in dropped)
         self._size -= size
         self.dropped += size
+        self.files -= sum(isinstance(piece, FileRange | FileFrames) for piece, _ in dropped)
         self._data = kept
+
+
+def _is_continuation(start: Piece) -> bool:
+    if isinstance(start, FileFrames):
+        start = start.header
+    return not isinstance(start, FileRange) and start[0] & 15 == Opcode.CONTINUATION
 
 
 def _joined(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:

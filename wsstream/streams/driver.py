@@ -37,7 +37,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
-from wsstream.codec.burst import FULL
+from wsstream.codec.burst import FULL, LARGEST
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import CloseCode
 from wsstream.codec.pieces import UNLIMITED
@@ -55,6 +55,7 @@ from wsstream.errors import (
     WebSocketError,
 )
 from wsstream.protocol.connection import Connection
+from wsstream.protocol.filerange import FileEnded, FileRange
 from wsstream.protocol.keepalive import Action, Keepalive
 from wsstream.protocol.state import State
 from wsstream.streams.flow import FlowControl
@@ -71,6 +72,7 @@ _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
 _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
 _PUMP_STEP = 512 * 1024  # bytes framed or sent in one synchronous step, so that other tasks get their turn
 _COPY_STEP = 256 * 1024  # where frames are masked or compressed
+_FILE_STEP = 1 << 20  # where nothing is copied
 _TAKEN_IN_A_ROW = 1 << 20  # bytes of messages read in chunks without a checkpoint
 _BURST = 50e-6  # seconds between sends
 _SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait,
@@ -254,6 +256,12 @@ class Driver:
     def _has_output(self) -> bool:
         """Whether the transport has something to take: a Pong may have to wait for the rest of a frame."""
         return self.connection.outgoing.ready or self.transport.unsent > 0 or self.outbox.size > 0
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether parts of files can be handed over."""
+        small = self.flow.frame_size <= LARGEST  # two system calls for each frame would cost more than a copy
+        return self.transport.sends_files and not self.connection.copies and not small
 
     @property
     def tasks_waiting_receive(self) -> int:
@@ -527,6 +535,18 @@ class Driver:
         """Whether a part of it will not even become a frame."""
         return message.size > 0 and self.outbox.message is not message
 
+    async def hand_over_file(self, message: OutgoingMessage, part: FileRange) -> None:
+        """Take over a part of a file that is not empty, then wait until all of it has left for the kernel.
+
+        However long it is, no memory is needed for it.
+        """
+        message.put_file(part)
+        self.pump()
+        while self.outbox.message is message and (message.size or self.connection.outgoing.files):
+            await self._progress.wait()
+        if self.outbox.message is not message:
+            raise self.send_error()
+
     async def flush(self, message: OutgoingMessage) -> None:
         """Wait until all that was handed over has left for the kernel, small as it may be."""
         message.flushing = True
@@ -573,15 +593,19 @@ class Driver:
             return
         outgoing, transport, outbox = self.connection.outgoing, self.transport, self.outbox
         budget, framed = _COPY_STEP if self.connection.copies else _PUMP_STEP, 0
+        if outbox.message is not None and outbox.message.file is not None:
+            budget = _FILE_STEP
         try:
             while budget > 0:
                 if outbox.message is not None or outbox.closing is not None:
                     idle = not outgoing.size and not transport.unsent
                     framed = outbox.fill(idle=idle, taking=not self._full, limit=budget)
-                buffers = outgoing.buffers()
-                if not buffers:
+                if outgoing.files:
+                    sent = transport.send_pieces(outgoing.pieces())
+                elif buffers := outgoing.buffers():
+                    sent = transport.send(buffers)
+                else:
                     break
-                sent = transport.send(buffers)
                 self._full = not sent
                 if not sent:
                     break
@@ -589,6 +613,8 @@ class Driver:
                 budget -= max(sent, framed)
         except _LOST as error:
             self._lost(error.__cause__ or error)
+        except FileEnded as error:  # inside a frame: nothing can follow, not even Close
+            self._lost(error)
         else:
             self._after_sending()
 

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from wsstream.codec.events import Kind
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.errors import InvalidUTF8, MessageAborted
+from wsstream.protocol.filerange import FileRange
 from wsstream.streams.driver import Driver
 from wsstream.streams.outbox import OutgoingMessage
 
@@ -204,6 +205,18 @@ class MessageWriter(ByteSendStream):
             self._validate(payload)
             self.bytes_sent += size
             await self._driver.hand_over(self._message, payload, finished=False)
+
+    async def send_range(self, part: FileRange) -> None:
+        """Send a part of a file, where the driver `sends_files`, and wait until it has left for the kernel.
+
+        If cancelled, only `abort` is left.
+        """
+        with self._sending:
+            self._check()
+            await self._driver.wait_for_room()
+            self._check()
+            self.bytes_sent += len(part)
+            await self._driver.hand_over_file(self._message, part)
 
     async def flush(self) -> None:
         """Wait until all that was sent so far has left for the kernel. May be cancelled."""

@@ -14,11 +14,14 @@ from wsstream.codec.burst import LARGEST, Burst
 from wsstream.codec.events import Close, Kind
 from wsstream.codec.utf8 import split_point
 from wsstream.protocol.connection import Connection
+from wsstream.protocol.filerange import FILE_STEP, FileRange
 from wsstream.protocol.state import State
 from wsstream.streams.flow import FlowControl
 
 __all__ = ["Outbox", "OutgoingMessage", "Turn"]
 
+_LARGEST_FILE_FRAME = 1 << 20  # bytes; a Pong waits for the end of it
+_PAGE = 4096  # bytes
 _SMALL = 4096  # bytes; smaller chunks are copied together
 
 
@@ -78,6 +81,7 @@ class OutgoingMessage:
     Attributes:
         kind: ``"text"`` or ``"binary"``.
         declared: the size in bytes of a message that is sent as one frame, else ``None``.
+        file: what is left of the part of a file that was handed over; such a message has no other data.
         compress: whether it may be compressed.
         borrowed: a piece is somebody else's mutable buffer.
         finished: all of it has been handed over.
@@ -91,6 +95,7 @@ class OutgoingMessage:
         "borrowed",
         "compress",
         "declared",
+        "file",
         "finished",
         "flushing",
         "kind",
@@ -102,6 +107,7 @@ class OutgoingMessage:
         self.kind: Kind = kind
         self.declared = declared
         self.compress = compress
+        self.file: FileRange | None = None
         self.borrowed = False
         self.finished = False
         self.flushing = False
@@ -120,6 +126,20 @@ class OutgoingMessage:
             self._pieces[-1] += data
         elif size:
             self._pieces.append(bytearray(data))
+
+    def put_file(self, part: FileRange) -> None:
+        """Have `part` sent next; what came before is in frames."""
+        self.file = part
+        self.size = len(part)
+
+    def take_file(self, limit: int) -> FileRange:
+        """Take up to `limit` bytes of the file."""
+        assert self.file is not None
+        part, rest = self.file[:limit], self.file[limit:]
+        self.size = len(rest)
+        self.taken += len(part)
+        self.file = rest if rest else None
+        return part
 
     def detach(self) -> None:
         """Copy what is left of mutable data: its owner may change it from now on."""
@@ -225,7 +245,15 @@ class Outbox:
             return False
         if message.finished:
             return True
+        if message.file is not None:
+            return True
         return message.size >= self._flow.frame_size or (message.size > 0 and (idle or message.flushing))
+
+    @property
+    def _file_frame(self) -> int:
+        """Bytes of a file in each frame: whole steps, or else whole pages."""
+        size = min(self._flow.frame_size, _LARGEST_FILE_FRAME)
+        return size - size % (FILE_STEP if size >= FILE_STEP else _PAGE)
 
     def _is_copied(self) -> bool:
         if self._connection.copies or self._flow.frame_size <= LARGEST:
@@ -239,6 +267,10 @@ class Outbox:
         """Make one, or of a large buffer several that are no copies; returns the bytes of payload."""
         message, connection = self.message, self._connection
         assert message is not None
+        if message.file is not None:
+            part = message.take_file(-(-limit // self._file_frame) * self._file_frame)
+            connection.send_file(message.kind, part, self._file_frame)
+            return len(part)
         if message.declared is None and not self._is_copied():
             fragments = message.take_equal(self._flow.frame_size, limit)
             if fragments:

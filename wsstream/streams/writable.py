@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -11,13 +12,16 @@ import anyio
 from anyio.abc import ObjectSendStream
 
 from wsstream.codec.events import Kind
-from wsstream.errors import check_close_arguments
+from wsstream.errors import ConnectionBroken, check_close_arguments
+from wsstream.protocol.filerange import FileEnded, FileRange
 from wsstream.streams.driver import Driver
+from wsstream.streams.filesource import FileSource, regular_file
 from wsstream.streams.message import MessageWriter, payload_of
 
 __all__ = ["Writable"]
 
-_FILE_CHUNK = 256 * 1024  # bytes; one trip to a worker thread each
+_FILE_CHUNK = 1 << 20  # bytes; one trip to a worker thread each
+_FILE_PART = 1 << 22  # bytes of a file that are handed over at once, without a copy
 
 
 class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
@@ -87,12 +91,20 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     ) -> int:
         """Send a file, or `count` bytes of it from `offset`, as one binary message of any size.
 
-        `file` is a path or a seekable binary file. Returns the number of bytes sent. Reading is done
-        in a worker thread. If cancelled, the message is aborted: Close 1011.
+        `file` is a path or a seekable binary file; its position does not matter, and is behind what was
+        sent afterwards. Returns the number of bytes sent, when all of them have left for the kernel. Without
+        `count`, what is added to the file meanwhile is sent too if it is there before the end is reached.
+        If cancelled, the message is aborted: Close 1011.
+
+        A server without TLS and compression sends regular files without a copy, where the system can (Linux):
+        what is changed in the file before the peer has it may arrive either way. Reads that have to wait
+        for the disk are done in a worker thread.
 
         Raises:
+            TypeError: `file` is a text file, or no file.
             OSError: the file cannot be read; the connection fails if the message had begun.
-            EOFError: the file has less than `count` bytes behind `offset`.
+            EOFError: the file has less than `count` bytes behind `offset`, or became shorter; the connection
+                fails.
         """
         if offset < 0 or (count is not None and count < 0):
             raise ValueError("offset and count are not negative")
@@ -102,18 +114,41 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             return await self._send_open_file(opened.wrapped, offset, count)
 
     async def _send_open_file(self, file: IO[bytes], offset: int, count: int | None) -> int:
+        kind: object = file
+        if isinstance(kind, io.TextIOBase) or not hasattr(kind, "read") or not hasattr(kind, "seek"):
+            raise TypeError(f"a path or a seekable binary file is wanted, not {type(file).__name__}")
         wrapped = anyio.wrap_file(file)
-        await wrapped.seek(offset)
+        await wrapped.seek(offset)  # also writes what the object has in its buffer
+        source = regular_file(file)
         async with self.message() as writer:
             while count is None or writer.bytes_sent < count:
-                wanted = _FILE_CHUNK if count is None else min(_FILE_CHUNK, count - writer.bytes_sent)
-                chunk = await wrapped.read(wanted)
-                if not chunk and count is not None:
-                    raise EOFError(f"the file ended {count - writer.bytes_sent} bytes early")
-                if not chunk:
+                before = writer.bytes_sent
+                most = _FILE_PART if count is None else min(_FILE_PART, count - before)
+                if source is not None and self._driver.sends_files:
+                    await self._send_range(writer, source, offset + before, most)
+                elif source is not None:
+                    await _send(writer, await source.read(most, offset + before))
+                else:
+                    await _send(writer, await wrapped.read(min(most, _FILE_CHUNK)))
+                if writer.bytes_sent == before:
+                    if count is not None:
+                        raise EOFError(f"the file ended {count - before} bytes early")
                     break
-                await writer.send(chunk)
+        if source is not None:
+            file.seek(offset + writer.bytes_sent)
         return writer.bytes_sent
+
+    async def _send_range(self, writer: MessageWriter, source: FileSource, start: int, most: int) -> None:
+        stop = min(start + most, source.size)
+        if stop > start:
+            stop = await source.cache(start, stop)
+        if stop > start:
+            try:
+                await writer.send_range(FileRange(source, start, stop))
+            except ConnectionBroken as error:
+                if isinstance(self._driver.cause, FileEnded):
+                    raise EOFError("the file became shorter while it was sent") from error
+                raise
 
     async def drain(self) -> None:
         """Wait until everything handed over has left for the kernel. May be cancelled.
@@ -173,3 +208,8 @@ class _NewMessage(AbstractAsyncContextManager[MessageWriter]):
     ) -> None:
         assert self._writer is not None
         await self._writer.__aexit__(exc_type, exc, tb)
+
+
+async def _send(writer: MessageWriter, chunk: bytes) -> None:
+    if chunk:
+        await writer.send(chunk)

@@ -12,6 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from wsstream.protocol.outgoing import Piece
+
 __all__ = ["Transport", "receive_some", "send_all"]
 
 
@@ -49,6 +51,19 @@ class Transport(ABC):
 
         Returns their number; 0 when the transport takes none now.
         """
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether there is a `send_pieces` that spares the copy."""
+        return False
+
+    def send_pieces(self, pieces: Sequence[Piece]) -> int:
+        """As `send`, of pieces that may be parts of files. Only where `sends_files`.
+
+        Raises:
+            FileEnded: a file is shorter than the part of it that is next.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def wait_writable(self) -> Awaitable[None]:
