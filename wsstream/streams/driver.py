@@ -353,10 +353,13 @@ class Driver:
         if self.paused and self.inbox.held <= self.flow.receive_low_water:
             self._unpause()
             self._keepalive.resume(self._now())
-            if self._loop is not None:
-                self.transport.watch_readable(self._on_readable)
-            self._resumed.notify()
+            self._go_on_reading()
             self._see_to_tail()
+
+    def _go_on_reading(self) -> None:
+        if self._loop is not None and not self._gone:
+            self.transport.watch_readable(self._on_readable)
+        self._resumed.notify()
 
     def _see_to_tail(self) -> None:
         """Have what a step left over decoded; the reader task may be waiting for the transport."""
@@ -777,8 +780,9 @@ class Driver:
         self.outbox.end()
         self._pings.dissolve()
         self._unpause()
-        for signal in (self._arrived, self._progress, self._resumed):
-            signal.notify()
+        self._arrived.notify()
+        self._progress.notify()
+        self._go_on_reading()
 
     def _close_info(self) -> CloseInfo:
         connection = self.connection

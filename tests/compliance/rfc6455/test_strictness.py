@@ -161,7 +161,7 @@ async def test_behind_the_end_little_is_read_from_a_peer_that_goes_on_sending(
                 await ws.wait_closed()
             assert ws.close_info is not None
             assert ws.close_info.code == code
-            assert anyio.current_time() - start < 6
+            assert anyio.current_time() - start < 4, "not by close_timeout"
             assert ws.statistics().bytes_received < 4 * MIB
 
 
