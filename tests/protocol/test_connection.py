@@ -891,3 +891,21 @@ def test_a_burst_is_shut_where_messages_may_be_compressed_and_when_the_connectio
         connection = Connection(client=False)
         end(connection)
         assert connection.outgoing.burst.shut > 0
+
+
+def test_fragments_of_one_size_are_queued_without_a_copy() -> None:
+    server = Connection(client=False)
+    payload = bytes(range(256)) * 300
+    parts = [memoryview(payload)[start : start + 25_600] for start in range(0, len(payload), 25_600)]
+    server.send_fragments("text", parts[:2])
+    server.send_data("text", parts[2], last=True)
+    buffers = server.outgoing.buffers()
+    assert all(isinstance(each, memoryview) and each.obj is payload for each in buffers[1:4:2])
+    assert [(each.opcode, each.fin, len(each.payload)) for each in parse_frames(b"".join(buffers))] == [
+        (1, False, 25_600),
+        (0, False, 25_600),
+        (0, True, 25_600),
+    ]
+    with pytest.raises(ProtocolError):
+        server.send_fragments("text", parts[:1])
+        server.send_fragments("binary", parts[:1])

@@ -130,6 +130,7 @@ class Driver:
         "_arrived",
         "_close_deadline",
         "_close_timeout",
+        "_consumer_reads",
         "_density",
         "_drained",
         "_found",
@@ -203,6 +204,9 @@ class Driver:
         self._density = 1.0  # bytes read for each byte of cost, of late
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
+        self._consumer_reads = (
+            False  # so the reader leaves it one turn: two would share out the room in crumbs
+        )
         self._taken = 0
         self._arrived = Signal()
         self._resumed = Signal()
@@ -344,7 +348,9 @@ class Driver:
             raise error
         if self.read_now():
             self._see_to_tail()
+            self._consumer_reads = True
             await checkpoint()
+            self._consumer_reads = False
         else:
             await self._arrived.wait()
 
@@ -859,6 +865,9 @@ class Driver:
                     await self.transport.wait_readable()
                 finally:
                     self._reader_waits = False
+            elif self._consumer_reads:
+                self._consumer_reads = False
+                await checkpoint()
             elif self.read_now() and (self._tail or not self._drained) and not self._gone:
                 await checkpoint()
 
@@ -895,6 +904,9 @@ class Driver:
         if self.paused or self._found or self._gone:
             self.transport.unwatch_readable()
             return
+        if self._consumer_reads:
+            self._consumer_reads = False
+            return
         try:
             self.read_now()
             self._see_to_tail()
@@ -903,7 +915,7 @@ class Driver:
             raise
 
     def _on_step(self) -> None:
-        self._step_due = False
+        self._step_due = self._consumer_reads = False
         self._on_readable()
 
     def _on_writable(self) -> None:
