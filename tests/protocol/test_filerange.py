@@ -148,6 +148,16 @@ def test_a_file_keeps_its_place_behind_a_burst_and_before_other_data() -> None:
     )
 
 
+@pytest.mark.parametrize("gone", range(12, 24))
+def test_the_last_frame_of_a_file_may_leave_in_parts(gone: int) -> None:
+    outgoing = Outgoing()
+    outgoing.put_file(FileFrames(b"\x82\x0a", in_file(0, 20), 10))
+    data = leave(outgoing, gone)
+    assert outgoing.files == 1
+    assert data + leave_all(outgoing) == b"\x82\x0a" + CONTENT[:10] + b"\x82\x0a" + CONTENT[10:20]
+    assert outgoing.files == 0
+
+
 def test_what_was_cleared_is_no_file_that_waits() -> None:
     outgoing = Outgoing()
     outgoing.put_file(FileFrames(b"\x82\x0a", in_file(0, 20), 10))
