@@ -191,7 +191,7 @@ class Request:
 
     @cached_property
     def state(self) -> SimpleNamespace:
-        """For the application: what ``process_request`` sets here, the handler finds here."""
+        """What the application sets here in ``process_request``, the handler finds here."""
         return SimpleNamespace()
 
     @cached_property
