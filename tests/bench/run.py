@@ -154,7 +154,8 @@ def write(results: Results, folder: Path) -> None:
     from plots import draw  # matplotlib is not needed before
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(rounded(results)) + "\n")
+    results = rounded(results)  # before the table is made, which can be made again from what is kept
+    (folder / "results.json").write_text(json.dumps(results) + "\n")
     (folder / "table.inc").write_text(fragment(results))
     draw(results, folder)
 
