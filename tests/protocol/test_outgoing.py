@@ -145,6 +145,14 @@ def test_only_the_latest_pong_is_kept_while_the_transport_takes_nothing() -> Non
     assert leave_all(outgoing) == pong(b"999")[1:] + pong(b"a") + pong(b"b")
 
 
+def test_to_ask_when_nothing_waits_is_no_offer() -> None:
+    outgoing = Outgoing()
+    assert outgoing.buffers() == []
+    outgoing.put_pong(pong(b"a"))
+    outgoing.put_pong(pong(b"b"))
+    assert leave_all(outgoing) == pong(b"a") + pong(b"b")
+
+
 def test_a_pong_that_began_to_leave_is_not_replaced() -> None:
     outgoing = Outgoing()
     outgoing.put_pong(pong(b"first"))

@@ -18,6 +18,7 @@ from wsstream.testing import (
     StallStream,
     connected_pair,
     memory_pair,
+    ping,
 )
 
 pytestmark = pytest.mark.anyio
@@ -369,3 +370,15 @@ async def test_a_burst_cannot_slip_past_a_writer() -> None:
             with pytest.raises(RuntimeError):
                 await client.send(b"c")
         assert [await server.receive() for _ in range(4)] == [b"a"] * 3 + [b"b"]
+
+
+async def test_each_ping_of_one_read_gets_its_pong_also_after_something_was_sent() -> None:
+    async with raw_server() as (ws, peer):
+        await ws.send(b"a")
+        assert (await peer.read_frame()).payload == b"a"
+        for round_ in (b"1", b"2"):
+            await peer.send(ping(round_ + b"a") + ping(round_ + b"b") + ping(round_ + b"c"))
+            pongs = [await peer.read_frame() for _ in range(3)]
+            assert [(pong.opcode, pong.payload) for pong in pongs] == [
+                (10, round_ + c) for c in (b"a", b"b", b"c")
+            ]

@@ -177,9 +177,11 @@ class Outgoing:
 
     def pieces(self) -> list[Piece]:
         """As `buffers`, with the parts of files, in up to 256 pieces."""
-        self._offered = True
         if self.burst:
             self._take_burst()
+        if not self._size:
+            return []
+        self._offered = True
         result: list[Piece] = []
         if len(self._data) == 1 and self._at_border and self._head is None and not self._has_control():
             return [self._data[0][0]]  # mostly it is this
