@@ -204,9 +204,7 @@ class Driver:
         self._density = 1.0  # bytes read for each byte of cost, of late
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
-        self._consumer_reads = (
-            False  # so the reader leaves it one turn: two would share out the room in crumbs
-        )
+        self._consumer_reads = False  # the reader leaves it one turn, or both would read in crumbs
         self._taken = 0
         self._arrived = Signal()
         self._resumed = Signal()
@@ -456,7 +454,7 @@ class Driver:
         """Hand over a whole message if that needs no waiting; ``None``: it does, and nothing happened.
 
         True: `let_others_run` is due. What comes alone leaves at once; what comes in a burst is left to the
-        writer task, to leave together.
+        writer, to leave together.
         """
         if not self.is_open:
             raise self.send_error()
@@ -601,11 +599,12 @@ class Driver:
         if self._gone or self._write_failed:
             return
         outgoing, transport, outbox = self.connection.outgoing, self.transport, self.outbox
-        budget, framed = _COPY_STEP if self.connection.copies else _PUMP_STEP, 0
+        budget = _COPY_STEP if self.connection.copies else _PUMP_STEP
         if outbox.message is not None and outbox.message.file is not None:
             budget = _FILE_STEP
         try:
             while budget > 0:
+                framed = 0
                 if outbox.message is not None or outbox.closing is not None:
                     idle = not outgoing.size and not transport.unsent
                     framed = outbox.fill(idle=idle, taking=not self._full, limit=budget)
