@@ -17,7 +17,7 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
    that can be interrupted.
 4. *An end is a fact, not an exception in a task.* Whatever goes wrong is concluded once, in
    `_conclude` (`info`, `cause`), everybody is woken, and each call raises what it then sees. The two
-   loops raise nothing.
+   loops and the callbacks raise nothing: also a mistake of this library ends the connection, with a log line.
 
 The reader task lives as long as the connection and also keeps the time (keepalive and the closing
 handshake). The writer task is started when the transport first takes less than it is offered, or when
@@ -28,6 +28,7 @@ a switch of tasks for each, and an idle connection is smaller.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -64,7 +65,7 @@ from wsstream.streams.outbox import Outbox, OutgoingMessage
 from wsstream.streams.pings import PingRecord, Pings
 from wsstream.streams.tasks import Latch, Signal, clock, spawn
 from wsstream.transports.base import Transport
-from wsstream.transports.eventloop import event_loop
+from wsstream.transports.eventloop import Task, event_loop
 
 __all__ = ["Driver"]
 
@@ -83,6 +84,8 @@ _LAST_BYTES = 1 << 20  # read and dropped behind the end, so that a reset does n
 _LAST_READS = 64  # of what the peer sent before sending to it failed
 _NOTHING = memoryview(b"")
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+logger = logging.getLogger("wsstream.connection")
 
 _connection_ids = count(1)
 _T = TypeVar("_T")
@@ -146,6 +149,7 @@ class Driver:
         "_pings_sent",
         "_progress",
         "_reader_waits",
+        "_releasing",
         "_resumed",
         "_step_due",
         "_tail",
@@ -194,6 +198,7 @@ class Driver:
         self._aborted = False
         self._gone = False  # the transport is closed
         self._tasks = 0
+        self._releasing = False
         # reading
         self.inbox = Inbox(connection.inflater, UNLIMITED if max_message_size is None else max_message_size)
         self.bytes_received = len(received)
@@ -239,8 +244,7 @@ class Driver:
             self._reschedule()
             self._see_to_tail()
         else:
-            self._tasks += 1
-            spawn(self._read_loop, f"wsstream reader {self.id}")
+            self._spawn(self._read_loop, "reader")
 
     # -- what is true now --------------------------------------------------------------------
 
@@ -308,16 +312,22 @@ class Driver:
         """Take one step of reading if there is something to read; whether there was."""
         if self.paused or self._gone or self._found:
             return False
-        if self._tail:
-            tail, self._tail = self._tail, _NOTHING
-            self._decode(tail, shared=False)
-            return True
-        view = _shared.view[: self._read_size()]
         try:
-            size = self.transport.recv_into(view)
+            return self._decode_tail() if self._tail else self._read_transport()
         except _LOST as error:
             self.drop(error.__cause__ or error)
-            return True
+        except Exception as error:
+            self._crash(error)
+        return True
+
+    def _decode_tail(self) -> bool:
+        tail, self._tail = self._tail, _NOTHING
+        self._decode(tail, shared=False)
+        return True
+
+    def _read_transport(self) -> bool:
+        view = _shared.view[: self._read_size()]
+        size = self.transport.recv_into(view)
         self._drained = size is None or size < len(view)
         if size is None:
             return False
@@ -574,11 +584,7 @@ class Driver:
         self.check_open()
         start = self._now()
         record = self._send_ping()
-        record.waiters += 1
-        try:
-            await record.done.wait()
-        finally:
-            record.waiters -= 1
+        await record.wait()
         if record.answered is None:
             raise self.send_error()
         return record.answered - start
@@ -623,6 +629,8 @@ class Driver:
             self._lost(error.__cause__ or error)
         except FileEnded as error:  # inside a frame: nothing can follow, not even Close
             self._lost(error)
+        except Exception as error:
+            self._crash(error)
         else:
             self._after_sending()
 
@@ -656,8 +664,7 @@ class Driver:
             self._output.notify()
         else:
             self._writer_runs = True
-            self._tasks += 1
-            spawn(self._write_loop, f"wsstream writer {self.id}")
+            self._spawn(self._write_loop, "writer")
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -735,7 +742,10 @@ class Driver:
         self._conclude(cause)
         self.connection.outgoing.clear()
         self.connection.outgoing.dropped += self.transport.unsent
-        self.transport.close()
+        try:
+            self.transport.close()
+        except Exception:
+            logger.exception("connection %s: the transport could not be closed", self.id)
         self._resumed.notify()
         self._output.notify()
         self._stop_alarm()
@@ -850,8 +860,8 @@ class Driver:
                 self._tick()
         except _LOST as error:
             self.drop(error.__cause__ or error)
-        finally:
-            await self._end_task()
+        except Exception as error:
+            self._crash(error)
 
     async def _read(self) -> None:
         while not self._gone:
@@ -883,21 +893,38 @@ class Driver:
                     await self._output.wait()
         except _LOST as error:
             self._lost(error.__cause__ or error)
-        finally:
-            await self._end_task()
+        except Exception as error:
+            self._crash(error)
 
-    async def _end_task(self) -> None:
-        """The last task releases the transport."""
+    def _spawn(self, loop: Task, role: str) -> None:
+        self._tasks += 1
+        spawn(loop, f"wsstream {role} {self.id}", self._end_task)
+
+    def _end_task(self) -> None:
+        """A task has ended, in whatever way. The last one releases the transport."""
         self.drop()
         self._tasks -= 1
-        if not self._tasks:
-            if not self.transport.released:
-                with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
-                    await self.transport.aclose()
+        if self._tasks:
+            return
+        if self.transport.released or self._releasing:
             self.finished.set()
+        else:
+            self._releasing = True
+            self._spawn(self._release, "release")
+
+    async def _release(self) -> None:
+        try:
+            with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+                await self.transport.aclose()
+        except Exception:
+            logger.exception("connection %s: the transport could not be closed", self.id)
+
+    def _crash(self, error: Exception) -> None:
+        """End the connection for a mistake of this library, which no task and no callback lets out."""
+        logger.error("connection %s: dropped, wsstream failed", self.id, exc_info=error)
+        self.drop(error)
 
     # -- the same steps, called by the event loop ----------------------------------------------
-    # An error that is a mistake of this library ends the connection, as it does in the tasks.
 
     def _on_readable(self) -> None:
         if self.paused or self._found or self._gone:
@@ -906,23 +933,15 @@ class Driver:
         if self._consumer_reads:
             self._consumer_reads = False
             return
-        try:
-            self.read_now()
-            self._see_to_tail()
-        except BaseException:
-            self.drop()
-            raise
+        self.read_now()
+        self._see_to_tail()
 
     def _on_step(self) -> None:
         self._step_due = self._consumer_reads = False
         self._on_readable()
 
     def _on_writable(self) -> None:
-        try:
-            self.pump()
-        except BaseException:
-            self.drop()
-            raise
+        self.pump()
         if self._gone or self._write_failed or not self._has_output:
             self.transport.unwatch_writable()
 
@@ -931,6 +950,5 @@ class Driver:
         try:
             self._tick()
             self._reschedule()
-        except BaseException:
-            self.drop()
-            raise
+        except Exception as error:
+            self._crash(error)

@@ -1,8 +1,7 @@
 """Plain non-blocking sockets, TCP and Unix, as transports.
 
-The operations go straight to the socket; only waiting goes through the event loop. The end of the
-waiting tasks at :meth:`~BaseSocketTransport.close` is the event loop's work too
-(:func:`anyio.notify_closing`), so `close` is called inside a running event loop.
+The operations go straight to the socket; only waiting goes through the event loop. `close` may be called
+in a task and in a callback of the loop; tasks that wait are woken then.
 """
 
 from __future__ import annotations
@@ -41,33 +40,39 @@ class BaseSocketTransport(Transport):
     The transport owns `sock`, a connected stream socket, and makes it non-blocking.
     """
 
-    __slots__ = ("_sock",)
+    __slots__ = ("_event_loop", "_sock")
 
     def __init__(self, sock: socket.socket) -> None:
         if sock.gettimeout() != 0:
             sock.setblocking(False)
         _set_options(sock)
         self._sock = sock
+        self._event_loop = event_loop()
 
-    # Waiting is what an idle connection does: it is anyio's own, without a coroutine around it.
+    # Waiting is what an idle connection does: it is the event loop's own, without a coroutine around it.
 
     def wait_readable(self) -> Awaitable[None]:
         """Return when the socket is readable. Cancelling has no effect on the connection."""
         self._check_open()
-        return anyio.wait_readable(self._sock)
+        return self._event_loop.wait_readable(self._sock)
 
     def wait_writable(self) -> Awaitable[None]:
         """Return when the socket is writable. Cancelling has no effect on the connection."""
         self._check_open()
-        return anyio.wait_writable(self._sock)
+        return self._event_loop.wait_writable(self._sock)
 
     def close(self) -> None:
         """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
         if self._sock.fileno() >= 0:
             try:
-                anyio.notify_closing(self._sock)
+                self._event_loop.notify_closing(self._sock)
             finally:
                 self._sock.close()
+
+    @property
+    def released(self) -> bool:
+        """Whether the socket is closed: nothing else is held."""
+        return self._sock.fileno() < 0
 
     async def aclose(self) -> None:
         """Close the socket. It is closed even if the call is cancelled; nothing happens if it was before."""
@@ -114,13 +119,8 @@ class SocketTransport(BaseSocketTransport):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._loop = event_loop().callbacks()
+        self._loop = self._event_loop.callbacks()
         self._reading = self._writing = False  # the loop calls back
-
-    @property
-    def released(self) -> bool:
-        """Whether the socket is closed: nothing else is held."""
-        return self._sock.fileno() < 0
 
     @property
     def unsent(self) -> int:
