@@ -57,7 +57,7 @@ from wsstream.errors import (
 )
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.filerange import FileEnded, FileRange
-from wsstream.protocol.keepalive import Action, Keepalive
+from wsstream.protocol.keepalive import STANDSTILL, Action, Keepalive
 from wsstream.protocol.state import State
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.inbox import Inbox
@@ -79,6 +79,7 @@ _BURST = 50e-6  # seconds between sends
 _SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait,
 _SEND_SIZE = 1024  # bytes; a larger one counts as several
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
+_STALL_TIMEOUT = 2.0  # seconds in which blocked output has to move on, at the end
 _LAST_WORD = 0.1  # seconds for the application to answer what came before a violation
 _LAST_BYTES = 1 << 20  # read and dropped behind the end, so that a reset does not overtake our Close
 _LAST_READS = 64  # of what the peer sent before sending to it failed
@@ -136,6 +137,7 @@ class Driver:
         "_consumer_reads",
         "_density",
         "_drained",
+        "_ending_since",
         "_found",
         "_full",
         "_gone",
@@ -146,11 +148,11 @@ class Driver:
         "_now",
         "_output",
         "_pings",
-        "_pings_sent",
         "_progress",
         "_reader_waits",
         "_releasing",
         "_resumed",
+        "_stall_deadline",
         "_step_due",
         "_tail",
         "_taken",
@@ -229,13 +231,14 @@ class Driver:
         self._close_timeout = inf if close_timeout is None else close_timeout
         self._close_deadline = inf
         self._violation_deadline = inf
+        self._stall_deadline = inf  # when to look whether output is blocked, at the end
+        self._ending_since = inf
         self._timer: anyio.CancelScope | None = None  # of the reader task
         self._loop: Any = None  # instead of tasks, it calls back
         self._alarm: Any = None
         self._alarm_time = inf
         self._step_due = False
         self._pings = Pings()
-        self._pings_sent = 0
 
     def start(self) -> None:
         """Begin to read, with the event loop's callbacks if there are any, else with the reader task."""
@@ -608,6 +611,7 @@ class Driver:
         budget = _COPY_STEP if self.connection.copies else _PUMP_STEP
         if outbox.message is not None and outbox.message.file is not None:
             budget = _FILE_STEP
+        left = False
         try:
             while budget > 0:
                 framed = 0
@@ -623,6 +627,7 @@ class Driver:
                 self._full = not sent
                 if not sent:
                     break
+                left = True
                 outgoing.advance(sent)
                 budget -= max(sent, framed)
         except _LOST as error:
@@ -632,20 +637,23 @@ class Driver:
         except Exception as error:
             self._crash(error)
         else:
+            if left:
+                self._keepalive.sent(self._now())
             self._after_sending()
 
     def _after_sending(self) -> None:
         outgoing = self.connection.outgoing
-        if outgoing.pings_sent != self._pings_sent:
-            self._pings_sent = outgoing.pings_sent
-            self._keepalive.ping_left(self._now())
-            self._reschedule()
         unsent = self.unsent
         outgoing.burst.room = self.flow.send_high_water - unsent
         if unsent <= self.flow.send_low_water:
             self._progress.notify()
         if unsent and self._has_output:
             self._wake_writer()
+            if not self._keepalive.watches_output:
+                self._look()
+                self._reschedule()
+            if self.info is not None:
+                self._start_stall_clock()
         elif self.connection.state is not State.OPEN:
             self._after_close()
 
@@ -668,12 +676,17 @@ class Driver:
 
     # -- the end -----------------------------------------------------------------------------
 
-    def close(self, code: int | None, reason: str) -> None:
-        """Begin to close: Close follows what has been accepted, what comes in is dropped."""
+    def close(self, code: int | None, reason: str, *, hurried: bool = False) -> None:
+        """Begin to close: Close follows what has been accepted, what comes in is dropped.
+
+        If `hurried`, the connection is dropped once output has been blocked for 2 seconds.
+        """
         self._fail_for_found()
         if self.is_open:
             self.outbox.close(Close(1000 if code is None and reason else code, reason))
             self._start_close_clock()
+        if hurried:
+            self._start_stall_clock()
         self._leave()
 
     def abort_sending(self, code: int | None, reason: str) -> None:
@@ -815,8 +828,33 @@ class Driver:
             self._close_deadline = self._now() + self._close_timeout
         self._reschedule()
 
+    def _start_stall_clock(self) -> None:
+        """From now on nobody waits for a peer that does not read: it has said its last word, or has to go."""
+        if self._stall_deadline == inf:
+            self._ending_since = self._now()
+            self._stall_deadline = self._ending_since + _STALL_TIMEOUT / 4
+            self._reschedule()
+
+    def _check_stall(self, now: float) -> None:
+        keepalive = self._keepalive
+        self._look()
+        if not keepalive.watches_output:
+            self._stall_deadline = inf
+        elif now >= max(self._ending_since, keepalive.standing_since) + _STALL_TIMEOUT:
+            self.drop()
+        else:
+            self._stall_deadline = now + _STALL_TIMEOUT / 4
+
+    def _look(self) -> None:
+        """See how far output has moved on towards the peer."""
+        backlog = self.transport.backlog()
+        outgoing = self.connection.outgoing
+        moved = outgoing.sent - self.transport.unsent - backlog.size
+        blocked = self.unsent > 0 or backlog.waits
+        self._keepalive.look(self._now(), moved, blocked, outgoing.ping_waits)
+
     def _deadline(self) -> float:
-        deadline = min(self._close_deadline, self._violation_deadline)
+        deadline = min(self._close_deadline, self._violation_deadline, self._stall_deadline)
         return min(deadline, self._keepalive.deadline) if self.connection.state is State.OPEN else deadline
 
     def _reschedule(self) -> None:
@@ -840,15 +878,31 @@ class Driver:
             self._fail_for_found()
         elif now >= self._close_deadline:
             self.drop()
+        elif now >= self._stall_deadline:
+            self._check_stall(now)
         elif self.connection.state is State.OPEN:
-            match self._keepalive.tick(now):
-                case Action.PING:
-                    self._send_ping()
-                case Action.PONG if not self.connection.outgoing.pong_waits:
-                    self.connection.send(Pong())
-                    self.pump()
-                case Action.TIMEOUT:
-                    self.drop(KeepaliveTimeout("the peer gave no sign of life after a Ping"))
+            if self._keepalive.watches_output:
+                self._look()
+            while not self._gone and (action := self._keepalive.tick(now)) is not Action.NOTHING:
+                self._carry_out(action)
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Action.PING:
+                self._send_ping()
+                self._look()
+            case Action.PONG if not self.connection.outgoing.pong_waits:
+                self.connection.send(Pong())
+                self.pump()
+            case Action.STANDSTILL:
+                logger.warning(
+                    "connection %s: both directions have stood still for %d s: nobody reads here, and the "
+                    "peer does not read either. Receive in one task while another one sends.",
+                    self.id,
+                    STANDSTILL,
+                )
+            case Action.TIMEOUT:
+                self.drop(KeepaliveTimeout("the peer gave no sign of life after a Ping"))
 
     # -- the two tasks -----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -18,13 +19,20 @@ import anyio
 from wsstream.protocol.filerange import FILE_STEP, FileEnded, FileFrames, FileRange
 from wsstream.protocol.outgoing import Piece
 
-from .base import Transport
+from .base import Backlog, Transport
 from .eventloop import event_loop
 
-__all__ = ["BaseSocketTransport", "SocketTransport"]
+if sys.platform != "win32":
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+__all__ = ["BaseSocketTransport", "SocketTransport", "backlog"]
 
 # What the kernel holds unsent at most, so that a control frame never waits behind more than this.
 NOTSENT_LOWAT = 128 * 1024
+
+# Linux's tcp(7): the bytes in the send queue that have not been sent.
+_SIOCOUTQNSD = 0x894B
 
 # Buffers in one system call: IOV_MAX of Linux, macOS and the BSDs.
 MAX_BUFFERS = 1024
@@ -94,6 +102,10 @@ class BaseSocketTransport(Transport):
         except OSError:
             return None
         return self._sock if name == "socket" else None
+
+    def backlog(self) -> Backlog:
+        """What the kernel holds for the peer."""
+        return backlog(self._sock)
 
     def _check_open(self) -> None:
         if self._sock.fileno() < 0:
@@ -264,6 +276,22 @@ class SocketTransport(BaseSocketTransport):
         """Shut down the sending direction (FIN on TCP). Does nothing if the connection is gone."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
+
+
+def backlog(sock: socket.socket) -> Backlog:
+    """What the kernel holds in `sock` for the peer; nothing, where it does not tell."""
+    if sys.platform == "win32" or sock.fileno() < 0:
+        return Backlog(0, False)
+    size = _ask_kernel(sock, TIOCOUTQ) or 0
+    unsent = _ask_kernel(sock, _SIOCOUTQNSD) if sys.platform == "linux" else None
+    return Backlog(size, bool(size if unsent is None else unsent))  # None: a Unix socket, another system
+
+
+def _ask_kernel(sock: socket.socket, request: int) -> int | None:
+    try:
+        return int(struct.unpack("i", ioctl(sock, request, bytes(4)))[0])
+    except OSError:
+        return None
 
 
 def _set_options(sock: socket.socket) -> None:
