@@ -13,10 +13,13 @@ from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, CloseCode, Op
 from wsstream.codec.twin import COMPILED, apply_mask, scan_messages
 from wsstream.codec.utf8 import UTF8Validator
 
-__all__ = ["MAX_EVENTS", "Decoder"]
+__all__ = ["MAX_EVENTS", "MAX_STEPS", "Decoder"]
 
 MAX_EVENTS = 1024
 """Events of one call, so that a read full of tiny frames does not hold up other tasks."""
+MAX_STEPS = 256
+"""Steps of one call outside of `scan_messages`: a control frame is one, a fragment one or two. With what a
+connection does for a Ping such a step takes 5 µs, and so all of them about a millisecond."""
 
 _MAX_KEPT = MAX_HEADER + MAX_CONTROL_PAYLOAD
 _KINDS: dict[int, Kind] = {Opcode.TEXT: "text", Opcode.BINARY: "binary"}
@@ -45,6 +48,7 @@ class Decoder:
         cost: payload bytes handed on by the last `decode`, plus 64 for each piece.
         control: whether the last `decode` gave anything else than messages and chunks.
         finished: a Close or a violation was found; all further data is ignored.
+        steps: what the last `decode` spent of :data:`MAX_STEPS`.
     """
 
     __slots__ = (
@@ -64,6 +68,7 @@ class Decoder:
         "control",
         "cost",
         "finished",
+        "steps",
     )
 
     def __init__(self, *, masked: bool, rsv1: bool = False) -> None:
@@ -84,6 +89,7 @@ class Decoder:
         self.cost = 0
         self.control = False
         self.finished = False
+        self.steps = 0
 
     @property
     def inside_message(self) -> bool:
@@ -91,7 +97,7 @@ class Decoder:
         return self._kind is not None
 
     def decode(self, data: bytes | memoryview, room: int) -> list[Event]:
-        """Decode `data` until `cost` reaches `room`, or 1024 events are found; see `consumed` for how far.
+        """Decode `data` until `cost` reaches `room` or enough was done for one call; see `consumed`.
 
         The events are in the order of the wire. A message whose frame lies whole in `data` is one
         ``str`` or ``bytes``, or if compressed one :class:`Chunk`; other messages come as chunks, without
@@ -101,22 +107,26 @@ class Decoder:
         self.control = False
         self.cost = 0
         pos, end = 0, len(data)
+        self.steps = 0
         if not COMPILED and self._left < end:
             data = bytes(data)  # its slices cost less than those of a memoryview
         try:
-            while pos < end and self.cost < room and len(events) < MAX_EVENTS and not self.finished:
+            while pos < end and self.cost < room and not self.finished:
+                if self.steps == MAX_STEPS or len(events) >= MAX_EVENTS:
+                    break
+                if not self._left and not self._kept and self._kind is None:
+                    start, room_left, most = pos, room - self.cost, MAX_EVENTS - len(events)
+                    pos, cost = scan_messages(data, pos, self._masked, room_left, most, events)
+                    self.cost += cost
+                    if pos != start:
+                        continue
+                self.steps += 1
                 if self._left:
                     pos = self._take_payload(data, pos, events)
                 elif self._kept:
                     pos = self._resume(data, events)
                 else:
-                    start = pos
-                    if self._kind is None:
-                        room_left, most = room - self.cost, MAX_EVENTS - len(events)
-                        pos, cost = scan_messages(data, pos, self._masked, room_left, most, events)
-                        self.cost += cost
-                    if pos == start:
-                        pos = self._take_frame(data, pos, events)
+                    pos = self._take_frame(data, pos, events)
         except _Broken as broken:
             self.control = self.finished = True
             events.append(broken.violation)

@@ -115,6 +115,11 @@ class Connection:
         self._frame_offset = 0
 
     @property
+    def steps(self) -> int:
+        """What the last `receive` took of the time that one call may take, see :data:`MAX_STEPS`."""
+        return self._decoder.steps
+
+    @property
     def mid_frame(self) -> bool:
         """Whether a frame of declared size has been begun and not completed."""
         return self._declared > 0

@@ -39,6 +39,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from wsstream.codec.burst import FULL, LARGEST
+from wsstream.codec.decoder import MAX_STEPS
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import CloseCode
 from wsstream.codec.pieces import UNLIMITED
@@ -793,8 +794,9 @@ class Driver:
     def _lost(self, error: BaseException) -> None:
         """Sending failed. What the peer sent before that, perhaps a Close, is still there to be read."""
         self._write_failed = True
+        steps = 0
         for _ in range(_LAST_READS):
-            if not self.read_now():
+            if not self.read_now() or (steps := steps + self.connection.steps) >= MAX_STEPS:
                 break
         self.drop(error)
 
