@@ -47,6 +47,7 @@ class Decoder:
         consumed: bytes of the last `decode`'s data that are done with.
         cost: payload bytes handed on by the last `decode`, plus 64 for each piece.
         control: whether the last `decode` gave anything else than messages and chunks.
+        crossed: whether the last `decode` came past the end of a message, or of a control frame between two.
         finished: a Close or a violation was found; all further data is ignored.
         steps: what the last `decode` spent of :data:`MAX_STEPS`.
     """
@@ -67,6 +68,7 @@ class Decoder:
         "consumed",
         "control",
         "cost",
+        "crossed",
         "finished",
         "steps",
     )
@@ -88,6 +90,7 @@ class Decoder:
         self.consumed = 0
         self.cost = 0
         self.control = False
+        self.crossed = False
         self.finished = False
         self.steps = 0
 
@@ -95,6 +98,11 @@ class Decoder:
     def inside_message(self) -> bool:
         """Whether a message has begun and not ended."""
         return self._kind is not None
+
+    @property
+    def inside_frame(self) -> bool:
+        """Whether the beginning of a header or of a control frame has arrived, and no more of it."""
+        return bool(self._kept)
 
     def decode(self, data: bytes | memoryview, room: int) -> list[Event]:
         """Decode `data` until `cost` reaches `room` or enough was done for one call; see `consumed`.
@@ -104,7 +112,7 @@ class Decoder:
         empty ones except for empty fragments. Close and Violation are the last event ever.
         """
         events: list[Event] = []
-        self.control = False
+        self.control = self.crossed = False
         self.cost = 0
         pos, end = 0, len(data)
         self.steps = 0
@@ -119,6 +127,7 @@ class Decoder:
                     pos, cost = scan_messages(data, pos, self._masked, room_left, most, events)
                     self.cost += cost
                     if pos != start:
+                        self.crossed = True
                         continue
                 self.steps += 1
                 if self._left:
@@ -218,6 +227,7 @@ class Decoder:
             if self._fin and len(data) - pos >= length:
                 events.append(self._whole_message(data[pos : pos + length]))
                 self.cost += length + PIECE_OVERHEAD
+                self.crossed = True
                 return pos + length
             self._kind = _KINDS[self._opcode]
             self._utf8 = UTF8Validator()
@@ -256,6 +266,7 @@ class Decoder:
             raise _Broken(CloseCode.INVALID_PAYLOAD, "a text message is not UTF-8")
         if last:
             self._kind = None
+            self.crossed = True
         self.cost += len(payload) + PIECE_OVERHEAD
         return Chunk(kind, payload, last, self._compressed)
 
@@ -271,6 +282,7 @@ class Decoder:
         if not complete:
             return 0
         self.control = True
+        self.crossed = self.crossed or self._kind is None
         if close is not None:
             self.finished = True
             events.append(close)
