@@ -124,8 +124,15 @@ async def reset_stream(stream: ByteStream) -> None:
         inner = inner.stream
     if isinstance(inner, MemoryStream):
         inner.reset()
-    elif (raw_socket := inner.extra(SocketAttribute.raw_socket, None)) is not None:
+    elif (raw_socket := _raw_socket(inner)) is not None:
         linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-        with suppress(OSError):  # it is closed already
+        with suppress(OSError, ValueError):  # it is closed already
             raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     await anyio.aclose_forcefully(stream)
+
+
+def _raw_socket(stream: ByteStream) -> socket.socket | None:
+    try:
+        return stream.extra(SocketAttribute.raw_socket, None)
+    except AttributeError:  # uvloop forgets the socket of what is closed
+        return None
