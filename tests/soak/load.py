@@ -138,12 +138,16 @@ class _BrokenOff(Exception):
 
 
 class Receiver:
-    """Receives until the message behind all others has come, and compares with the ledger."""
+    """Receives until the message behind all others has come, and compares with the ledger.
 
-    def __init__(self, ws: WebSocketStream, ledger: Ledger, draw: Random) -> None:
+    If it `stays`, what comes later is dropped; otherwise nothing more is read.
+    """
+
+    def __init__(self, ws: WebSocketStream, ledger: Ledger, draw: Random, *, stays: bool) -> None:
         self._ws = ws
         self._ledger = ledger
         self._draw = draw
+        self._stays = stays
         self._ended = False
 
     async def run(self) -> None:
@@ -161,6 +165,8 @@ class Receiver:
             (way,) = self._draw.choices(ways, weights)
             await way()
         self._ledger.check_end()
+        if self._stays:  # who reads no more, and sends no Pings, would not see the end
+            self._ws.readable.discard()
 
     async def _whole(self) -> None:
         self._compare(await self._patiently(self._ws.receive))

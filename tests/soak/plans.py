@@ -129,5 +129,5 @@ def _draw_size(draw: Random, faults: Faults, flows: tuple[str, str]) -> int:
     if faults.split is not None:
         size = min(size, 5000 * faults.split)
     if "tiny" in flows:
-        size = min(size, 200_000)
+        size = min(size, 40_000)
     return int(size)

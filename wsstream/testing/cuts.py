@@ -134,5 +134,5 @@ async def reset_stream(stream: ByteStream) -> None:
 def _raw_socket(stream: ByteStream) -> socket.socket | None:
     try:
         return stream.extra(SocketAttribute.raw_socket, None)
-    except AttributeError:  # uvloop forgets the socket of what is closed
+    except (AttributeError, ValueError):  # uvloop forgets the socket of what is closed
         return None
