@@ -20,12 +20,16 @@ The type alone says whose fault it was::
 
 What the library found out about the peer (a violation, a timeout, a failed system call) is the
 ``__cause__`` of the :class:`ConnectionBroken` that calls raise.
+
+All of them can be copied and pickled, subclasses of yours too: see :class:`WebSocketError`.
 """
 
 from __future__ import annotations
 
+import copyreg
+import pickle
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -95,6 +99,10 @@ class WebSocketError(Exception):
     Raised inside the body of ``connect``, ``accept`` or a server's handler, its `code` and `reason`
     are sent to the peer in the Close frame. A reason without a code stands for code 1000.
 
+    A copy, also one that was pickled, has the same type, message, attributes and notes, and the same
+    cause if that can be pickled itself. ``__init__`` is not called for it, so a subclass may take what
+    it likes.
+
     Args:
         message: what ``str()`` of the exception says; by default the reason.
         code: a close code that may be sent (1000–1003, 1007–1014, 3000–4999), or ``None``.
@@ -104,14 +112,46 @@ class WebSocketError(Exception):
         TypeError, ValueError: `code` or `reason` is not fit to be sent.
     """
 
-    code: int | None
-    reason: str
+    code: int | None = None  # also of subclasses that do not call __init__
+    reason: str = ""
 
     def __init__(self, message: str = "", *, code: int | None = None, reason: str = "") -> None:
         check_close_arguments(code, reason)
         super().__init__(message or reason)
         self.code = 1000 if code is None and reason else code
         self.reason = reason
+
+    # An exception is copied by calling its class with `args`, which here are seldom what __init__ takes.
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), *self.args), (self.__getstate__(), _Cause(self.__cause__))  # type: ignore[attr-defined]
+
+    def __setstate__(self, state: Any) -> None:
+        attributes, cause = state
+        for names in attributes if isinstance(attributes, tuple) else (attributes,):  # two where slots are
+            super().__setstate__(names)
+        if cause.error is not None:
+            self.__cause__ = cause.error
+
+
+class _Cause:
+    """A cause that is copied. It is pickled by itself: if it fails at either end, only the cause is lost."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            return _unpickled_cause, (pickle.dumps(self.error),)
+        except Exception:  # whatever somebody else's exception raises
+            return _Cause, (None,)
+
+
+def _unpickled_cause(data: bytes) -> _Cause:
+    try:
+        return _Cause(pickle.loads(data))  # noqa: S301 - part of what is being unpickled
+    except Exception:  # as above
+        return _Cause(None)
 
 
 class InvalidURL(WebSocketError, ValueError):

@@ -97,6 +97,9 @@ class Headers:
         self._values = tuple([value for _, value in fields])
         self._keys = tuple([_KEYS.get(name) or name.lower() for name, _ in fields])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Headers.well_formed, (self.items(),)
+
     def get_all(self, name: str) -> tuple[str, ...]:
         """The values of all fields called `name`, in their order."""
         key = _KEYS.get(name) or name.lower()
