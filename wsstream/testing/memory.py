@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import anyio
-from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
+
+from wsstream.transports.reset import ResettableStream
 
 __all__ = ["MemoryStream", "MemoryStreamStatistics", "lockstep_pair", "memory_pair"]
 
@@ -121,7 +122,7 @@ class _Channel:
             self.writer.set()
 
 
-class MemoryStream(ByteStream):
+class MemoryStream(ResettableStream):
     """One end of a pair, made by :func:`memory_pair` or :func:`lockstep_pair`.
 
     One task at a time may send and one may receive; a second one gets
