@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["MessageReader", "MessageWriter", "payload_of"]
 
 
-def payload_of(data: object) -> bytes | memoryview:
+def payload_of(data: object, rule: str = "a message must be str or bytes-like") -> bytes | memoryview:
     """The bytes of a binary message or chunk; mutable buffers are referred to, not copied.
 
     Raises:
-        TypeError: `data` is not bytes-like.
+        TypeError: `data` is not bytes-like, which breaks the `rule`.
         ValueError: it is a memoryview that was released or is not contiguous.
     """
     if isinstance(data, bytes):
         return data
     if not isinstance(data, bytearray | memoryview):
-        raise TypeError(f"a str or a bytes-like object is wanted, not {type(data).__name__}")
+        raise TypeError(f"{rule}, not {type(data).__name__}")
     view = memoryview(data)
     if not view.c_contiguous:
         raise ValueError("the memoryview is not contiguous")
@@ -76,7 +76,7 @@ class MessageReader(ByteReceiveStream):
             anyio.ClosedResourceError: the reader was closed.
         """
         if max_bytes < 1:
-            raise ValueError("max_bytes is at least 1")
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
         inbox, driver, readable = self._driver.inbox, self._driver, self._readable
         readable.check_free()
         while True:
@@ -116,7 +116,12 @@ class MessageReader(ByteReceiveStream):
             await readable.wait()
 
     async def aclose(self) -> None:
-        """Skip the rest of the message without buffering it; never waits for the peer."""
+        """Skip the rest of the message without buffering it; the connection goes on. Never waits.
+
+        Afterwards the reader's calls raise ``anyio.ClosedResourceError``, or after the end of the message
+        ``anyio.EndOfStream`` as before. Closing again does nothing, and nothing is raised but cancellation:
+        then the rest is skipped all the same.
+        """
         self.close()
         await checkpoint()
 
@@ -226,9 +231,10 @@ class MessageWriter(ByteSendStream):
             self._driver.check_open()
 
     async def aclose(self) -> None:
-        """Finish the message. If cancelled, it is finished all the same.
+        """Finish the message. If cancelled, it is finished all the same. On a closed writer nothing happens.
 
         Raises:
+            ConnectionBroken, ClosedLocally: the connection has ended, so the peer does not see the end.
             InvalidUTF8: a text message ends inside a code point; the connection fails with 1011.
             ValueError: fewer bytes than declared; the connection fails.
         """
@@ -260,11 +266,11 @@ class MessageWriter(ByteSendStream):
         self._driver.check_open()
 
     def _encode(self, item: object) -> bytes | memoryview:
-        if not isinstance(item, str):
-            return payload_of(item)
-        if self.kind != "text":
-            raise TypeError("a binary message takes bytes, not str")
-        return item.encode()
+        if self.kind == "binary":
+            return payload_of(item, "a binary message takes bytes")
+        if isinstance(item, str):
+            return item.encode()
+        return payload_of(item, "a text message takes str or bytes")
 
     def _validate(self, payload: bytes | memoryview) -> None:
         if self.kind == "text" and not self._utf8.feed(payload, last=False):

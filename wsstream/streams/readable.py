@@ -12,8 +12,10 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.twin import Messages
 from wsstream.errors import StreamEnded, check_close_arguments
+from wsstream.streams.block import AsyncBlock
 from wsstream.streams.driver import Driver
 from wsstream.streams.message import MessageReader
+from wsstream.streams.only import Only, Payload
 
 __all__ = ["Readable"]
 
@@ -48,7 +50,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
         return await self._receive() if message is None else message
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
-        """``async with readable.message() as reader``: wait for the next message and read it in chunks.
+        """``async with ws.readable.message() as reader``: wait for the next message and read it in chunks.
 
         Leaving the block early skips the rest without buffering it. If entering is cancelled,
         nothing is lost. Raises what :meth:`receive` raises, but never ``MessageTooBig``.
@@ -62,12 +64,29 @@ class Readable(ObjectReceiveStream[str | bytes]):
         """
         return _Messages(self)
 
+    def only(self, payload: type[Payload]) -> ObjectReceiveStream[Payload]:
+        """The same messages as a stream of ``str`` (``only(str)``) or of ``bytes`` (``only(bytes)``).
+
+        Of the stream, ``receive()`` and ``async for`` are as here. A message of the other kind closes the
+        connection with 1003, and the call that meets it raises :class:`WebSocketError` with that code.
+
+        Raises:
+            TypeError: `payload` is neither ``str`` nor ``bytes``.
+        """
+        return Only(self, payload, self._driver.close)
+
     def discard(self) -> None:
         """Drop what was received and what will be; control frames go on. For those who only send."""
         self._driver.discard()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
-        """Close the connection, like :meth:`WebSocketStream.aclose`."""
+        """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
+
+        What was received and not read yet is dropped. If cancelled, TCP is dropped.
+
+        Raises:
+            TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
+        """
         check_close_arguments(code, reason)
         self._driver.close(code, reason)
         await self._driver.wait_finished()
@@ -150,7 +169,9 @@ class Readable(ObjectReceiveStream[str | bytes]):
             self._reader.close()
 
 
-class _NextMessage(AbstractAsyncContextManager[MessageReader]):
+class _NextMessage(AsyncBlock[MessageReader]):
+    usage = "async with ws.readable.message() as message"
+
     def __init__(self, readable: Readable) -> None:
         self._readable = readable
         self._reader: MessageReader | None = None

@@ -14,6 +14,7 @@ from anyio.abc import ObjectSendStream
 from wsstream.codec.events import Kind
 from wsstream.errors import ConnectionBroken, check_close_arguments
 from wsstream.protocol.filerange import FileEnded, FileRange
+from wsstream.streams.block import AsyncBlock
 from wsstream.streams.driver import Driver
 from wsstream.streams.filesource import FileSource, regular_file
 from wsstream.streams.message import MessageWriter, payload_of
@@ -159,7 +160,14 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         self._driver.check_open()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
-        """Close the connection, like :meth:`WebSocketStream.aclose`: behind all that was sent."""
+        """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
+
+        What was handed over goes out first; calls of `send` that still wait raise ``ClosedLocally``, and
+        nothing of their messages is sent. If cancelled, TCP is dropped.
+
+        Raises:
+            TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
+        """
         check_close_arguments(code, reason)
         self._driver.close(code, reason)
         await self._driver.wait_finished()
@@ -191,7 +199,9 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             raise RuntimeError("this task has to finish its MessageWriter first")
 
 
-class _NewMessage(AbstractAsyncContextManager[MessageWriter]):
+class _NewMessage(AsyncBlock[MessageWriter]):
+    usage = "async with ws.writable.message() as message"
+
     def __init__(self, writable: Writable, kind: Kind, size: int | None, compress: bool) -> None:
         self._writable = writable
         self._kind: Kind = kind
