@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from wsstream.server import accept as accept
     from wsstream.server import serve as serve
     from wsstream.streams.flow import FlowControl as FlowControl
+    from wsstream.streams.join import join as join
     from wsstream.streams.message import MessageReader as MessageReader
     from wsstream.streams.message import MessageWriter as MessageWriter
     from wsstream.streams.pipe import pipe as pipe
@@ -72,6 +73,7 @@ _HOMES = {
     "wsstream.reconnection": ("reconnect",),
     "wsstream.server": ("Server", "accept", "serve"),
     "wsstream.streams.flow": ("FlowControl",),
+    "wsstream.streams.join": ("join",),
     "wsstream.streams.message": ("MessageReader", "MessageWriter"),
     "wsstream.streams.pipe": ("pipe", "proxy"),
     "wsstream.streams.readable": ("Readable",),
@@ -96,6 +98,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "Headers",
     "InvalidURL",
     "InvalidUTF8",
+    "join",
     "KeepaliveTimeout",
     "MessageAborted",
     "MessageReader",

@@ -250,6 +250,11 @@ class Driver:
         return self.info is None and not self.closed_locally and self.connection.state is State.OPEN
 
     @property
+    def close_timeout(self) -> float:
+        """Seconds for the closing handshake."""
+        return self._close_timeout
+
+    @property
     def unsent(self) -> int:
         """Bytes that were handed over and have not left for the kernel."""
         return self.connection.outgoing.size + self.transport.unsent + self.outbox.size

@@ -134,13 +134,13 @@ class WebSocketStream(ObjectStream[str | bytes]):
     def byte_stream(self, eof: bytes | None = None) -> WebSocketByteStream:
         """The binary messages as one stream of bytes, for tunnels. Their borders mean nothing.
 
-        With `eof`, a message with just that payload (``b""``: an empty message) ends one direction,
-        so that both ends can half-close.
+        With `eof`, a message with just that payload (``b""``: an empty message) ends one direction, so that
+        both ends can half-close, and an end without it is never taken for a normal one.
 
         Raises:
             ValueError: `eof` has one byte, which could not be told from data.
         """
-        return WebSocketByteStream(self, eof)
+        return WebSocketByteStream(self, eof, self._driver.close_timeout)
 
     # -- the connection ----------------------------------------------------------------------
 
