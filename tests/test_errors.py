@@ -163,6 +163,10 @@ class Forgetful(WebSocketError, KeyError):
         self.user = user
 
 
+class Unreachable(WebSocketError, ConnectionError):
+    """A user's own that is one of the system's errors too, which keep their arguments in `__init__`."""
+
+
 def test_subclasses_of_users_are_copied_with_what_they_have(copied: Callable[[Any], Any]) -> None:
     twin = copied(NotAllowed("eve", realm="chat"))
     assert (type(twin), str(twin), twin.code, twin.reason) == (
@@ -172,6 +176,8 @@ def test_subclasses_of_users_are_copied_with_what_they_have(copied: Callable[[An
         "not allowed",
     )
     assert (twin.user, twin.realm) == ("eve", "chat")
+    twin = copied(Unreachable("nobody there", code=1014))
+    assert (type(twin), str(twin), twin.code, twin.errno) == (Unreachable, "nobody there", 1014, None)
     twin = copied(Forgetful("eve"))
     assert (type(twin), twin.args, twin.user, twin.code, twin.reason) == (
         Forgetful,

@@ -27,7 +27,6 @@ All of them can be copied and pickled, subclasses of yours too: see :class:`WebS
 
 from __future__ import annotations
 
-import copyreg
 import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -126,7 +125,7 @@ class WebSocketError(Exception):
     # An exception is copied by calling its class with `args`, which here are seldom what __init__ takes.
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self), *self.args), (self.__getstate__(), _Cause(self.__cause__))  # type: ignore[attr-defined]
+        return _remade, (type(self), self.args), (self.__getstate__(), _Cause(self.__cause__))
 
     def __setstate__(self, state: Any) -> None:
         attributes, cause = state
@@ -134,6 +133,12 @@ class WebSocketError(Exception):
             super().__setstate__(names)
         if cause.error is not None:
             self.__cause__ = cause.error
+
+
+def _remade(cls: type[WebSocketError], args: tuple[Any, ...]) -> WebSocketError:
+    error = cls.__new__(cls, *args)
+    error.args = args  # those that are an OSError too leave that to __init__
+    return error
 
 
 class _Cause:
