@@ -1,31 +1,43 @@
-"""What can only be entered with ``async with``, and says so to those who use it otherwise."""
+"""Objects that are made for one ``async with``, and say so to whoever tries something else."""
 
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import NoReturn, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
 __all__ = ["AsyncBlock"]
 
-_T = TypeVar("_T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
-class AsyncBlock(AbstractAsyncContextManager[_T]):
-    """An asynchronous context manager; `usage` is the line that its user should have written."""
+class AsyncBlock(AbstractAsyncContextManager[T_co]):
+    """The base of what `serve`, `accept` and the `message` of a readable or a writable return.
 
-    usage: str
+    Attributes:
+        use: how it is used, for messages.
+    """
 
-    def _misused(self) -> NoReturn:
-        raise TypeError(f"use it as a block: {self.usage}")
+    use: ClassVar[str]
+    _entered = False
 
-    def __await__(self) -> NoReturn:
-        self._misused()
+    def enter_once(self) -> None:
+        """To be called on entering.
+
+        Raises:
+            RuntimeError: it was entered before.
+        """
+        if self._entered:
+            name = self.use.partition("(")[0]
+            raise RuntimeError(f"this {name}() was entered before; call {name}() again")
+        self._entered = True
 
     def __enter__(self) -> NoReturn:
-        self._misused()
+        raise TypeError(f'use "async with {self.use}"')
 
-    def __exit__(self, *exc: object) -> NoReturn:
-        self._misused()
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def __await__(self) -> NoReturn:
+        raise TypeError(f'use "async with {self.use}"')
 
     def __aiter__(self) -> NoReturn:
-        self._misused()
+        raise TypeError(f'use "async with {self.use}"')

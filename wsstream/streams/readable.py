@@ -172,7 +172,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
 
 class _NextMessage(AsyncBlock[MessageReader]):
-    usage = "async with ws.readable.message() as message"
+    use = "ws.readable.message() as message"
 
     def __init__(self, readable: Readable) -> None:
         self._readable = readable

@@ -200,7 +200,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
 
 class _NewMessage(AsyncBlock[MessageWriter]):
-    usage = "async with ws.writable.message() as message"
+    use = "ws.writable.message() as message"
 
     def __init__(self, writable: Writable, kind: Kind, size: int | None, compress: bool) -> None:
         self._writable = writable
