@@ -59,7 +59,8 @@ class WebSocketStream(ObjectStream[str | bytes]):
 
     Made by :func:`~wsstream.connect`, :func:`~wsstream.serve` and :func:`~wsstream.accept`.
     ``receive``, ``send`` and ``async for`` are short forms of the streams' own. Leaving a block of
-    ``async with ws`` closes as leaving that of ``connect`` does.
+    ``async with ws`` closes as leaving that of ``connect`` does. It belongs to the event loop in which it was
+    opened, and so to one thread: from others, use ``anyio.from_thread.run(ws.send, message)``.
 
     Attributes:
         readable: the peer's messages.
