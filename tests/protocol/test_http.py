@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from http import HTTPStatus
 from types import MappingProxyType
 
@@ -63,6 +64,12 @@ def test_equality_looks_at_the_order_of_one_name_only() -> None:
     assert Headers() != ()
     with pytest.raises(TypeError):
         hash(Headers())
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_headers_are_pickled_with_their_fields(protocol: int) -> None:
+    headers = Headers([("Set-Cookie", "a"), ("Server", "test"), ("set-cookie", "b")])
+    assert pickle.loads(pickle.dumps(headers, protocol)).items() == headers.items()
 
 
 def test_blanks_around_a_value_are_no_part_of_it() -> None:
