@@ -23,6 +23,7 @@ from wsstream.protocol.extensions import (
     parse_token_list,
 )
 from wsstream.protocol.http import HeaderPairs, Headers, Request, Response
+from wsstream.protocol.showing import quoted
 from wsstream.protocol.url import URL
 
 __all__ = [
@@ -67,6 +68,9 @@ class Offer(NamedTuple):
     extensions: tuple[Extension, ...]
     """In the client's order of preference."""
 
+    def __repr__(self) -> str:  # a subprotocol may be a secret
+        return f"<Offer of {len(self.subprotocols)} subprotocols, {format_extensions(self.extensions)!r}>"
+
 
 class Agreement(NamedTuple):
     """What client and server agreed on."""
@@ -74,6 +78,9 @@ class Agreement(NamedTuple):
     subprotocol: str
     """``""`` for none."""
     extensions: tuple[Extension, ...]
+
+    def __repr__(self) -> str:
+        return f"<Agreement on {format_extensions(self.extensions)!r}>"
 
 
 def accept_key(key: str) -> str:
@@ -92,11 +99,11 @@ def validate_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:
     if isinstance(subprotocols, str):
         raise TypeError("subprotocols is a sequence of str, not a str")
     names = tuple(subprotocols)
-    for name in names:
+    for number, name in enumerate(names, 1):
         if not isinstance(name, str):
             raise TypeError(f"a subprotocol is a str, not {type(name).__name__}")
-        if not is_token(name):
-            raise ValueError(f"subprotocol {name[:80]!r} is not a token (RFC 6455 section 4.1)")
+        if not is_token(name):  # nor shown, as some pass their credentials as a subprotocol
+            raise ValueError(f"subprotocol {number} is not a token (RFC 6455 section 4.1)")
     if len(set(names)) != len(names):
         raise ValueError("a subprotocol is there twice (RFC 6455 section 4.1)")
     return names
@@ -165,10 +172,10 @@ def client_request_headers(
     if extensions:
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
     if origin is not None:
-        fields.append(("Origin", origin))
+        fields += Headers([("Origin", origin)]).items()
     if url.userinfo is not None and "authorization" not in extra:
         fields.append(("Authorization", basic_credentials(*url.userinfo)))
-    return Headers([*fields, *extra.items()])
+    return Headers.well_formed([*fields, *extra.items()])
 
 
 def _check_extra(extra: Headers) -> None:
@@ -217,10 +224,10 @@ def _agreed_subprotocol(headers: Headers, offered: Collection[str]) -> str:
         raise HandshakeError("the server chose several subprotocols")
     if not chosen:
         if offered:
-            raise HandshakeError(f"the server chose none of the subprotocols {', '.join(offered)}")
+            raise HandshakeError("the server chose none of the subprotocols that were offered")
         return ""
     if chosen[0] not in offered:
-        raise HandshakeError(f"the server chose the subprotocol {chosen[0][:80]!r}, not offered")
+        raise HandshakeError("the server chose a subprotocol that was not offered")
     return chosen[0]
 
 
@@ -232,7 +239,7 @@ def _agreed_extensions(headers: Headers, offered: Collection[Extension]) -> tupl
     names = {extension.name for extension in offered}
     for extension in chosen:
         if extension.name not in names:
-            raise HandshakeError(f"the server chose the extension {extension.name[:80]!r}, not offered")
+            raise HandshakeError(f"the server chose the extension {quoted(extension.name)}, not offered")
     return chosen
 
 
@@ -297,7 +304,7 @@ def accepting_headers(
     fields.append(("Sec-WebSocket-Accept", accept_key(offer.key)))
     if subprotocol:
         if subprotocol not in offer.subprotocols:
-            raise ValueError(f"subprotocol {subprotocol!r} was not offered")
+            raise ValueError("the subprotocol to accept was not offered")
         fields.append(("Sec-WebSocket-Protocol", subprotocol))
     if extensions:
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
