@@ -6,7 +6,7 @@ import os
 import ssl as ssl_module
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import anyio
@@ -136,7 +136,7 @@ def _check_redirects(count: object) -> None:
 class _Offer:
     """What every opening handshake offers, wherever redirects lead."""
 
-    subprotocols: Sequence[str]
+    subprotocols: Sequence[str] = field(repr=False)
     extensions: Sequence[Extension]
     origin: str | None
 
@@ -214,7 +214,7 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
         driver = self._options.start(transport, Connection(client=True, deflate=deflate), accepted.trailing)
         return WebSocketStream(
             driver,
-            url=str(attempt.destination.url),
+            url=attempt.destination.url,
             subprotocol=accepted.subprotocol,
             extensions=format_extensions(accepted.extensions),
             request=attempt.handshake.request,

@@ -15,6 +15,7 @@ from anyio.streams.tls import TLSAttribute
 
 from wsstream.errors import CloseInfo, WebSocketError, check_close_arguments
 from wsstream.protocol.http import Request, Response
+from wsstream.protocol.showing import excerpt, never_raises
 from wsstream.streams.bytestream import WebSocketByteStream
 from wsstream.streams.driver import Driver
 from wsstream.streams.readable import Readable
@@ -64,7 +65,6 @@ class WebSocketStream(ObjectStream[str | bytes]):
     Attributes:
         readable: the peer's messages.
         writable: where messages are sent.
-        url: the normalised URL; on a server as the client asked for it.
         subprotocol: the one that was agreed on, or ``""``.
         extensions: the agreed extensions as in the header, or ``""``.
         request: the opening handshake's request.
@@ -75,7 +75,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         self,
         driver: Driver,
         *,
-        url: str,
+        url: object,
         subprotocol: str,
         extensions: str,
         request: Request,
@@ -84,19 +84,25 @@ class WebSocketStream(ObjectStream[str | bytes]):
         self._driver = driver
         self.readable = Readable(driver)
         self.writable = Writable(driver)
-        self.url = url
+        self._url = url  # str() makes the URL: it would be one more copy of the request's target
         self.subprotocol = subprotocol
         self.extensions = extensions
         self.request = request
         self.response = response
 
+    @never_raises
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.url} {self.state}>"
+        return f"<{type(self).__name__} {self.id} {excerpt(self.url.partition('?')[0])} {self.state}>"
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await leave(self, exc)
+
+    @property
+    def url(self) -> str:
+        """The normalised URL; on a server as the client asked for it."""
+        return str(self._url)
 
     @property
     def id(self) -> str:

@@ -118,10 +118,16 @@ async def receive_some(transport: Transport, max_bytes: int) -> bytes:
 
     If cancelled, nothing was taken from the transport. No checkpoint if something is there.
     """
-    view = memoryview(bytearray(max_bytes))
-    while (count := transport.recv_into(view)) is None:
+    while (data := _receive_now(transport, max_bytes)) is None:
         await transport.wait_readable()
-    return bytes(view[:count])
+    return data
+
+
+def _receive_now(transport: Transport, max_bytes: int) -> bytes | None:
+    """The buffer is gone on return: who waits for a silent peer holds none."""
+    view = memoryview(bytearray(max_bytes))
+    count = transport.recv_into(view)
+    return None if count is None else bytes(view[:count])
 
 
 async def send_all(transport: Transport, data: bytes) -> None:
