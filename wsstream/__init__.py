@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from wsstream.server import Server as Server
     from wsstream.server import accept as accept
     from wsstream.server import serve as serve
+    from wsstream.streams.condition import ConnectionState as ConnectionState
     from wsstream.streams.flow import FlowControl as FlowControl
     from wsstream.streams.message import MessageReader as MessageReader
     from wsstream.streams.message import MessageWriter as MessageWriter
     from wsstream.streams.pipe import pipe as pipe
     from wsstream.streams.pipe import proxy as proxy
     from wsstream.streams.readable import Readable as Readable
-    from wsstream.streams.websocket import ConnectionState as ConnectionState
     from wsstream.streams.websocket import Statistics as Statistics
     from wsstream.streams.websocket import WebSocketStream as WebSocketStream
     from wsstream.streams.writable import Writable as Writable
@@ -71,11 +71,12 @@ _HOMES = {
     "wsstream.protocol.retry": ("Backoff",),
     "wsstream.reconnection": ("reconnect",),
     "wsstream.server": ("Server", "accept", "serve"),
+    "wsstream.streams.condition": ("ConnectionState",),
     "wsstream.streams.flow": ("FlowControl",),
     "wsstream.streams.message": ("MessageReader", "MessageWriter"),
     "wsstream.streams.pipe": ("pipe", "proxy"),
     "wsstream.streams.readable": ("Readable",),
-    "wsstream.streams.websocket": ("ConnectionState", "Statistics", "WebSocketStream"),
+    "wsstream.streams.websocket": ("Statistics", "WebSocketStream"),
     "wsstream.streams.writable": ("Writable",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

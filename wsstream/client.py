@@ -21,6 +21,7 @@ from wsstream.protocol.http import HeaderPairs, Headers
 from wsstream.protocol.http1 import Accepted, ClientHandshake
 from wsstream.protocol.proxies import Proxy, environment_proxy, parse_proxy_url
 from wsstream.protocol.redirect import Destination, redirected
+from wsstream.protocol.showing import never_raises
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.options import ConnectionOptions, release
@@ -181,6 +182,10 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
         self._first = self._plan(destination)  # now, as it checks what it is made of
         self._ws: WebSocketStream | None = None
         self._entered = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<connect: {self._ws or self._first.destination.url!r}>"
 
     async def __aenter__(self) -> WebSocketStream:
         if self._entered:

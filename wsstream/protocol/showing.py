@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TypeVar
 
-__all__ = ["excerpt", "never_raises", "quoted"]
+__all__ = ["excerpt", "never_raises", "quoted", "without_query"]
 
 _T = TypeVar("_T")
 
@@ -23,6 +23,11 @@ def excerpt(text: str, length: int = 80) -> str:
 def quoted(text: str, length: int = 80) -> str:
     """The same between quotation marks."""
     return repr(text if len(text) <= length else f"{text[:length]}…")
+
+
+def without_query(url: object, length: int = 200) -> str:
+    """An excerpt of a URL whose ``str()`` has no userinfo."""
+    return excerpt(str(url).partition("?")[0], length)
 
 
 def never_raises(show: Callable[[_T], str]) -> Callable[[_T], str]:

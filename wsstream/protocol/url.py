@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urljoin
 
 from wsstream.errors import InvalidURL
-from wsstream.protocol.showing import excerpt, never_raises, quoted
+from wsstream.protocol.showing import excerpt, never_raises, quoted, without_query
 
 __all__ = ["URL", "Authority", "bracketed", "parse_authority", "parse_host", "parse_url", "split_url"]
 
@@ -84,7 +84,7 @@ class URL:
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<URL {excerpt(str(self).partition('?')[0], 200)}>"
+        return f"<URL {without_query(self)}>"
 
 
 def parse_url(url: str) -> URL:

@@ -8,6 +8,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from wsstream.errors import WebSocketError
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.message import MessageReader, payload_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class WebSocketByteStream(ByteStream):
         self._held = bytearray()  # its beginning, until that is decided and while it is handed out
         self._ended = False  # the peer's direction
         self._sent_eof = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<WebSocketByteStream over {self._ws!r}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next 1 to `max_bytes` bytes. If cancelled, none is lost.

@@ -13,6 +13,7 @@ from wsstream.codec.events import Kind
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.errors import InvalidUTF8, MessageAborted
 from wsstream.protocol.filerange import FileRange
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.driver import Driver
 from wsstream.streams.outbox import OutgoingMessage
 
@@ -65,6 +66,12 @@ class MessageReader(ByteReceiveStream):
         self._readable = readable
         self._driver = driver
         self._closed = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "closed" if self._closed else "open"
+        text = f"{self.kind}, {self.bytes_received} bytes received, {state}"
+        return f"<MessageReader of connection {self._driver.id}: {text}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next 1 to `max_bytes` bytes, as soon as there is one. If cancelled, none is lost.
@@ -180,6 +187,12 @@ class MessageWriter(ByteSendStream):
         self._utf8 = UTF8Validator()
         self._closed = False
         self._sending = anyio.ResourceGuard("writing to")
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        text = f"{self.kind}, {self.bytes_sent} bytes sent, {state}"
+        return f"<MessageWriter of connection {self._driver.id}: {text}>"
 
     async def send(self, item: bytes | bytearray | memoryview | str) -> None:
         """Send a chunk. A text message takes ``str``, or bytes of UTF-8 cut anywhere.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -15,23 +14,16 @@ from anyio.streams.tls import TLSAttribute
 
 from wsstream.errors import CloseInfo, WebSocketError, check_close_arguments
 from wsstream.protocol.http import Request, Response
-from wsstream.protocol.showing import excerpt, never_raises
+from wsstream.protocol.showing import never_raises, without_query
 from wsstream.streams.bytestream import WebSocketByteStream
+from wsstream.streams.condition import ConnectionState, state_of
 from wsstream.streams.driver import Driver
 from wsstream.streams.readable import Readable
 from wsstream.streams.writable import Writable
 
-__all__ = ["ConnectionState", "Statistics", "WebSocketStream", "closed_here", "leave"]
+__all__ = ["Statistics", "WebSocketStream", "closed_here", "leave"]
 
 _FAREWELL = 0.25  # seconds for the closing handshake of a body that was cancelled
-
-
-class ConnectionState(StrEnum):
-    """The state of a connection, as ``str``."""
-
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {excerpt(self.url.partition('?')[0])} {self.state}>"
+        return f"<{type(self).__name__} {self.id} {without_query(self._url)} {self.state}>"
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -153,9 +145,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
     @property
     def state(self) -> ConnectionState:
         """Whether messages can be sent (``"open"``), the end has begun (``"closing"``) or is over."""
-        if self._driver.finished.is_set():
-            return ConnectionState.CLOSED
-        return ConnectionState.OPEN if self._driver.is_open else ConnectionState.CLOSING
+        return state_of(self._driver)
 
     @property
     def close_info(self) -> CloseInfo | None:

@@ -14,6 +14,8 @@ from anyio.abc import ObjectSendStream
 from wsstream.codec.events import Kind
 from wsstream.errors import ConnectionBroken, check_close_arguments
 from wsstream.protocol.filerange import FileEnded, FileRange
+from wsstream.protocol.showing import never_raises
+from wsstream.streams.condition import described
 from wsstream.streams.driver import Driver
 from wsstream.streams.filesource import FileSource, regular_file
 from wsstream.streams.message import MessageWriter, payload_of
@@ -31,6 +33,10 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         self._driver = driver
         self._put = driver.connection.outgoing.burst.put
         self._writer: MessageWriter | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return described(self, self._driver)
 
     async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
         """Send one message: ``str`` as text, bytes-like as binary. First in, first out.
@@ -198,6 +204,10 @@ class _NewMessage(AbstractAsyncContextManager[MessageWriter]):
         self._size = size
         self._compress = compress
         self._writer: MessageWriter | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<a new {self._kind} message for {self._writable!r}>"
 
     async def __aenter__(self) -> MessageWriter:
         self._writer = await self._writable.new_writer(self._kind, self._size, self._compress)
