@@ -376,6 +376,35 @@ def test_what_is_kept_of_a_request_takes_about_its_size_on_the_wire(data: bytes)
     assert traced / 10 < len(data) + 1000
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        REQUEST[:-2] + b"a: b\n" * 10_000 + b"\r\n",
+        REQUEST[:-2] + b"Cookie: " + b"a=b;" * 15_000 + b"\r\n\r\n",
+        REQUEST[:-2] + b"Cookie : " + b"a" * 60_000 + b"\r\n\r\n",
+        REQUEST[:-2] + b"Cookie: " + b"a" * 60_000 + b"\0\r\n\r\n",
+        REQUEST[:-2] + b"Cookie: " + b"a" * 70_000,
+    ],
+    ids=["fields", "elements", "a malformed line", "a NUL", "size"],
+)
+def test_nothing_is_kept_of_a_request_that_cannot_be_read(data: bytes) -> None:
+    def refused() -> tuple[ServerHandshake, HandshakeError]:
+        handshake = ServerHandshake()
+        with pytest.raises(RequestRefused) as caught:
+            for start in range(0, len(data), 16_384):
+                handshake.receive_data(data[start : start + 16_384])
+        return handshake, caught.value
+
+    kept = [refused()]
+    tracemalloc.start()
+    try:
+        kept += [refused() for _ in range(10)]
+        traced, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert traced / 10 < 4000
+
+
 def test_what_the_server_accepts_the_client_accepts() -> None:
     extension = Extension("x", (("a", None),))
     asking = client(subprotocols=("a", "b"), extensions=(extension,))

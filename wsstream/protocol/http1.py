@@ -150,12 +150,18 @@ class ServerHandshake:
         if not data:
             raise HandshakeError("the client closed the connection before the end of its request")
         self._head.feed(data)
+        del data
         try:
-            head = self._head.take()
-            return None if head is None else self._parsed(head)
+            return self._next_request()
         except h11.RemoteProtocolError as exc:
+            # While the client reads the answer nothing of its head is held, not even by a traceback's frames.
+            self._head = Head(not_a_request)
             reason = f"The request cannot be read: {exc}.\n"
-            raise RequestRefused(Response(exc.error_status_hint, body=reason)) from exc
+            raise RequestRefused(Response(exc.error_status_hint, body=reason)) from exc.with_traceback(None)
+
+    def _next_request(self) -> Request | None:
+        head = self._head.take()
+        return None if head is None else self._parsed(head)
 
     def _parsed(self, head: bytes) -> Request:
         if (opening := read_opening(head)) is not None:

@@ -175,9 +175,10 @@ def read_by_h11(connection: h11.Connection, head: bytes) -> object:
     try:
         return connection.next_event()
     except h11.RemoteProtocolError as exc:
-        error = exc
+        text, status = _what_is_wrong(head, str(exc)), exc.error_status_hint
+        exc.__traceback__ = None  # a frame of h11 holds the error, and so the error itself and the head
     # Not in the clause: h11's own error, which quotes a whole line, would be the context.
-    raise h11.RemoteProtocolError(_what_is_wrong(head, str(error)), error.error_status_hint)
+    raise h11.RemoteProtocolError(text, status)
 
 
 def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
