@@ -16,7 +16,8 @@ The type alone says whose fault it was::
     ├─ InvalidUTF8                                   1007
     ├─ ProtocolViolation                             1002
     ├─ MessageAborted                                a MessageWriter was left unfinished
-    └─ KeepaliveTimeout                              the peer gave no sign of life
+    ├─ KeepaliveTimeout                              the peer gave no sign of life
+    └─ ReceiveTimeout(TimeoutError)                  1008, a message took too long to arrive
 
 What the library found out about the peer (a violation, a timeout, a failed system call) is the
 ``__cause__`` of the :class:`ConnectionBroken` that calls raise.
@@ -44,6 +45,7 @@ __all__ = [
     "MessageTooBig",
     "ProtocolViolation",
     "ProxyError",
+    "ReceiveTimeout",
     "StreamEnded",
     "WebSocketError",
     "check_close_arguments",
@@ -233,3 +235,11 @@ class KeepaliveTimeout(_Failure):
     """
 
     default_code = 1011
+
+
+class ReceiveTimeout(_Failure, TimeoutError):
+    """A message took longer to arrive than ``receive_timeout`` or ``receive_rate`` allows. The code is
+    1008.
+    """
+
+    default_code = 1008

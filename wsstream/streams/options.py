@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Deflate
 from wsstream.streams.driver import Driver
@@ -29,7 +30,9 @@ class ConnectionOptions:
         open_timeout: for everything up to the end of the opening handshake.
         close_timeout: for the closing handshake.
         ping_interval: send a Ping when nothing was received for so long; ``None``: never.
-        ping_timeout: give up when nothing is received for so long after a Ping; ``None``: never.
+        ping_timeout: give up this long after a Ping was due without a sign of life; ``None``: never.
+        receive_timeout: for a message to arrive; ``None``: no limit.
+        receive_rate: the least rate for that, or ``None``.
     """
 
     max_message_size: int | None
@@ -39,14 +42,20 @@ class ConnectionOptions:
     close_timeout: float | None
     ping_interval: float | None
     ping_timeout: float | None
+    receive_timeout: float | None = None
+    receive_rate: ReceiveRate | None = None
 
     def __post_init__(self) -> None:
         if self.compression is not None and not isinstance(self.compression, Deflate):
             raise TypeError(f"compression is a Deflate or None, not {type(self.compression).__name__}")
         if not isinstance(self.flow, FlowControl):
             raise TypeError(f"flow is a FlowControl, not {type(self.flow).__name__}")
+        if self.receive_rate is not None and not isinstance(self.receive_rate, ReceiveRate):
+            raise TypeError(
+                f"receive_rate must be a ReceiveRate or None, not {type(self.receive_rate).__name__}"
+            )
         check_count("max_message_size", self.max_message_size)
-        for name in ("open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
+        for name in ("open_timeout", "close_timeout", "ping_interval", "ping_timeout", "receive_timeout"):
             check_limit(name, getattr(self, name))
         if self.ping_interval == 0:
             raise ValueError("ping_interval is above 0, or None for no Pings")
@@ -62,6 +71,8 @@ class ConnectionOptions:
             close_timeout=self.close_timeout,
             ping_interval=self.ping_interval,
             ping_timeout=self.ping_timeout,
+            receive_timeout=self.receive_timeout,
+            receive_rate=self.receive_rate,
         )
         driver.start()
         return driver

@@ -113,6 +113,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
             driver.consumed()
             await self.wait()
         driver.consumed()
+        driver.reads_chunks = True
         self._reader = MessageReader(self, driver, kind)
         return self._reader
 
@@ -142,6 +143,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
         """`reader` is done with its message."""
         if self._reader is reader:
             self._reader = None
+            self._driver.reads_chunks = False
 
     def _take(self) -> str | bytes | None:
         driver = self._driver

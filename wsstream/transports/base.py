@@ -10,11 +10,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsstream.protocol.outgoing import Piece
 
-__all__ = ["Transport", "receive_some", "send_all"]
+__all__ = ["Backlog", "Transport", "receive_some", "send_all"]
+
+
+class Backlog(NamedTuple):
+    """What has left the transport and not arrived, as far as this machine can tell."""
+
+    size: int
+    """Bytes that the peer's system has not acknowledged (TCP), or the peer has not read (Unix)."""
+    waits: bool
+    """Whether some of them cannot leave before the peer or the network takes more."""
 
 
 class Transport(ABC):
@@ -51,6 +60,10 @@ class Transport(ABC):
 
         Returns their number; 0 when the transport takes none now.
         """
+
+    def backlog(self) -> Backlog:
+        """What is on its way behind the transport; nothing, where that cannot be told."""
+        return Backlog(0, False)
 
     @property
     def sends_files(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import anyio
 
+from .eventloop import event_loop
 from .resolve import Address, resolve
 
 __all__ = ["UnixListener", "accept", "close_listener", "listen_all", "listen_tcp", "listen_unix"]
@@ -190,7 +191,7 @@ async def accept(listener: socket.socket) -> socket.socket:
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
-            await anyio.wait_readable(listener)
+            await event_loop().wait_readable(listener)
         except OSError as exc:
             if exc.errno not in _LOST:
                 raise
@@ -203,10 +204,10 @@ async def accept(listener: socket.socket) -> socket.socket:
 def close_listener(listener: socket.socket) -> None:
     """Close `listener`; a task in :func:`accept` is woken with :class:`anyio.ClosedResourceError`.
 
-    May be called again.
+    May be called in a task, in a callback of the event loop and in a signal handler, and again.
     """
     if listener.fileno() >= 0:
         try:
-            anyio.notify_closing(listener)
+            event_loop().notify_closing(listener)
         finally:
             listener.close()
