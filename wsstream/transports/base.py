@@ -131,13 +131,13 @@ async def receive_some(transport: Transport, max_bytes: int) -> bytes:
 
     If cancelled, nothing was taken from the transport. No checkpoint if something is there.
     """
-    while (data := _receive_now(transport, max_bytes)) is None:
+    while (data := _received(transport, max_bytes)) is None:
         await transport.wait_readable()
     return data
 
 
-def _receive_now(transport: Transport, max_bytes: int) -> bytes | None:
-    """The buffer is gone on return: who waits for a silent peer holds none."""
+def _received(transport: Transport, max_bytes: int) -> bytes | None:
+    """What is there. The buffer lives no longer than the read: thousands of tasks may wait for bytes."""
     view = memoryview(bytearray(max_bytes))
     count = transport.recv_into(view)
     return None if count is None else bytes(view[:count])
