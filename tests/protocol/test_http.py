@@ -249,32 +249,32 @@ def test_a_content_type_of_the_application_is_kept() -> None:
 
 @pytest.mark.parametrize("status", [100, 101, 199, 600, -1, 0])
 def test_a_status_out_of_range_is_refused(status: int) -> None:
-    with pytest.raises(ValueError, match=r"is not in 200\.\.599"):
+    with pytest.raises(ValueError, match=f"the status must be between 200 and 599, got {status}"):
         Response(status)
 
 
 @pytest.mark.parametrize("status", ["200", 200.0, None, True])
 def test_a_status_that_is_no_int_is_a_type_error(status: object) -> None:
-    with pytest.raises(TypeError, match="a status is an int"):
+    with pytest.raises(TypeError, match="the status must be an int, got"):
         Response(status)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("body", [None, bytearray(b"x"), 5, ["x"]])
 def test_a_body_that_is_neither_bytes_nor_str_is_a_type_error(body: object) -> None:
-    with pytest.raises(TypeError, match="a body is bytes or str"):
+    with pytest.raises(TypeError, match="the body must be bytes or str, got"):
         Response(200, (), body)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", [204, 205, 304])
 def test_a_status_without_a_body_takes_none(status: int) -> None:
     assert Response(status).body == b""
-    with pytest.raises(ValueError, match="has no body"):
+    with pytest.raises(ValueError, match=f"a {status} response must not have a body"):
         Response(status, (), "x")
 
 
 @pytest.mark.parametrize("name", ["Connection", "content-length", "Transfer-Encoding"])
 def test_framing_is_not_the_applications(name: str) -> None:
-    with pytest.raises(ValueError, match="set by wsstream itself"):
+    with pytest.raises(ValueError, match=f"must not have {name.lower()}: wsstream sets that itself"):
         Response(200, {name: "0"})
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
+from wsstream.arguments import check_int, check_type
 from wsstream.protocol.extensions import is_token, parse_token_list
 from wsstream.protocol.showing import excerpt, never_raises, quoted
 
@@ -274,18 +275,15 @@ class Response:
     body: bytes
 
     def __init__(self, status: int, headers: HeaderPairs = (), body: bytes | str = b"") -> None:
-        if isinstance(status, bool) or not isinstance(status, int):
-            raise TypeError(f"a status is an int, not {type(status).__name__}")
-        if not 200 <= status <= 599:
-            raise ValueError(f"status {int(status)} is not in 200..599")
-        if not isinstance(body, bytes | str):
-            raise TypeError(f"a body is bytes or str, not {type(body).__name__}")
+        check_int("the status", status, 200, 599)
+        check_type("the body", body, bytes | str, "bytes or str")
         if body and status in (204, 205, 304):
-            raise ValueError(f"a response of status {int(status)} has no body (RFC 9110 section 15)")
+            raise ValueError(f"a {int(status)} response must not have a body (RFC 9110 section 15)")
         self.status = int(status)
         self.headers = Headers(headers)
         if foreign := _FRAMING.intersection(self.headers):
-            raise ValueError(f"{', '.join(sorted(foreign))}: set by wsstream itself")
+            names = ", ".join(sorted(foreign))
+            raise ValueError(f"headers of a response must not have {names}: wsstream sets that itself")
         if isinstance(body, str):
             body = body.encode()
             if "content-type" not in self.headers:

@@ -74,7 +74,7 @@ class ClientHandshake:
         origin: str | None = None,
     ) -> None:
         if len(key) != NONCE_SIZE:
-            raise ValueError(f"the nonce has {NONCE_SIZE} bytes, not {len(key)} (RFC 6455 section 4.1)")
+            raise ValueError(f"the nonce must have {NONCE_SIZE} bytes, got {len(key)} (RFC 6455 section 4.1)")
         self._key = base64.b64encode(key).decode()
         self._subprotocols = subprotocols
         self._extensions = extensions
