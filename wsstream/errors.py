@@ -229,7 +229,8 @@ class MessageAborted(_Failure):
 
 
 class KeepaliveTimeout(_Failure):
-    """Nothing was received within ``ping_timeout`` of a Ping. TCP was dropped without a Close frame.
+    """The peer gave no sign of life within ``ping_timeout`` after a Ping was due. TCP was dropped without a
+    Close frame.
 
     Its own code is 1011; that of the connection is 1006.
     """

@@ -947,7 +947,8 @@ class Driver:
                     STANDSTILL,
                 )
             case Action.TIMEOUT:
-                self.drop(KeepaliveTimeout("the peer gave no sign of life after a Ping"))
+                seconds = f"{self._keepalive.timeout:g} s"
+                self.drop(KeepaliveTimeout(f"the peer gave no sign of life within {seconds} after a Ping"))
 
     # -- the two tasks -----------------------------------------------------------------------
 
