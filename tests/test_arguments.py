@@ -6,7 +6,7 @@ from math import inf, nan
 
 import pytest
 
-from wsstream.arguments import check_int, check_seconds, check_type
+from wsstream.arguments import check_int, check_number, check_type
 
 
 @pytest.mark.parametrize(
@@ -45,20 +45,23 @@ def test_what_is_no_int_is_told_by_its_type_alone(value: object) -> None:
             check_int("n", value, 0, optional=True)
 
 
-def test_seconds_are_numbers_that_are_not_negative() -> None:
+def test_a_number_is_not_negative_unless_it_has_to_be_greater_than_0() -> None:
     for value in (0, 0.5, 10, inf):
-        check_seconds("t", value)
-    check_seconds("t", None, optional=True)
+        check_number("t", value)
+    check_number("t", None, optional=True)
     for wrong, message in ((-1, "got -1"), (-0.5, "got -0.5"), (nan, "got nan")):
         with pytest.raises(ValueError, match=rf"^t must not be negative, {message}$"):
-            check_seconds("t", wrong)
+            check_number("t", wrong)
+    for wrong in (0, -1, nan):
+        with pytest.raises(ValueError, match=rf"^t must be greater than 0, got {wrong}$"):
+            check_number("t", wrong, positive=True)
     with pytest.raises(ValueError, match=r"^t must be finite, got inf$"):
-        check_seconds("t", inf, finite=True)
+        check_number("t", inf, finite=True)
     for kind in (None, "1", True):
         with pytest.raises(TypeError, match=rf"^t must be a number, got {type(kind).__name__}$"):
-            check_seconds("t", kind)
+            check_number("t", kind)
     with pytest.raises(TypeError, match=r"^t must be a number or None, got str$"):
-        check_seconds("t", "1", optional=True)
+        check_number("t", "1", optional=True)
 
 
 def test_a_type_is_told_in_the_words_given() -> None:

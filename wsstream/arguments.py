@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import isfinite
 from types import UnionType
 
-__all__ = ["check_int", "check_seconds", "check_type"]
+__all__ = ["check_int", "check_number", "check_type"]
 
 
 def check_type(name: str, value: object, kind: type | UnionType, wanted: str) -> None:
@@ -37,7 +37,9 @@ def _in_words(least: int, most: int | None, optional: bool) -> str:
     return f"{words} or None" if optional else words
 
 
-def check_seconds(name: str, value: object, *, optional: bool = False, finite: bool = False) -> None:
+def check_number(
+    name: str, value: object, *, optional: bool = False, positive: bool = False, finite: bool = False
+) -> None:
     """`value` is a number (no ``bool``) that is not negative, or ``None`` if it is `optional`."""
     if value is None and optional:
         return
@@ -45,7 +47,7 @@ def check_seconds(name: str, value: object, *, optional: bool = False, finite: b
         raise TypeError(
             f"{name} must be a number{' or None' if optional else ''}, got {type(value).__name__}"
         )
-    if not value >= 0:
-        raise ValueError(f"{name} must not be negative, got {value}")
+    if not (value > 0 if positive else value >= 0):
+        raise ValueError(f"{name} must {'be greater than 0' if positive else 'not be negative'}, got {value}")
     if finite and not isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")

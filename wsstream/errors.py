@@ -196,12 +196,12 @@ class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
 
 
 class _Failure(WebSocketError):
-    """An error whose class knows the close code that goes to the peer."""
+    """An error whose class knows the close code that goes to the peer, with `reason` or the message."""
 
     default_code: int
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code=self.default_code)
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message, code=self.default_code, reason=reason)
 
 
 class MessageTooBig(_Failure):

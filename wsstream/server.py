@@ -16,12 +16,13 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup
 
 from wsstream.acceptor import Acceptor, ProcessRequest
+from wsstream.arguments import check_int, check_number
 from wsstream.errors import ConnectionClosed, WebSocketError
 from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.http import Request, Response
 from wsstream.protocol.showing import never_raises, without_query
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.options import ConnectionOptions, check_count, check_limit
+from wsstream.streams.options import ConnectionOptions
 from wsstream.streams.tasks import Signal
 from wsstream.streams.websocket import WebSocketStream, leave
 from wsstream.transports.base import Transport
@@ -158,10 +159,8 @@ def serve(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
-    check_limit("shutdown_timeout", shutdown_timeout)
-    check_count("max_connections", max_connections)
-    if max_connections is not None and max_connections < 1:
-        raise ValueError("max_connections is at least 1, or None")
+    check_number("shutdown_timeout", shutdown_timeout, optional=True)
+    check_int("max_connections", max_connections, 1, optional=True)
     given = None if listeners is None else list(listeners)
     if given == []:
         raise ValueError("listeners is empty")
