@@ -37,7 +37,7 @@ def payload_of(data: object) -> bytes | memoryview:
         raise TypeError(f"a str or a bytes-like object is wanted, not {type(data).__name__}")
     view = memoryview(data)
     if not view.c_contiguous:
-        raise ValueError("the memoryview is not contiguous")
+        raise ValueError("a memoryview must be contiguous to be sent")
     return view.cast("B")
 
 
@@ -212,7 +212,9 @@ class MessageWriter(ByteSendStream):
             payload = self._encode(item)
             size = len(payload)
             if self._message.declared is not None and self.bytes_sent + size > self._message.declared:
-                raise ValueError(f"the message was declared with {self._message.declared} bytes")
+                raise ValueError(
+                    f"the message must have the {self._message.declared} bytes it was declared with"
+                )
             await self._driver.wait_for_room()
             self._check()
             self._validate(payload)
@@ -286,7 +288,9 @@ class MessageWriter(ByteSendStream):
     def _unfinished(self) -> Exception | None:
         declared = self._message.declared
         if declared is not None and self.bytes_sent != declared:
-            return ValueError(f"{self.bytes_sent} bytes were sent of a message declared with {declared}")
+            return ValueError(
+                f"the message must have the {declared} bytes it was declared with, got {self.bytes_sent}"
+            )
         if self.kind == "text" and not self._utf8.feed(b"", last=True):
             return InvalidUTF8("the text message ends inside a code point")
         return None
