@@ -163,7 +163,7 @@ def serve(
     check_int("max_connections", max_connections, 1, optional=True)
     given = None if listeners is None else list(listeners)
     if given == []:
-        raise ValueError("listeners is empty")
+        raise ValueError("listeners must not be empty")
 
     async def listen() -> list[socket.socket]:
         if given is not None:
