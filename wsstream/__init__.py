@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from wsstream.errors import MessageTooBig as MessageTooBig
     from wsstream.errors import ProtocolViolation as ProtocolViolation
     from wsstream.errors import ProxyError as ProxyError
+    from wsstream.errors import ReceiveTimeout as ReceiveTimeout
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
+    from wsstream.protocol.arrival import ReceiveRate as ReceiveRate
     from wsstream.protocol.deflate import Deflate as Deflate
     from wsstream.protocol.http import Headers as Headers
     from wsstream.protocol.http import Request as Request
@@ -63,9 +65,11 @@ _HOMES = {
         "MessageTooBig",
         "ProtocolViolation",
         "ProxyError",
+        "ReceiveTimeout",
         "StreamEnded",
         "WebSocketError",
     ),
+    "wsstream.protocol.arrival": ("ReceiveRate",),
     "wsstream.protocol.deflate": ("Deflate",),
     "wsstream.protocol.http": ("Headers", "Request", "Response"),
     "wsstream.protocol.retry": ("Backoff",),
@@ -107,6 +111,8 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "proxy",
     "ProxyError",
     "Readable",
+    "ReceiveRate",
+    "ReceiveTimeout",
     "reconnect",
     "Request",
     "Response",

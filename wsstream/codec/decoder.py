@@ -17,9 +17,9 @@ __all__ = ["MAX_EVENTS", "MAX_STEPS", "Decoder"]
 
 MAX_EVENTS = 1024
 """Events of one call, so that a read full of tiny frames does not hold up other tasks."""
-MAX_STEPS = 256
+MAX_STEPS = 128
 """Steps of one call outside of `scan_messages`: a control frame is one, a fragment one or two. With what a
-connection does for a Ping such a step takes 5 µs, and so all of them about a millisecond."""
+connection does for a Ping such a step takes 5 µs, and so all of them about half a millisecond."""
 
 _MAX_KEPT = MAX_HEADER + MAX_CONTROL_PAYLOAD
 _KINDS: dict[int, Kind] = {Opcode.TEXT: "text", Opcode.BINARY: "binary"}
