@@ -62,6 +62,7 @@ class Witness:
         self.see("FlowControl", FlowControl())
         self.see("Deflate", Deflate())
         self.see("Backoff", wsstream.Backoff())
+        self.see("ReceiveRate", wsstream.ReceiveRate(1000))
         self.see("CloseInfo", CloseInfo(1000, "\x1b[2J\n", True))
         self.see("accept", wsstream.accept(memory_pair()[0]))
         for name in ERRORS:
