@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wsstream.server import Server as Server
     from wsstream.server import accept as accept
     from wsstream.server import serve as serve
+    from wsstream.streams.condition import ConnectionState as ConnectionState
     from wsstream.streams.flow import FlowControl as FlowControl
     from wsstream.streams.join import join as join
     from wsstream.streams.message import MessageReader as MessageReader
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from wsstream.streams.pipe import pipe as pipe
     from wsstream.streams.pipe import proxy as proxy
     from wsstream.streams.readable import Readable as Readable
-    from wsstream.streams.websocket import ConnectionState as ConnectionState
     from wsstream.streams.websocket import Statistics as Statistics
     from wsstream.streams.websocket import WebSocketStream as WebSocketStream
     from wsstream.streams.writable import Writable as Writable
@@ -76,12 +76,13 @@ _HOMES = {
     "wsstream.protocol.retry": ("Backoff",),
     "wsstream.reconnection": ("reconnect",),
     "wsstream.server": ("Server", "accept", "serve"),
+    "wsstream.streams.condition": ("ConnectionState",),
     "wsstream.streams.flow": ("FlowControl",),
     "wsstream.streams.join": ("join",),
     "wsstream.streams.message": ("MessageReader", "MessageWriter"),
     "wsstream.streams.pipe": ("pipe", "proxy"),
     "wsstream.streams.readable": ("Readable",),
-    "wsstream.streams.websocket": ("ConnectionState", "Statistics", "WebSocketStream"),
+    "wsstream.streams.websocket": ("Statistics", "WebSocketStream"),
     "wsstream.streams.writable": ("Writable",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -6,7 +6,7 @@ import os
 import ssl as ssl_module
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import anyio
@@ -21,6 +21,7 @@ from wsstream.protocol.http import HeaderPairs, Headers
 from wsstream.protocol.http1 import Accepted, ClientHandshake
 from wsstream.protocol.proxies import Proxy, environment_proxy, parse_proxy_url
 from wsstream.protocol.redirect import Destination, redirected
+from wsstream.protocol.showing import never_raises
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.options import ConnectionOptions, release
@@ -136,7 +137,7 @@ def _check_redirects(count: object) -> None:
 class _Offer:
     """What every opening handshake offers, wherever redirects lead."""
 
-    subprotocols: Sequence[str]
+    subprotocols: Sequence[str] = field(repr=False)
     extensions: Sequence[Extension]
     origin: str | None
 
@@ -182,6 +183,10 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
         self._ws: WebSocketStream | None = None
         self._entered = False
 
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<connect: {self._ws or self._first.destination.url!r}>"
+
     async def __aenter__(self) -> WebSocketStream:
         if self._entered:
             raise RuntimeError("connect() gives one connection; call it again for another")
@@ -214,7 +219,7 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
         driver = self._options.start(transport, Connection(client=True, deflate=deflate), accepted.trailing)
         return WebSocketStream(
             driver,
-            url=str(attempt.destination.url),
+            url=attempt.destination.url,
             subprotocol=accepted.subprotocol,
             extensions=format_extensions(accepted.extensions),
             request=attempt.handshake.request,

@@ -85,13 +85,18 @@ def check_close_arguments(code: object, reason: object) -> None:
     """
     if code is not None:
         if not isinstance(code, int) or isinstance(code, bool):
-            raise TypeError(f"a close code is an int, not {type(code).__name__}")
+            raise TypeError(f"a close code must be an int, got {type(code).__name__}")
         if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-            raise ValueError(f"close code {code} must not be sent (RFC 6455 section 7.4)")
+            raise ValueError(
+                "a close code must be in 1000..1003, 1007..1014 or 3000..4999 to be sent "
+                f"(RFC 6455 section 7.4), got {int(code)}"
+            )
     if not isinstance(reason, str):
-        raise TypeError(f"a close reason is a str, not {type(reason).__name__}")
-    if len(reason.encode()) > 123:
-        raise ValueError("a close reason is at most 123 bytes of UTF-8 (RFC 6455 section 5.5)")
+        raise TypeError(f"a close reason must be a str, got {type(reason).__name__}")
+    if (size := len(reason.encode())) > 123:
+        raise ValueError(
+            f"a close reason must have at most 123 bytes of UTF-8 (RFC 6455 section 5.5), got {size}"
+        )
 
 
 class WebSocketError(Exception):
@@ -241,12 +246,12 @@ class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
 
 
 class _Failure(WebSocketError):
-    """An error whose class knows the close code that goes to the peer."""
+    """An error whose class knows the close code that goes to the peer, with `reason` or the message."""
 
     default_code: int
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code=self.default_code)
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message, code=self.default_code, reason=reason)
 
 
 class MessageTooBig(_Failure):

@@ -7,7 +7,7 @@ import h11
 from wsstream.errors import ProxyError
 from wsstream.protocol.handshake import basic_credentials
 from wsstream.protocol.http import Headers
-from wsstream.protocol.http1_messages import Exchange, what_is_wrong
+from wsstream.protocol.http1_messages import Exchange
 from wsstream.protocol.url import bracketed
 
 __all__ = ["TunnelHandshake"]
@@ -47,7 +47,7 @@ class TunnelHandshake:
         except EOFError as exc:
             raise ProxyError("the proxy closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
-            raise ProxyError(f"the proxy's answer is not HTTP/1.1: {what_is_wrong(exc)}") from exc
+            raise ProxyError(f"the proxy's answer cannot be read: {exc}") from exc
         if response is None:
             return False
         if not 200 <= response.status <= 299:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urljoin
 
 from wsstream.errors import InvalidURL
+from wsstream.protocol.showing import excerpt, never_raises, quoted, without_query
 
 __all__ = ["URL", "Authority", "bracketed", "parse_authority", "parse_host", "parse_url", "split_url"]
 
@@ -75,16 +76,15 @@ class URL:
         """
         # Some servers send UTF-8 as it is; a field is read as ISO 8859-1.
         reference = quote(reference.partition("#")[0].encode("latin-1"), safe=punctuation)
-        try:
-            url = parse_url(urljoin(str(self), reference))
-        except InvalidURL:
-            raise
-        except ValueError as exc:
-            raise InvalidURL("the URL has a malformed host or port") from exc
+        url = parse_url(_joined(str(self), reference))
         return replace(url, userinfo=self.userinfo if url.origin == self.origin else None)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host_header}{self.target}"
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<URL {without_query(self)}>"
 
 
 def parse_url(url: str) -> URL:
@@ -136,6 +136,14 @@ def split_url(url: str) -> tuple[str, str, str, str] | None:
     return scheme.lower(), authority, path, query or ""
 
 
+def _joined(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError:  # which quotes user and password
+        pass
+    raise InvalidURL("the URL has a malformed host or port")
+
+
 def bracketed(host: str) -> str:
     """`host` as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
@@ -151,6 +159,9 @@ class Authority(NamedTuple):
     userinfo: tuple[str, str] | None
     host: str
     port: int | None
+
+    def __repr__(self) -> str:
+        return f"<Authority {excerpt(self.host)} {self.port}>"
 
 
 def parse_authority(authority: str) -> Authority:
@@ -208,7 +219,7 @@ def parse_host(host: str) -> str:
     if _NUMERIC_LABEL.fullmatch(labels[-1]):
         return _parse_ipv4(name)
     if len(name.removesuffix(".")) > _MAX_HOST or not all(map(_LABEL.fullmatch, labels)):
-        raise InvalidURL(f"{host[:80]!r} is not a host name")
+        raise InvalidURL(f"{_shown(host)} is not a host name")
     return name
 
 
@@ -218,7 +229,7 @@ def _parse_ipv6(host: str) -> str:
     try:
         return IPv6Address(host).compressed
     except AddressValueError:
-        raise InvalidURL(f"{host[:80]!r} is not an IPv6 address") from None
+        raise InvalidURL(f"{_shown(host)} is not an IPv6 address") from None
 
 
 def _parse_ipv4(host: str) -> str:
@@ -226,7 +237,7 @@ def _parse_ipv4(host: str) -> str:
     try:
         return str(IPv4Address(host))
     except AddressValueError:
-        raise InvalidURL(f"{host[:80]!r} is neither an IPv4 address nor a host name") from None
+        raise InvalidURL(f"{_shown(host)} is neither an IPv4 address nor a host name") from None
 
 
 def _a_labels(host: str) -> str:
@@ -234,12 +245,19 @@ def _a_labels(host: str) -> str:
 
     try:
         return idna.encode(host, uts46=True).decode("ascii").lower()
-    except UnicodeError as exc:  # idna.IDNAError is one
-        raise InvalidURL(f"{host[:80]!r} is not an internationalised domain name") from exc
+    except UnicodeError:  # idna.IDNAError is one; it quotes the whole host
+        pass
+    raise InvalidURL(f"{_shown(host)} is not an internationalised domain name")
+
+
+def _shown(host: str) -> str:
+    # A percent-encoded @ is no end of a user name and a password, but somebody may have taken it for one.
+    return quoted(host.rpartition("@")[2])
 
 
 def _percent_decoded(text: str) -> str:
     try:
         return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidURL("the URL has a percent-encoded part that is not UTF-8") from None
+    except UnicodeDecodeError:  # has what may be a password
+        pass
+    raise InvalidURL("the URL has a percent-encoded part that is not UTF-8")

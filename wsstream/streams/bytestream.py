@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from wsstream.codec.frames import CloseCode
 from wsstream.errors import ConnectionBroken, ConnectionClosed, StreamEnded
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.message import MessageReader, payload_of
 from wsstream.streams.only import refuse_kind
 from wsstream.transports.reset import ResettableStream
@@ -51,6 +52,10 @@ class WebSocketByteStream(ResettableStream):
         self._ended = False  # the peer's direction
         self._ending = False  # ours: nothing but the mark may follow,
         self._sent_eof = False  # or it has been handed over
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<WebSocketByteStream over {self._ws!r}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next 1 to `max_bytes` bytes. If cancelled, none is lost.

@@ -13,6 +13,7 @@ from wsstream.codec.events import Kind
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.errors import InvalidUTF8, MessageAborted
 from wsstream.protocol.filerange import FileRange
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.driver import Driver
 from wsstream.streams.outbox import OutgoingMessage
 
@@ -36,7 +37,7 @@ def payload_of(data: object, rule: str = "a message must be str or bytes-like") 
         raise TypeError(f"{rule}, not {type(data).__name__}")
     view = memoryview(data)
     if not view.c_contiguous:
-        raise ValueError("the memoryview is not contiguous")
+        raise ValueError("a memoryview must be contiguous to be sent")
     return view.cast("B")
 
 
@@ -65,6 +66,12 @@ class MessageReader(ByteReceiveStream):
         self._readable = readable
         self._driver = driver
         self._closed = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "closed" if self._closed else "open"
+        text = f"{self.kind}, {self.bytes_received} bytes received, {state}"
+        return f"<MessageReader of connection {self._driver.id}: {text}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next 1 to `max_bytes` bytes, as soon as there is one. If cancelled, none is lost.
@@ -186,6 +193,12 @@ class MessageWriter(ByteSendStream):
         self._closed = False
         self._sending = anyio.ResourceGuard("writing to")
 
+    @never_raises
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        text = f"{self.kind}, {self.bytes_sent} bytes sent, {state}"
+        return f"<MessageWriter of connection {self._driver.id}: {text}>"
+
     async def send(self, item: bytes | bytearray | memoryview | str) -> None:
         """Send a chunk. A text message takes ``str``, or bytes of UTF-8 cut anywhere.
 
@@ -204,7 +217,9 @@ class MessageWriter(ByteSendStream):
             payload = self._encode(item)
             size = len(payload)
             if self._message.declared is not None and self.bytes_sent + size > self._message.declared:
-                raise ValueError(f"the message was declared with {self._message.declared} bytes")
+                raise ValueError(
+                    f"the message must have the {self._message.declared} bytes it was declared with"
+                )
             await self._driver.wait_for_room()
             self._check()
             self._validate(payload)
@@ -279,7 +294,9 @@ class MessageWriter(ByteSendStream):
     def _unfinished(self) -> Exception | None:
         declared = self._message.declared
         if declared is not None and self.bytes_sent != declared:
-            return ValueError(f"{self.bytes_sent} bytes were sent of a message declared with {declared}")
+            return ValueError(
+                f"the message must have the {declared} bytes it was declared with, got {self.bytes_sent}"
+            )
         if self.kind == "text" and not self._utf8.feed(b"", last=True):
             return InvalidUTF8("the text message ends inside a code point")
         return None

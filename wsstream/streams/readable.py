@@ -12,7 +12,9 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.twin import Messages
 from wsstream.errors import StreamEnded, check_close_arguments
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.block import AsyncBlock
+from wsstream.streams.condition import described
 from wsstream.streams.driver import Driver
 from wsstream.streams.message import MessageReader
 from wsstream.streams.only import Only, Payload
@@ -31,6 +33,10 @@ class Readable(ObjectReceiveStream[str | bytes]):
         self._queue = driver.inbox.queue
         self._reader: MessageReader | None = None
         self.waiting = False  # a task waits for data
+
+    @never_raises
+    def __repr__(self) -> str:
+        return described(self, self._driver)
 
     async def receive(self) -> str | bytes:
         """The next message: ``str`` for text, ``bytes`` for binary.
@@ -178,6 +184,10 @@ class _NextMessage(AsyncBlock[MessageReader]):
         self._readable = readable
         self._reader: MessageReader | None = None
 
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<the next message of {self._readable!r}>"
+
     async def __aenter__(self) -> MessageReader:
         self._reader = await self._readable.next_reader()
         return self._reader
@@ -192,6 +202,10 @@ class _NextMessage(AsyncBlock[MessageReader]):
 class _Messages(AsyncIterator[MessageReader]):
     def __init__(self, readable: Readable) -> None:
         self._readable = readable
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<the messages of {self._readable!r}>"
 
     async def __anext__(self) -> MessageReader:
         try:

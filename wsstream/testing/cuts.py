@@ -45,7 +45,7 @@ class CutStream(Wrapper):
         self._to_receive = _NO_LIMIT if after_receive is None else after_receive
         self._to_send = _NO_LIMIT if after_send is None else after_send
         if self._to_receive < 0 or self._to_send < 0:
-            raise ValueError("a limit is not negative")
+            raise ValueError("after_receive and after_send must not be negative")
         self._reset = reset
         self._broken = False
 
