@@ -5,10 +5,10 @@ from __future__ import annotations
 import h11
 
 from wsstream.errors import ProxyError
+from wsstream.protocol.authority import bracketed
 from wsstream.protocol.handshake import basic_credentials
 from wsstream.protocol.http import Headers
 from wsstream.protocol.http1_messages import Exchange, what_is_wrong
-from wsstream.protocol.url import bracketed
 
 __all__ = ["TunnelHandshake"]
 
