@@ -83,7 +83,7 @@ class Headers:
     def __init__(self, fields: HeaderPairs = ()) -> None:
         items = getattr(fields, "items", None)  # asking for the protocol costs 15 µs on Python 3.11
         pairs = cast("Iterable[tuple[str, str]]", fields) if items is None else items()
-        self._set([_checked_field(name, value) for name, value in pairs])
+        self._set([_checked_field(*pair) for pair in _checked_pairs(pairs)])
 
     @classmethod
     def well_formed(cls, fields: Iterable[tuple[str, str]]) -> Headers:
@@ -144,6 +144,20 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({list(self.items())!r})"
+
+
+def _checked_pairs(pairs: object) -> list[tuple[object, object]]:
+    """The values are not quoted: they may be secrets."""
+    must = "header fields must be a mapping or pairs of (name, value)"
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise TypeError(f"{must}, got {type(pairs).__name__}")
+    checked = list(pairs)
+    for index, pair in enumerate(checked):
+        if not isinstance(pair, tuple | list):
+            raise TypeError(f"{must}, item {index} is a {type(pair).__name__}")
+        if len(pair) != 2:
+            raise TypeError(f"{must}, item {index} has {len(pair)} parts")
+    return checked
 
 
 def _checked_field(name: object, value: object) -> tuple[str, str]:
