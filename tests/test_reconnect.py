@@ -23,7 +23,6 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 import wsstream.client
-import wsstream.reconnection
 from wsstream import (
     Backoff,
     ClosedLocally,
@@ -41,7 +40,9 @@ from wsstream import (
     connect,
     reconnect,
 )
-from wsstream.testing import FrameReader, RawPeer, reset_stream, virtual_clock
+from wsstream.attempts import ConnectOptions
+from wsstream.connector import OpenStream
+from wsstream.testing import FrameReader, RawPeer, memory_pair, reset_stream, virtual_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -699,7 +700,7 @@ async def test_what_the_hook_raises_leaves_the_loop(turn: Turn) -> None:
 
 async def test_a_hook_that_gives_something_else_is_a_type_error() -> None:
     async with playing(answers(503)) as play:
-        with pytest.raises(TypeError, match="True, False or None, not int"):
+        with pytest.raises(TypeError, match="True, False or None, got int"):
             await go_on(play.url, retry=lambda _: 5)
 
 
@@ -709,8 +710,8 @@ async def test_each_further_attempt_is_logged(caplog: pytest.LogCaptureFixture) 
             with pytest.raises(ConnectionBroken):
                 await go_on(play.url, delays=[2])
     assert [record.message for record in caplog.records if record.name == "wsstream.client"] == [
-        "connecting again in 2.0 s after HandshakeRejected: "
-        "the server answered the opening handshake with HTTP status 503"
+        f"connecting to {play.url} again in 2.0 s after HandshakeRejected: "
+        f"the server answered the opening handshake with HTTP status 503 ({play.url})"
     ]
 
 
@@ -719,10 +720,11 @@ async def test_each_further_attempt_is_logged(caplog: pytest.LogCaptureFixture) 
 
 def test_the_options_are_those_of_connect_but_the_transport() -> None:
     parameters = inspect.signature(connect).parameters
-    ours = dict(wsstream.reconnection.ConnectOptions.__annotations__)
-    assert list(ours) == [name for name in parameters if name not in ("url", "transport")]
+    ours = dict(ConnectOptions.__annotations__)
+    assert list(ours) == [name for name in parameters if name != "url"]
     hints = typing.get_type_hints(connect, vars(wsstream.client))
-    assert typing.get_type_hints(wsstream.reconnection.ConnectOptions) == {name: hints[name] for name in ours}
+    hints["transport"] = OpenStream | None  # one stream would be one connection
+    assert typing.get_type_hints(ConnectOptions) == {name: hints[name] for name in ours}
 
 
 @pytest.mark.parametrize(
@@ -733,7 +735,8 @@ def test_the_options_are_those_of_connect_but_the_transport() -> None:
         ({"retry": True}, TypeError),
         ({"healthy_after": None}, TypeError),
         ({"healthy_after": -1}, ValueError),
-        ({"transport": None}, TypeError),
+        ({"transport": memory_pair()[0]}, TypeError),
+        ({"transport": 5}, TypeError),
         ({"nonsense": 1}, TypeError),
         ({"subprotocols": "chat"}, TypeError),
         ({"subprotocols": ["a", "a"]}, ValueError),
