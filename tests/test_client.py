@@ -552,6 +552,15 @@ async def test_another_status_is_a_rejection(status: int, fields: bytes, body: b
     assert (name.lower(), value) in caught.value.headers
 
 
+@pytest.mark.parametrize("timeout", [10, 0.3, None])
+async def test_a_status_is_enough_where_the_body_does_not_end(timeout: float | None) -> None:
+    start = anyio.current_time()
+    with pytest.raises(HandshakeRejected) as caught:
+        await _answered(_says(b"HTTP/1.1 404 Not Found\r\n\r\nno such path\n"), open_timeout=timeout)
+    assert (caught.value.status, caught.value.body) == (404, b"no such path\n")
+    assert anyio.current_time() - start <= 0.6
+
+
 # -- servers that vanish ---------------------------------------------------------------------
 
 

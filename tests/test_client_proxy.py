@@ -7,7 +7,7 @@ import ssl
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -559,6 +559,25 @@ async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
                     f"{scheme}://server.example/", proxy=f"{kind}://127.0.0.1:{port}", open_timeout=7
                 )
             assert 7 <= anyio.current_time() - start < 9
+
+
+@pytest.mark.usefixtures("virtual_time")
+async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> None:
+    async def peer(stream: ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\nwho?")
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await stream.receive()
+
+    with no_new_sockets():
+        async with listening(peer) as port:
+            start = anyio.current_time()
+            with pytest.raises(ProxyError) as caught:
+                await _enter("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
+            assert (caught.value.status, caught.value.body) == (407, b"who?")
+            assert ("proxy-authenticate", "Basic") in caught.value.headers
+            assert anyio.current_time() - start <= 0.7
 
 
 @pytest.mark.usefixtures("virtual_time")

@@ -337,6 +337,11 @@ async def test_a_socks_proxy_is_tried_again_where_the_network_was_at_fault(turn:
         assert len(play.times) == attempts
 
 
+async def test_a_status_without_an_end_of_its_body_is_judged_by_itself() -> None:
+    async with playing(answers_without_an_end(503)) as play:
+        assert await two_attempts(play) == pytest.approx(2.5, abs=0.2)
+
+
 async def test_a_date_is_compared_with_our_clock_where_the_server_tells_none() -> None:
     import time
 
@@ -345,6 +350,11 @@ async def test_a_date_is_compared_with_our_clock_where_the_server_tells_none() -
 
 
 # -- what is not -----------------------------------------------------------------------------
+
+
+def answers_without_an_end(status: int) -> Turn:
+    return says(b"HTTP/1.1 %d Whatever\r\n\r\nand so on" % status)
+
 
 FINAL: dict[str, tuple[Turn, type[Exception], str]] = {
     # the first connection: what the loop raises
@@ -360,6 +370,7 @@ FINAL: dict[str, tuple[Turn, type[Exception], str]] = {
         for status in (200, 301, 400, 401, 404, 407, 426, 501, 505)
     },
     "status 404, Retry-After": (answers(404, ("Retry-After", "1")), HandshakeRejected, "404"),
+    "status 404, a body without end": (answers_without_an_end(404), HandshakeRejected, "404: 'and so on'"),
     "another protocol": (says(b"SSH-2.0-OpenSSH_9.6\r\n"), HandshakeError, "not HTTP"),
     "101 without Upgrade": (says(SWITCHING + b"\r\n"), HandshakeError, "Upgrade"),
 }
