@@ -82,7 +82,7 @@ class Attempts:
             raise TypeError(f"url must be a str or a function that returns one, got {type(source).__name__}")
         self._source = source
         self._options = options = _repeatable(options)
-        self.shown = "a URL that is still to be given"
+        self.shown = "the next URL"
         self.asking = False
         connect(source if isinstance(source, str) else "wss://localhost/", **options)  # checks the options
 

@@ -171,7 +171,8 @@ class Connector:
         if self._way.transport is None:
             return await dial(attempt.url, tls, attempt.proxy, self._way.proxy_headers, self.progress)
         stream = await self._open_stream(self._way.transport)
-        self.progress.wait_for(f"end of the TLS handshake with {self.progress.url}")
+        missing = f"end of the TLS handshake with {self.progress.url}"
+        self.progress.wait_for(missing, "the given connection was open")
         return StreamTransport(stream if tls is None else await start_tls(stream, tls))
 
     async def _open_stream(self, given: ByteStream | OpenStream) -> ByteStream:
@@ -208,7 +209,9 @@ class Connector:
     def _kind(self, url: URL) -> str:
         if url.secure:
             return "TLS"
-        return "TCP" if self._way.transport is None and url.socket is None else "given"
+        if self._way.transport is not None:
+            return "given"
+        return "TCP" if url.socket is None else "Unix"
 
     def _confirm(self, accepted: Sequence[Extension]) -> Agreed | None:
         if self.options.compression is None:

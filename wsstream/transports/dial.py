@@ -66,13 +66,14 @@ async def dial(
         transport = SocketTransport(await open_unix(url.socket))
     else:
         transport = SocketTransport(await open_tcp(url.host, url.port, progress=progress))
-    return transport if tls is None else await _secured(transport, tls, progress)
+    if tls is None:
+        return transport
+    kind = "TCP" if url.socket is None else "Unix"
+    progress.wait_for(f"end of the TLS handshake with {progress.url}", f"the {kind} connection was open")
+    return await _secured(transport, tls)
 
 
-async def _secured(
-    transport: SocketTransport | TLSTransport, tls: TLS, progress: Progress
-) -> TLSTransport | StreamTransport:
-    progress.wait_for(f"end of the TLS handshake with {progress.url}", "the connection was open")
+async def _secured(transport: SocketTransport | TLSTransport, tls: TLS) -> TLSTransport | StreamTransport:
     if isinstance(transport, TLSTransport):
         return StreamTransport(await start_tls(_TransportStream(transport), tls))
     try:
