@@ -92,14 +92,11 @@ class ForwardingProxy:
         wanted = self.authorization
         if self.credentials is not None:
             wanted = f"Basic {base64.b64encode(':'.join(self.credentials).encode()).decode()}"
-        if wanted is not None:
-            if f"proxy-authorization: {wanted}" not in (
-                field.replace("Proxy-A", "proxy-a") for field in fields
-            ):
-                await stream.send(
-                    b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\nContent-Length: 6\r\n\r\nwho?\r\n"
-                )
-                return None
+        if wanted is not None and f"Proxy-Authorization: {wanted}" not in fields:
+            await stream.send(
+                b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\nContent-Length: 6\r\n\r\nwho?\r\n"
+            )
+            return None
         host, _, port = target.rpartition(":")
         return host.strip("[]"), int(port), b"HTTP/1.1 200 Connection established\r\nProxy-Agent: x\r\n\r\n"
 
