@@ -66,7 +66,7 @@ class Target:
         return f"<Target {self.shown}>"
 
 
-Source: TypeAlias = Callable[[], "str | Target | Awaitable[str | Target]"]
+Source: TypeAlias = Callable[[], str | Target | Awaitable[str | Target]]
 
 
 class Attempts:

@@ -4,7 +4,7 @@ The type alone says whose fault it was::
 
     WebSocketError(Exception)                        .code  .reason
     ├─ InvalidURL(ValueError)                        raised before any I/O
-    ├─ HandshakeError                                the opening handshake failed
+    ├─ HandshakeError                                the opening handshake failed: .url .hint
     │   ├─ HandshakeRejected                         .status .headers .body
     │   └─ ProxyError                                .status .headers .body
     ├─ ConnectionClosed                              .info: CloseInfo
