@@ -9,7 +9,7 @@ from typing import TypeAlias, TypedDict, Unpack
 
 import anyio
 
-from wsstream.client import OPEN_TIMEOUT, connect
+from wsstream.client import connect
 from wsstream.connector import OpenStream
 from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.handshake import validate_subprotocols
@@ -19,6 +19,8 @@ from wsstream.streams.flow import FlowControl
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["Attempts", "ConnectOptions", "Source", "Target"]
+
+_OPEN_TIMEOUT: float | None = inspect.signature(connect).parameters["open_timeout"].default
 
 
 class ConnectOptions(TypedDict, total=False):
@@ -102,7 +104,7 @@ class Attempts:
         return given
 
     async def _ask(self, source: Source) -> str | Target:
-        timeout = self._options.get("open_timeout", OPEN_TIMEOUT)
+        timeout = self._options.get("open_timeout", _OPEN_TIMEOUT)
         self.asking = True
         with anyio.move_on_after(timeout):
             given = source()

@@ -6,7 +6,7 @@ import ssl as ssl_module
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import anyio
 from anyio.abc import ByteStream
@@ -23,10 +23,7 @@ from wsstream.streams.options import ConnectionOptions
 from wsstream.streams.usage import ForAsyncWith
 from wsstream.streams.websocket import WebSocketStream, leave
 
-__all__ = ["OPEN_TIMEOUT", "connect"]
-
-OPEN_TIMEOUT: Final = 10.0
-"""Seconds: the default of `open_timeout`."""
+__all__ = ["connect"]
 
 
 def connect(
@@ -44,7 +41,7 @@ def connect(
     max_message_size: int | None = 2**20,
     compression: Deflate | None = None,
     flow: FlowControl = FlowControl(),  # noqa: B008 - immutable
-    open_timeout: float | None = OPEN_TIMEOUT,
+    open_timeout: float | None = 10,
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
