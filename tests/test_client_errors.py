@@ -327,7 +327,7 @@ async def test_a_timeout_of_the_caller_is_the_callers(listen: Listen) -> None:
         ({"transport": 5}, "transport must be a ByteStream or a function that opens one, got int"),
         ({"transport": socket.socket}, None),  # a function, as far as one can see
         ({"headers": ["X: secret"]}, "pairs of \\(name, value\\), item 0 is a str"),
-        ({"headers": [("X", "y"), ("X", "y", "secret")]}, "pairs of \\(name, value\\), item 1 has 3 parts"),
+        ({"headers": [("X", "y"), ("X", "y", "secret")]}, "pairs of \\(name, value\\), item 1 has length 3"),
         ({"headers": "X: secret"}, "pairs of \\(name, value\\), got str"),
         ({"headers": b"X: secret"}, "pairs of \\(name, value\\), got bytes"),
         ({"headers": 5}, "pairs of \\(name, value\\), got int"),

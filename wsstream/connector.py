@@ -171,9 +171,11 @@ class Connector:
         if self._way.transport is None:
             return await dial(attempt.url, tls, attempt.proxy, self._way.proxy_headers, self.progress)
         stream = await self._open_stream(self._way.transport)
-        missing = f"end of the TLS handshake with {self.progress.url}"
-        self.progress.wait_for(missing, "the given connection was open")
-        return StreamTransport(stream if tls is None else await start_tls(stream, tls))
+        if tls is not None:
+            missing = f"end of the TLS handshake with {self.progress.url}"
+            self.progress.wait_for(missing, "the given connection was open")
+            stream = await start_tls(stream, tls)
+        return StreamTransport(stream)
 
     async def _open_stream(self, given: ByteStream | OpenStream) -> ByteStream:
         if is_stream(given):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -214,3 +215,28 @@ def test_a_received_response_is_not_checked() -> None:
     headers = Headers({"Connection": "Upgrade", "Content-Length": "5"})
     response = Response.received(101, headers, b"cut")
     assert (response.status, response.headers, response.body) == (101, headers, b"cut")
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ("X: secret", "got str"),
+        (b"X: secret", "got bytes"),
+        (5, "got int"),
+        (["X: secret"], "item 0 is a str"),
+        (["ab"], "item 0 is a str"),
+        ([("X", "y"), 5], "item 1 is a int"),
+        (iter([("X", "y", "secret")]), "item 0 has length 3"),
+        ([("secret",)], "item 0 has length 1"),
+    ],
+    ids=str,
+)
+def test_what_is_neither_a_mapping_nor_pairs_is_refused_without_its_values(
+    fields: Any, complaint: str
+) -> None:
+    with pytest.raises(
+        TypeError, match=r"must be a mapping or pairs of \(name, value\), " + complaint
+    ) as caught:
+        Headers(fields)
+    assert "secret" not in str(caught.value)
+    assert Headers(iter([["X", "y"]])).items() == (("X", "y"),)

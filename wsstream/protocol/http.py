@@ -156,7 +156,7 @@ def _checked_pairs(pairs: object) -> list[tuple[object, object]]:
         if not isinstance(pair, tuple | list):
             raise TypeError(f"{must}, item {index} is a {type(pair).__name__}")
         if len(pair) != 2:
-            raise TypeError(f"{must}, item {index} has {len(pair)} parts")
+            raise TypeError(f"{must}, item {index} has length {len(pair)}")
     return checked
 
 

@@ -33,15 +33,19 @@ class Question(Protocol[_Answer_co]):
     @property
     def answered(self) -> bool:
         """Whether the status is there, and only what follows it is missing."""
+        ...
 
     def data_to_send(self) -> bytes:
         """The request."""
+        ...
 
     def receive_data(self, data: bytes) -> _Answer_co | None:
         """Take what has arrived, ``b""`` for the end: then there is an answer, or it raises."""
+        ...
 
     def broken(self, cause: Exception) -> HandshakeError:
         """The error for a connection that broke before the answer, because of `cause`."""
+        ...
 
 
 async def ask(transport: Transport, question: Question[_Answer]) -> _Answer:

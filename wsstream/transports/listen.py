@@ -190,12 +190,12 @@ def url_of(names: Sequence[SocketName | str | bytes], *, secure: bool) -> str:
     for name in names:
         if not isinstance(name, tuple):
             return unix_url(name, secure=secure)
-        address = Address(socket.AF_INET6 if ":" in name[0] else socket.AF_INET, name)
-        if not address.scope:
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
-            return f"{'wss' if secure else 'ws'}://{bracketed(host)}:{address.port}"
+        if not Address(socket.AF_INET6, name).scope:
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name[0], name[0])  # noqa: S104 - not bound here
+            return f"{'wss' if secure else 'ws'}://{bracketed(host)}:{name[1]}"
+    where = ", ".join(str(Address(socket.AF_INET6, name)) for name in names if isinstance(name, tuple))
     raise ValueError(
-        f"there is no URL for a server that listens on {address}: a URL cannot hold the scope of an IPv6 "
+        f"there is no URL for a server that listens on {where}: a URL cannot hold the scope of an IPv6 "
         "address. Use a host name that resolves to it, or give connect() an open stream as transport"
     )
 
