@@ -28,8 +28,9 @@ LAYERS = [
     {"protocol"},
     {"transports"},
     {"streams"},
-    {"acceptor"},
+    {"acceptor", "connector"},
     {"client", "server"},
+    {"attempts"},
     {"reconnection"},
     {"files"},
     {"cli", "__main__"},  # L7

@@ -62,6 +62,7 @@ class Witness:
         self.see("FlowControl", FlowControl())
         self.see("Deflate", Deflate())
         self.see("Backoff", wsstream.Backoff())
+        self.see("Target", wsstream.Target(f"ws://u:{SECRET}@a/?{SECRET}", headers={"Cookie": SECRET}))
         self.see("ReceiveRate", wsstream.ReceiveRate(1000))
         self.see("CloseInfo", CloseInfo(1000, "\x1b[2J\n", True))
         self.see("accept", wsstream.accept(memory_pair()[0]))
@@ -147,7 +148,7 @@ async def test_every_public_object_has_a_repr_of_one_line_without_secrets() -> N
 SHAPES = {
     "Server": r"<Server ws://127\.0\.0\.1:\d+, connections: 1>",
     "serve": r"<serve: <Server, not started>>",
-    "connect": r"<connect: <URL ws://127\.0\.0\.1:\d+/feed>>",
+    "connect": r"<connect: ws://127\.0\.0\.1:\d+/feed>",
     "WebSocketStream": r"<WebSocketStream [0-9a-f]+ ws://127\.0\.0\.1:\d+/feed (open|closing|closed)>",
     "Readable": r"<Readable of connection [0-9a-f]+, (open|closing|closed)>",
     "Writable": r"<Writable of connection [0-9a-f]+, (open|closing|closed)>",

@@ -207,6 +207,7 @@ OPTIONS: dict[str, Any] = {
 }
 ANSWERS = {
     "another status": b"HTTP/1.1 401 x\r\nSet-Cookie: s3cr3t\r\nContent-Length: 0\r\n\r\n",
+    "a body that repeats the target": b"HTTP/1.1 404 x\r\nContent-Length: 19\r\n\r\nCannot GET /?s3cr3t",
     "a phrase": b"HTTP/1.1 500 s3cr3t\r\nContent-Length: 0\r\n\r\n",
     "a status": b"HTTP/1.1 s3cr3t x\r\n\r\n",
     "no HTTP": b"s3cr3t\r\n\r\n",

@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # as type checkers read it; importing typing would cost t
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsstream.attempts import Target as Target
     from wsstream.client import connect as connect
     from wsstream.errors import ClosedLocally as ClosedLocally
     from wsstream.errors import CloseInfo as CloseInfo
@@ -51,6 +52,7 @@ __version__ = "0.1.0"
 
 # Imported at first use: the command line answers --help without loading anyio and h11.
 _HOMES = {
+    "wsstream.attempts": ("Target",),
     "wsstream.client": ("connect",),
     "wsstream.errors": (
         "CloseInfo",
@@ -123,6 +125,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "Server",
     "Statistics",
     "StreamEnded",
+    "Target",
     "WebSocketError",
     "WebSocketStream",
     "Writable",

@@ -26,6 +26,7 @@ from wsstream.protocol.http1 import ServerHandshake
 from wsstream.streams.options import ConnectionOptions, release
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.base import Transport, receive_some, send_all
+from wsstream.transports.failures import reported
 
 __all__ = ["Acceptor", "ProcessRequest"]
 
@@ -74,7 +75,10 @@ class Acceptor:
             await send_all(transport, answer)
         except anyio.BrokenResourceError as error:
             await release(transport)
-            raise HandshakeError("the client broke the connection in the opening handshake") from error
+            what = reported(error) or error
+            raise HandshakeError(
+                f"the client broke the connection in the opening handshake: {what}"
+            ) from error
         except BaseException:
             await release(transport)
             raise

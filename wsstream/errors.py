@@ -4,7 +4,7 @@ The type alone says whose fault it was::
 
     WebSocketError(Exception)                        .code  .reason
     ├─ InvalidURL(ValueError)                        raised before any I/O
-    ├─ HandshakeError                                the opening handshake failed
+    ├─ HandshakeError                                the opening handshake failed: .url .hint
     │   ├─ HandshakeRejected                         .status .headers .body
     │   └─ ProxyError                                .status .headers .body
     ├─ ConnectionClosed                              .info: CloseInfo
@@ -28,6 +28,7 @@ All of them can be copied and pickled, subclasses of yours too: see :class:`WebS
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -52,7 +53,11 @@ __all__ = [
     "StreamEnded",
     "WebSocketError",
     "check_close_arguments",
+    "quoted",
 ]
+
+_MAX_QUOTED = 100  # characters
+_QUERY = re.compile(r"\?\S+")
 
 
 class CloseInfo(NamedTuple):
@@ -97,6 +102,19 @@ def check_close_arguments(code: object, reason: object) -> None:
         raise ValueError(
             f"a close reason must have at most 123 bytes of UTF-8 (RFC 6455 section 5.5), got {size}"
         )
+
+
+def quoted(body: bytes) -> str:
+    """What the message of an error quotes of a response's body, behind a colon.
+
+    Its first line that is not blank, escaped and cut; nothing if there is none. Many servers repeat the
+    target there: a query is left out, as it may hold a secret.
+    """
+    lines = (_QUERY.sub("?...", line).strip() for line in body.decode(errors="replace").splitlines())
+    text = next((repr(line) for line in lines if line), "")
+    if len(text) > _MAX_QUOTED:
+        text = f"{text[:_MAX_QUOTED]}..."
+    return text and f": {text}"
 
 
 class WebSocketError(Exception):
@@ -171,18 +189,33 @@ class InvalidURL(WebSocketError, ValueError):
 
 
 class HandshakeError(WebSocketError):
-    """The opening handshake failed: the peer does not speak RFC 6455 as it should."""
+    """The opening handshake failed: the peer does not speak RFC 6455 as it should.
+
+    ``str()`` of the exception also has `url` and `hint`.
+    """
+
+    url: str = ""
+    """What ``connect`` tried to open, without userinfo and query; ``""`` on the server's side."""
+    hint: str = ""
+    """What may help, ``""`` if that is not known."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.url:
+            text += f" ({self.url})"
+        return f"{text}; {self.hint}" if self.hint else text
 
 
 class HandshakeRejected(HandshakeError):
     """The server answered the opening handshake with another status than 101.
 
     `status` is the HTTP status, `headers` the header fields as a list of (name, value) with names
-    in lower case, `body` the first KiB of the body.
+    in lower case, `body` the first KiB of the body, or what came of it within half a second.
     """
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
-        super().__init__(f"the server answered the opening handshake with HTTP status {status}")
+        message = f"the server answered the opening handshake with HTTP status {status}"
+        super().__init__(message + quoted(body))
         self.status = status
         self.headers = list(headers)
         self.body = body
@@ -192,8 +225,9 @@ class ProxyError(HandshakeError):
     """The proxy refused to connect to the server, or does not speak its protocol as it should.
 
     The server was not asked. `status` is the HTTP status of the proxy's answer, `headers` its header
-    fields as a list of (name, value) with names in lower case, `body` the first KiB of its body.
-    Of a SOCKS proxy, and of one that gave no proper answer, `status` is ``None`` and the others are empty.
+    fields as a list of (name, value) with names in lower case, `body` the first KiB of its body, or
+    what came of it within half a second. Of a SOCKS proxy, and of one that gave no proper answer,
+    `status` is ``None`` and the others are empty.
     """
 
     def __init__(

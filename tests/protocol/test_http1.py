@@ -237,7 +237,52 @@ def test_a_head_of_64_kib_is_read_and_one_byte_more_is_too_much(step: int) -> No
             handshake.receive_data(b"y")
 
 
+TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
+
+
+@pytest.mark.parametrize(
+    ("url", "pieces", "hinted"),
+    [
+        ("ws://h", [b""], True),
+        ("ws://h", [TLS_ALERT], True),
+        ("ws://h", [TLS_ALERT[:1]], True),
+        ("ws://h", [b"HTTP/1.1 101", b""], False),
+        ("ws://h", [INFORMATIONAL[0], b""], False),
+        ("ws://h", [b"SSH-2.0"], False),
+        ("wss://h", [b""], False),
+        ("ws+unix:/s", [b""], False),
+    ],
+)
+def test_a_server_that_may_speak_tls_has_the_other_scheme_named(
+    url: str, pieces: list[bytes], hinted: bool
+) -> None:
+    handshake = ClientHandshake(parse_url(url), key=NONCE)
+    error = received(handshake, pieces)
+    assert isinstance(error, HandshakeError)
+    assert (error.hint == "if the port speaks TLS, use wss://") is hinted
+    assert handshake.broken(OSError("it rains")).hint == error.hint
+
+
+def test_a_broken_connection_is_told_with_its_cause() -> None:
+    error = client().broken(ConnectionResetError(104, "reset by peer"))
+    assert type(error) is HandshakeError
+    assert str(error).startswith("the connection broke before the server answered: [Errno 104] reset by peer")
+
+
 # --- Client: rejections ---
+
+
+def test_a_rejection_is_told_from_its_status_on() -> None:
+    handshake = client()
+    assert handshake.receive_data(b"HTTP/1.1 404 Not Found\r\n") is None
+    assert not handshake.answered
+    assert handshake.receive_data(b"\r\nno such") is None
+    assert handshake.answered
+    assert handshake.receive_data(b" path\nby this name") is None
+    with pytest.raises(HandshakeRejected, match=r"HTTP status 404: 'no such path'$") as caught:
+        handshake.receive_data(b"")
+    assert caught.value.body == b"no such path\nby this name"
+
 
 REJECTIONS = {
     "a length": (b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\nX-A: b\r\n\r\nsorry", 404, b"sorry"),

@@ -128,7 +128,7 @@ FAULTS = {
     ),
     "a long name": (
         FIRST + b"N" * 50 + b"\t: s3cr3t\r\n\r\n",
-        f"line 2 ({'N' * 40}…) has a blank before its colon",
+        f"line 2 ({'N' * 40}...) has a blank before its colon",
     ),
     "no colon": (FIRST + b"Bearer s3cr3t\r\n\r\n", "line 2 is not a name, a colon and a value"),
     "no name": (FIRST + b": s3cr3t\r\n\r\n", "line 2 is not a name, a colon and a value"),

@@ -6,7 +6,7 @@ import pytest
 
 from wsstream.errors import HandshakeRejected, InvalidURL
 from wsstream.protocol.http import Headers
-from wsstream.protocol.redirect import MAX_LOCATION, Destination, redirected
+from wsstream.protocol.redirect import MAX_LOCATION, Destination, not_followed, redirected
 from wsstream.protocol.url import parse_url
 
 FIELDS = Headers(
@@ -39,6 +39,13 @@ def test_no_other_status_is_a_redirect(status: int) -> None:
         redirected(HERE, rejection)
     assert caught.value is rejection
     assert caught.value.__cause__ is None
+
+
+def test_one_redirect_more_than_are_followed_says_so() -> None:
+    for status, hint in ((302, "this redirect was not followed, as max_redirects is 7"), (404, "")):
+        rejection = answer(status, "/v2")
+        not_followed(rejection, 7)
+        assert rejection.hint == hint
 
 
 @pytest.mark.parametrize("locations", [[], ["/a", "/b"], ["/a", "/a"]])

@@ -18,7 +18,7 @@ from wsstream.protocol.showing import excerpt, never_raises, quoted
         ("\x1b[2J\x9b", r"\x1b[2J\x9b"),
         ("a\u2028b\u202ec", r"a\u2028b\u202ec"),
         ("x" * 10, "x" * 10),
-        ("x" * 11, "x" * 10 + "…"),
+        ("x" * 11, "x" * 10 + "..."),
     ],
 )
 def test_an_excerpt_is_cut_and_moves_no_cursor(text: str, shown: str) -> None:

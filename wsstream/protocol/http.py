@@ -60,7 +60,7 @@ class Headers:
             return
         items = getattr(fields, "items", None)  # asking for the protocol costs 15 µs on Python 3.11
         pairs = cast("Iterable[tuple[str, str]]", fields) if items is None else items()
-        self._lines = _lines([_checked_field(number, pair) for number, pair in enumerate(pairs, 1)])
+        self._lines = _lines([_checked_field(*pair) for pair in _checked_pairs(pairs)])
 
     @classmethod
     def well_formed(cls, fields: Iterable[tuple[str, str]]) -> Headers:
@@ -143,20 +143,29 @@ def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
     return "".join(["\n", *[f"{name}: {value}\r\n" for name, value in fields]]).encode("latin-1")
 
 
-def _checked_field(number: int, pair: object) -> tuple[str, str]:
-    """The field, without blanks around its value. No message quotes it: it may hold a secret at any place."""
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        kind = type(pair).__name__
-        raise TypeError(
-            f"headers must be a mapping or pairs of name and value, got a {kind} as item {number}"
-        )
-    name, value = pair
+def _checked_pairs(pairs: object) -> list[tuple[int, object, object]]:
+    """The fields with their numbers. No message quotes them: a secret may be at any place."""
+    must = "header fields must be a mapping or pairs of (name, value)"
+    if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
+        raise TypeError(f"{must}, got {type(pairs).__name__}")
+    checked = list(pairs)
+    for index, pair in enumerate(checked):
+        if not isinstance(pair, tuple | list):
+            raise TypeError(f"{must}, item {index} is a {type(pair).__name__}")
+        if len(pair) != 2:
+            raise TypeError(f"{must}, item {index} has length {len(pair)}")
+    return [(index, name, value) for index, (name, value) in enumerate(checked)]
+
+
+def _checked_field(index: int, name: object, value: object) -> tuple[str, str]:
     if not isinstance(name, str) or not isinstance(value, str):
         kinds = f"{type(name).__name__} and {type(value).__name__}"
         raise TypeError(f"header names and values must be str, got {kinds}")
     value = value.strip(" \t")
     if not is_token(name):
-        raise ValueError(f"the name of header field {number} must be a token (RFC 9110 section 5.1)")
+        raise ValueError(
+            f"names of header fields must be tokens (RFC 9110 section 5.1), item {index} has none"
+        )
     if _NOT_IN_A_VALUE.search(value):
         raise ValueError(
             f"the value of {quoted(name, 40)} must have no control characters and none outside ISO 8859-1 "

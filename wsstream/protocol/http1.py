@@ -80,16 +80,23 @@ class ClientHandshake:
         self._extensions = extensions
         fields = client_request_headers(url, self._key, subprotocols, extensions, origin, headers)
         self.request = Request(url.target, fields)
+        self._url = url
         self._exchange = Exchange("GET", url.target, fields)
 
     def data_to_send(self) -> bytes:
         """What has to be sent now: the request at the first call, nothing later."""
         return self._exchange.data_to_send()
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server refused, and no more than a part of the body of its answer is missing."""
+        return self._exchange.answered
+
     def receive_data(self, data: bytes) -> Accepted | None:
         """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
 
-        To be called until it gives something else or raises.
+        To be called until it gives something else or raises; the end may be told as soon as it is
+        `answered`, though the stream goes on.
 
         Raises:
             HandshakeRejected: the status is not 101. Raised when the first KiB of the body is there,
@@ -99,15 +106,25 @@ class ClientHandshake:
         try:
             response = self._exchange.receive_data(data)
         except EOFError as exc:
-            raise HandshakeError("the server closed the connection before it answered") from exc
+            raise self._failure("the server closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
-            raise HandshakeError(f"the server's answer cannot be read: {exc}") from exc
+            raise self._failure(f"the server's answer cannot be read: {exc}") from exc
         if response is None:
             return None
         agreement = check_response(
             response, key=self._key, subprotocols=self._subprotocols, extensions=self._extensions
         )
         return Accepted(response, agreement.subprotocol, agreement.extensions, self._exchange.rest())
+
+    def broken(self, cause: Exception) -> HandshakeError:
+        """The error for a connection that broke before the server answered. `cause` is only named."""
+        return self._failure(f"the connection broke before the server answered: {cause}")
+
+    def _failure(self, message: str) -> HandshakeError:
+        error = HandshakeError(message)
+        if self._url.scheme == "ws" and self._exchange.may_be_tls:
+            error.hint = "if the port speaks TLS, use wss://"
+        return error
 
 
 class ServerHandshake:

@@ -30,7 +30,8 @@ class Exchange:
     """One request without a body, and the response to it.
 
     A response that ends HTTP on the connection (101 to an Upgrade, 2xx to a CONNECT) is complete with
-    its head, and what follows is not HTTP. Any other comes with the first KiB of its body.
+    its head, and what follows is not HTTP. Any other comes with the first KiB of its body, or with
+    what is there of it when the caller says that there is no more: a body may never end.
 
     Args:
         method: such as ``"GET"``.
@@ -43,6 +44,7 @@ class Exchange:
         request = h11.Request(method=method, target=target, headers=encoded(headers))
         self._to_send = self._connection.send(request) + self._connection.send(h11.EndOfMessage())
         self._head = Head(_not_a_response)
+        self._first = b""  # byte that came
         self._informational = 0
         self._response: Response | None = None  # once its head is complete
         self._body = bytearray()
@@ -52,16 +54,28 @@ class Exchange:
         data, self._to_send = self._to_send, b""
         return data
 
+    @property
+    def answered(self) -> bool:
+        """Whether the response is there and no more than a part of its body is missing."""
+        return self._response is not None
+
+    @property
+    def may_be_tls(self) -> bool:
+        """Whether the peer may speak TLS: it sent an alert (RFC 8446 section 5.1), or nothing at all."""
+        return self._first in (b"", b"\x15")
+
     def receive_data(self, data: bytes) -> Response | None:
         """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
 
-        To be called until it gives a response or raises.
+        To be called until it gives a response or raises; the end may be told as soon as it is
+        `answered`, though the stream goes on.
 
         Raises:
             EOFError: the stream ended before the head did.
             h11.RemoteProtocolError: this is not HTTP/1.1, or beyond the bounds.
         """
         at_end = not data
+        self._first = self._first or data[:1]
         if self._response is None:
             if at_end:
                 raise EOFError

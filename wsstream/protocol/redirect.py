@@ -8,7 +8,7 @@ from wsstream.errors import HandshakeRejected, InvalidURL
 from wsstream.protocol.http import Headers
 from wsstream.protocol.url import URL
 
-__all__ = ["MAX_LOCATION", "Destination", "redirected"]
+__all__ = ["MAX_LOCATION", "Destination", "not_followed", "redirected"]
 
 MAX_LOCATION = 8000
 """Characters of a URL that a redirect may lead to: what RFC 9110 section 4.1 asks everybody to support."""
@@ -55,6 +55,12 @@ def redirected(here: Destination, rejection: HandshakeRejected) -> Destination:
         here.headers if url.origin == here.url.origin else _without_credentials(here.headers),
         here.server_hostname if url.host == here.url.host else None,
     )
+
+
+def not_followed(rejection: HandshakeRejected, most: int) -> None:
+    """Have `rejection` say, if it is a redirect, that `most` are followed and this is one more."""
+    if rejection.status in _STATUSES:
+        rejection.hint = f"this redirect was not followed, as max_redirects is {most}"
 
 
 def _followed(url: URL, location: str) -> URL:

@@ -22,7 +22,7 @@ def excerpt(text: str, length: int = 80) -> str:
 
 def quoted(text: str, length: int = 80) -> str:
     """The same between quotation marks."""
-    return repr(text if len(text) <= length else f"{text[:length]}…")
+    return repr(text if len(text) <= length else f"{text[:length]}...")
 
 
 def without_query(url: object, length: int = 200) -> str:
