@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,9 @@ from wsstream import (
     reconnect,
     serve,
 )
+from wsstream.protocol.proxies import Proxy
 from wsstream.testing import memory_pair, virtual_clock
+from wsstream.transports.proxy import open_tunnel
 from wsstream.transports.tls import default_client_context
 
 pytestmark = pytest.mark.anyio
@@ -136,10 +140,14 @@ async def _address(reader: BufferedByteReceiveStream, kind: int) -> str:
 
 
 async def _pass_on(source: ByteStream, sink: ByteStream, scope: anyio.CancelScope) -> None:
+    gone = (anyio.BrokenResourceError, anyio.ClosedResourceError)
     try:
         async for data in source:
-            await sink.send(data)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            try:
+                await sink.send(data)
+            except gone:
+                return  # what it said before is passed on all the same
+    except gone:
         pass
     scope.cancel()  # a WebSocket does not use half-closed connections
 
@@ -664,6 +672,93 @@ async def test_a_head_that_drips_is_given_up_after_the_open_timeout() -> None:
             with pytest.raises(TimeoutError):
                 await _enter("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
             assert 10 <= anyio.current_time() - start < 11
+
+
+# -- client certificates ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_an_https_proxy_that_wants_a_client_certificate_is_a_tls_error_that_says_so(
+    proxy_authority: trustme.CA, trusted_proxies: None, client_tls: ssl.SSLContext, secure: bool
+) -> None:
+    """TLS 1.3: the client hears of it when it waits for the answer to CONNECT."""
+    strict = _server_context(proxy_authority)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    proxy_authority.configure_trust(strict)
+    attempts: list[Exception] = []
+    with no_new_sockets():
+        async with serve(echo, "127.0.0.1", ssl=strict) as server:  # it gets no further than TLS
+            port = server.port
+            url = f"{'wss' if secure else 'ws'}://server.example/"
+            options: Any = {"proxy": f"https://localhost:{port}", "ssl": client_tls if secure else None}
+            with pytest.raises(ssl.SSLError) as caught:
+                await _enter(url, **options)
+            with pytest.raises(ssl.SSLError):
+                await anext(reconnect(url, retry=attempts.append, delays=[0] * 9, **options))
+    assert (caught.value.reason or "").endswith("CERTIFICATE_REQUIRED")
+    notes = "\n".join(caught.value.__notes__)
+    assert f"This was the connection to the proxy https://localhost:{port}." in notes
+    assert "wants a client certificate" in notes
+    assert url in notes
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("proxy", ["http", "https", "socks5h"], indirect=True)
+async def test_so_is_a_server_behind_a_proxy(
+    proxy: ForwardingProxy, authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    strict = _server_context(authority)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(strict)
+    async with listening(partial(_refuse_in_tls, strict)) as port:
+        with pytest.raises(ssl.SSLError) as caught:
+            await _enter(f"wss://127.0.0.1:{port}/", proxy=proxy.url(), ssl=client_tls)
+    assert (caught.value.reason or "").endswith("CERTIFICATE_REQUIRED")
+    notes = "\n".join(caught.value.__notes__)
+    assert f"wss://127.0.0.1:{port}/" in notes
+    assert "proxy" not in notes
+
+
+async def _refuse_in_tls(context: ssl.SSLContext, stream: ByteStream) -> None:
+    """Shake hands until TLS refuses, send the alert and wait for the client to leave: to leave first could
+    reset the connection in the proxy, and the alert be lost there."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls, refused = context.wrap_bio(incoming, outgoing, server_side=True), False
+    async with stream:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                try:
+                    if not refused:
+                        tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLError:
+                    refused = True
+                await stream.send(outgoing.read())
+                incoming.write(await stream.receive())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_wrong_scheme_of_a_proxy_has_a_hint(
+    scheme: str, proxy_tls: ssl.SSLContext, trusted_proxies: None
+) -> None:
+    async def peer(stream: ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 400 x\r\n\r\n")
+
+    async with listening(peer, proxy_tls if scheme == "http" else None) as port:
+        with pytest.raises((ProxyError, ssl.SSLError)) as caught:
+            await _enter("ws://server.example/", proxy=f"{scheme}://localhost:{port}")
+    if scheme == "http":
+        assert "if the proxy speaks TLS, use https:// in its URL" in str(caught.value)
+    else:
+        assert "Does that port speak TLS? If it does not, use http://." in caught.value.__notes__
+
+
+async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_proxy() -> None:
+    with pytest.raises(OSError, match="link-local addresses, which mean nothing to a proxy"):
+        await open_tunnel(Proxy("socks5", "127.0.0.1", 1), f"fe80::1%{socket.if_nameindex()[0][1]}", 443)
 
 
 # -- cancellation ----------------------------------------------------------------------------
