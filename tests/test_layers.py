@@ -22,13 +22,15 @@ ROOT = Path(wsstream.__file__).parent
 TESTS = Path(__file__).parent
 
 LAYERS = [
+    {"arguments"},
     {"errors"},  # L0
     {"codec"},
     {"protocol"},
     {"transports"},
     {"streams"},
-    {"acceptor"},
+    {"acceptor", "connector"},
     {"client", "server"},
+    {"attempts"},
     {"reconnection"},
     {"files"},
     {"cli", "__main__"},  # L7

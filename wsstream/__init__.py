@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # as type checkers read it; importing typing would cost t
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsstream.attempts import Target as Target
     from wsstream.client import connect as connect
     from wsstream.errors import ClosedLocally as ClosedLocally
     from wsstream.errors import CloseInfo as CloseInfo
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
     from wsstream.server import Server as Server
     from wsstream.server import accept as accept
     from wsstream.server import serve as serve
+    from wsstream.streams.condition import ConnectionState as ConnectionState
     from wsstream.streams.flow import FlowControl as FlowControl
+    from wsstream.streams.join import join as join
     from wsstream.streams.message import MessageReader as MessageReader
     from wsstream.streams.message import MessageWriter as MessageWriter
     from wsstream.streams.pipe import pipe as pipe
     from wsstream.streams.pipe import proxy as proxy
     from wsstream.streams.readable import Readable as Readable
-    from wsstream.streams.websocket import ConnectionState as ConnectionState
     from wsstream.streams.websocket import Statistics as Statistics
     from wsstream.streams.websocket import WebSocketStream as WebSocketStream
     from wsstream.streams.writable import Writable as Writable
@@ -50,6 +52,7 @@ __version__ = "0.1.0"
 
 # Imported at first use: the command line answers --help without loading anyio and h11.
 _HOMES = {
+    "wsstream.attempts": ("Target",),
     "wsstream.client": ("connect",),
     "wsstream.errors": (
         "CloseInfo",
@@ -75,11 +78,13 @@ _HOMES = {
     "wsstream.protocol.retry": ("Backoff",),
     "wsstream.reconnection": ("reconnect",),
     "wsstream.server": ("Server", "accept", "serve"),
+    "wsstream.streams.condition": ("ConnectionState",),
     "wsstream.streams.flow": ("FlowControl",),
+    "wsstream.streams.join": ("join",),
     "wsstream.streams.message": ("MessageReader", "MessageWriter"),
     "wsstream.streams.pipe": ("pipe", "proxy"),
     "wsstream.streams.readable": ("Readable",),
-    "wsstream.streams.websocket": ("ConnectionState", "Statistics", "WebSocketStream"),
+    "wsstream.streams.websocket": ("Statistics", "WebSocketStream"),
     "wsstream.streams.writable": ("Writable",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -100,6 +105,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "Headers",
     "InvalidURL",
     "InvalidUTF8",
+    "join",
     "KeepaliveTimeout",
     "MessageAborted",
     "MessageReader",
@@ -119,6 +125,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "Server",
     "Statistics",
     "StreamEnded",
+    "Target",
     "WebSocketError",
     "WebSocketStream",
     "Writable",

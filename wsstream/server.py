@@ -16,16 +16,19 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup
 
 from wsstream.acceptor import Acceptor, ProcessRequest
+from wsstream.arguments import check_int, check_number
 from wsstream.errors import ConnectionClosed, WebSocketError
 from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.http import Request, Response
+from wsstream.protocol.showing import never_raises, without_query
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.options import ConnectionOptions, check_count, check_limit
+from wsstream.streams.options import ConnectionOptions
 from wsstream.streams.tasks import Signal
 from wsstream.streams.websocket import WebSocketStream, leave
 from wsstream.transports.base import Transport
 from wsstream.transports.listen import accept as accept_socket
-from wsstream.transports.listen import close_listener, listen_tcp, listen_unix
+from wsstream.transports.listen import close_listener, listen_tcp, listen_unix, url_of
+from wsstream.transports.resolve import SocketName
 from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.streams import StreamTransport
 from wsstream.transports.tls import TLSTransport
@@ -81,6 +84,10 @@ class _Accept(AbstractAsyncContextManager[WebSocketStream]):
         self._stream = stream
         self._acceptor = acceptor
         self._ws: WebSocketStream | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<accept: {self._ws or type(self._stream).__name__!r}>"
 
     async def __aenter__(self) -> WebSocketStream:
         with anyio.fail_after(self._acceptor.options.open_timeout):
@@ -153,13 +160,11 @@ def serve(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
-    check_limit("shutdown_timeout", shutdown_timeout)
-    check_count("max_connections", max_connections)
-    if max_connections is not None and max_connections < 1:
-        raise ValueError("max_connections is at least 1, or None")
+    check_number("shutdown_timeout", shutdown_timeout, optional=True)
+    check_int("max_connections", max_connections, 1, optional=True)
     given = None if listeners is None else list(listeners)
     if given == []:
-        raise ValueError("listeners is empty")
+        raise ValueError("listeners must not be empty")
 
     async def listen() -> list[socket.socket]:
         if given is not None:
@@ -192,7 +197,7 @@ class Server:
         self._max_connections = max_connections
         self._shutdown_timeout = shutdown_timeout
         self._listeners: list[socket.socket] = []
-        self._address: tuple[str, int] | str = ""
+        self._names: list[SocketName | str | bytes] = []  # of the listeners
         self._serving = 0  # connections, from accepting to the end of the handler
         self._refusing = 0
         self._opening: set[anyio.CancelScope] = set()
@@ -200,20 +205,29 @@ class Server:
         self._closed = anyio.Event()
         self._idle = Signal()
 
+    @never_raises
+    def __repr__(self) -> str:
+        if not self._listeners and not self._closed.is_set():
+            return "<Server, not started>"
+        end = ", closed" if self._closed.is_set() else ""
+        return f"<Server {without_query(self.url)}, connections: {len(self.connections)}{end}>"
+
     @property
     def port(self) -> int:
         """The TCP port, 0 on a Unix socket."""
-        return 0 if isinstance(self._address, str) else self._address[1]
+        name = self._names[0]
+        return name[1] if isinstance(name, tuple) else 0
 
     @property
     def url(self) -> str:
-        """A URL that clients on this machine can use; of a Unix socket, ``ws+unix:`` and its path."""
-        if isinstance(self._address, str):
-            return f"ws+unix:{self._address}"
-        host, port = self._address
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
-        scheme = "ws" if self._ssl is None else "wss"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        """A URL that :func:`connect` takes on this machine; of a Unix socket, ``ws+unix:`` and its path.
+
+        Of several listeners it is that of the first one that has a URL.
+
+        Raises:
+            ValueError: all listen on IPv6 addresses with a scope (``fe80::1%eth0``), which no URL can hold.
+        """
+        return url_of(self._names, secure=self._ssl is not None)
 
     def close(self) -> None:
         """Stop listening, so that `wait_closed` returns. The open connections go on."""
@@ -231,8 +245,7 @@ class Server:
     def start(self, listeners: Sequence[socket.socket], tasks: TaskGroup) -> None:
         """Accept on `listeners` in `tasks`."""
         self._listeners = list(listeners)
-        name = self._listeners[0].getsockname()
-        self._address = name[:2] if isinstance(name, tuple) else os.fsdecode(name)
+        self._names = [listener.getsockname() for listener in self._listeners]
         for listener in self._listeners:
             listener.setblocking(False)
             tasks.start_soon(self._accept_loop, listener, tasks)
@@ -347,6 +360,10 @@ class _Serve(AbstractAsyncContextManager[Server]):
         self._server = server
         self._listen = listen
         self._tasks = anyio.create_task_group()
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<serve: {self._server!r}>"
 
     async def __aenter__(self) -> Server:
         listeners = await self._listen()

@@ -185,7 +185,7 @@ class Decoder:
             raise _protocol_error(f"opcode {opcode} is reserved")
         elif opcode == Opcode.CONTINUATION:
             if self._kind is None:
-                raise _protocol_error("a continuation frame continues nothing")
+                raise _protocol_error("a continuation frame without a message to continue")
         elif self._kind is not None:
             raise _protocol_error("a message begins inside a fragmented message")
         if available < 2:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
+from wsstream.arguments import check_number
+
 __all__ = ["GRACE", "Arrival", "ReceiveRate"]
 
 GRACE = 5.0
@@ -32,10 +34,7 @@ class ReceiveRate:
     at_least: float
 
     def __post_init__(self) -> None:
-        if isinstance(self.at_least, bool) or not isinstance(self.at_least, int | float):
-            raise TypeError(f"at_least must be a number, not {type(self.at_least).__name__}")
-        if not self.at_least > 0:
-            raise ValueError(f"at_least must be greater than 0, got {self.at_least}")
+        check_number("at_least", self.at_least, positive=True)
 
 
 class Arrival:

@@ -269,6 +269,11 @@ class Driver:
         return self.info is None and not self.closed_locally and self.connection.state is State.OPEN
 
     @property
+    def close_timeout(self) -> float:
+        """Seconds for the closing handshake."""
+        return self._close_timeout
+
+    @property
     def unsent(self) -> int:
         """Bytes that have not left for the kernel.
 
@@ -758,7 +763,7 @@ class Driver:
         except (InvalidUTF8, ProtocolViolation) as error:
             if self.is_open:
                 # As for what was found on arrival: the answer to the messages before it goes first.
-                self._find(Violation(error.default_code, str(error)))
+                self._find(Violation(error.default_code, error.reason or str(error)))
                 self.discard()
                 return None
             self.fail(error)
@@ -780,7 +785,7 @@ class Driver:
         """Fail the connection for a reason found on this side."""
         self._fail_for_found()
         if self.info is None and self.connection.state in (State.OPEN, State.CLOSE_SENT):
-            self.connection.fail(Violation(error.default_code, str(error)))
+            self.connection.fail(Violation(error.default_code, error.reason or str(error)))
             self._conclude(error)
             self.discard()
             self.pump()

@@ -336,4 +336,5 @@ class Inbox:
 
 def _check(size: int, limit: int | None) -> None:
     if limit is not None and size > limit:
-        raise MessageTooBig(f"a message has more than {limit} bytes")
+        what = f"a message has more than {limit} bytes"
+        raise MessageTooBig(f"{what}: raise max_message_size, or read it in chunks by message()", reason=what)
