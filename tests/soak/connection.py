@@ -27,6 +27,8 @@ __all__ = ["Connection", "Places", "Side", "options_of"]
 # What may end one side when the other, or the network, ends the connection early.
 _ENDED = (wsstream.ConnectionClosed, wsstream.HandshakeError, anyio.BrokenResourceError, OSError)
 
+_STEP = 32  # bytes; Pings alone are fewer for a long time
+
 
 @dataclass
 class Places:
@@ -61,7 +63,7 @@ class Side:
         """What changes as long as it moves."""
         if self.ws is None:
             return ()
-        received = self.ws.statistics().bytes_received // 256
+        received = self.ws.statistics().bytes_received // _STEP
         return (self.sends.moved, self.ws.state, self.done.is_set(), received)
 
 
@@ -104,7 +106,7 @@ class Connection:
     def progress(self) -> tuple[object, ...]:
         """What changes as long as the connection moves; Pings alone do not."""
         sides = (self.client, self.server)
-        return (self.relayed.total() // 256, *(side.progress for side in sides))
+        return (self.relayed.total() // _STEP, *(side.progress for side in sides))
 
     def draw(self, what: str) -> Random:
         """Chance of its own for each part, so that they do not depend on each other's order."""
