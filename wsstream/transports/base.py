@@ -131,10 +131,16 @@ async def receive_some(transport: Transport, max_bytes: int) -> bytes:
 
     If cancelled, nothing was taken from the transport. No checkpoint if something is there.
     """
-    view = memoryview(bytearray(max_bytes))
-    while (count := transport.recv_into(view)) is None:
+    while (data := _received(transport, max_bytes)) is None:
         await transport.wait_readable()
-    return bytes(view[:count])
+    return data
+
+
+def _received(transport: Transport, max_bytes: int) -> bytes | None:
+    """What is there. The buffer lives no longer than the read: thousands of tasks may wait for bytes."""
+    view = memoryview(bytearray(max_bytes))
+    count = transport.recv_into(view)
+    return None if count is None else bytes(view[:count])
 
 
 async def send_all(transport: Transport, data: bytes) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,8 +33,10 @@ class EventLoop(NamedTuple):
     """The operations of one kind of event loop; they act on the one that runs.
 
     Attributes:
-        spawn: start a task, which raises nothing but cancellation and has this name. The last argument is
-            called once when the task is over, even if it was cancelled before its first step.
+        spawn: start a task, which raises nothing but cancellation and has this name. The third argument is
+            called once when the task is over, even if it was cancelled before its first step. The last are
+            the context variables that the task sees (``None``: those of the loop). If ``KeyboardInterrupt``
+            or ``SystemExit`` leave the task, they end asyncio's loop, and trio never hears of them.
         clock: ``anyio.current_time`` that need not look up the loop at each call.
         park: put something that stands for this task into the list and wait; take it out if cancelled.
         wake: wake the task that something from the list stands for.
@@ -43,7 +46,7 @@ class EventLoop(NamedTuple):
             right before the socket is closed.
     """
 
-    spawn: Callable[[Task, str, Callable[[], None]], object]
+    spawn: Callable[[Task, str, Callable[[], None], Context | None], object]
     clock: Callable[[], Clock]
     park: Callable[[list[Any]], Awaitable[None]]
     wake: Callable[[Any], object]
@@ -91,14 +94,18 @@ def _trio() -> EventLoop:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
-        async def run() -> None:  # trio cancels a task at a checkpoint, never before its first step
-            try:
-                await task()
-            finally:
-                over()
+    async def run(task: Task, over: Callable[[], None]) -> None:
+        # An exception that leaves a system task, or a nursery that was left open in it, crashes the run.
+        try:
+            await task()
+        except (KeyboardInterrupt, SystemExit):
+            pass
+        finally:
+            _abandon_nurseries(trio.lowlevel.current_task())
+            over()  # trio cancels a task at a checkpoint, never before its first step
 
-        trio.lowlevel.spawn_system_task(run, name=name)
+    def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
+        trio.lowlevel.spawn_system_task(run, task, over, name=name, context=context)
 
     return EventLoop(
         spawn,
@@ -110,6 +117,17 @@ def _trio() -> EventLoop:
         anyio.wait_writable,
         trio.lowlevel.notify_closing,
     )
+
+
+def _abandon_nurseries(task: Any) -> None:
+    """Cancel the nurseries that were opened in a Trio task and never closed, and have the task forget them.
+
+    An asynchronous generator with a nursery in it that was not read to its end leaves one. When the task
+    ends, Trio makes an error of it, and has no public way to avoid that.
+    """
+    for nursery in task.child_nurseries:
+        nursery.cancel_scope.cancel()
+    task._child_nurseries.clear()
 
 
 @cache
@@ -126,11 +144,16 @@ def _asyncio() -> EventLoop:
         finally:
             waiting.remove(future)
 
-    def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
+    def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
         # Not a `finally` in the task: one that is cancelled before its first step never gets there.
-        running.add(started := asyncio.get_running_loop().create_task(task(), name=name))
-        started.add_done_callback(running.discard)
-        started.add_done_callback(lambda _: over())
+        running.add(started := asyncio.get_running_loop().create_task(task(), name=name, context=context))
+        started.add_done_callback(partial(ended, over))
+
+    def ended(over: Callable[[], None], task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        if not task.cancelled():
+            task.exception()  # or asyncio would report that nobody asked for it
+        over()
 
     waits = _AsyncioWaits()
     return EventLoop(
