@@ -23,8 +23,9 @@ from wsstream.protocol.proxies import Proxy, environment_proxy, parse_proxy_url
 from wsstream.protocol.redirect import Destination, redirected
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.flow import FlowControl
+from wsstream.streams.leaving import leave
 from wsstream.streams.options import ConnectionOptions, release
-from wsstream.streams.websocket import WebSocketStream, leave
+from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.base import Transport, receive_some, send_all
 from wsstream.transports.dial import TLS, dial, start_tls
 from wsstream.transports.proxy import require_socks

@@ -35,7 +35,8 @@ from wsstream.protocol.retry import (
     status_may_change,
 )
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.websocket import WebSocketStream, closed_here, leave
+from wsstream.streams.leaving import leave
+from wsstream.streams.websocket import WebSocketStream, closed_here
 
 __all__ = ["ConnectOptions", "reconnect"]
 

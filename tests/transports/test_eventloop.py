@@ -212,14 +212,26 @@ def test_what_ends_a_program_ends_asyncios_loop(run: Run, kind: type[BaseExcepti
     assert over == ["over"]
 
 
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
-def test_what_ends_a_program_does_not_crash_the_run_of_trio(kind: type[BaseException]) -> None:
+def test_an_exit_in_a_task_does_not_crash_the_run_of_trio() -> None:
     async def main() -> None:
         over = trio.Event()
-        event_loop().spawn(partial(_raise, kind), "ends the program", over.set)
+        event_loop().spawn(partial(_raise, SystemExit), "exits", over.set)
         await over.wait()
 
     trio.run(main)
+
+
+def test_an_interrupt_in_a_task_is_passed_on_to_trios_main_task() -> None:
+    over = []
+
+    async def main() -> None:
+        interrupted = partial(_raise, KeyboardInterrupt)
+        event_loop().spawn(interrupted, "is interrupted", lambda: over.append("over"))
+        await trio.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert over == ["over"]
 
 
 def test_a_nursery_that_was_left_open_does_not_crash_the_run_of_trio() -> None:

@@ -33,6 +33,7 @@ __all__ = [
     "accept_key",
     "accepting_headers",
     "basic_credentials",
+    "check_extra",
     "check_request",
     "check_response",
     "client_request_headers",
@@ -46,14 +47,21 @@ NONCE_SIZE = 16
 """Bytes of the nonce that `Sec-WebSocket-Key` carries in base64 (RFC 6455 section 4.1)."""
 # RFC 3986 section 3.2.2 with an optional port; who is meant is no business of the handshake.
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
+# What browsers send (RFC 6454 section 6.2): a scheme and a host with an optional port, without a path.
+_ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+\-.]*://[!-.0->@-~]*")
 _RESERVED = frozenset({"connection", "upgrade", "content-length", "transfer-encoding"})
 
 
 class RequestRefused(HandshakeError):
-    """A request is not the opening handshake of a WebSocket. `response` is what to answer."""
+    """A request does not open a WebSocket.
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.body.decode(errors="replace").strip())
+    Args:
+        response: what to answer.
+        message: the reason. Not made of the body of `response`, which may be the application's.
+    """
+
+    def __init__(self, response: Response, message: str) -> None:
+        super().__init__(message)
         self.response = response
 
 
@@ -109,6 +117,7 @@ def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | No
 
     Raises:
         TypeError: `origins` is itself a ``str``, or an element is neither ``str`` nor ``None``.
+        ValueError: an element can be the origin of no request.
     """
     if origins is None:
         return None
@@ -118,6 +127,8 @@ def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | No
     for origin in admitted:
         if origin is not None and not isinstance(origin, str):
             raise TypeError(f"an origin is a str or None, not {type(origin).__name__}")
+        if origin is not None and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f'an origin must be like "https://a.example" or "null", got {origin[:80]!r}')
     # RFC 6454 section 4: scheme and host are in lower case.
     return frozenset(origin and origin.lower() for origin in admitted)
 
@@ -154,7 +165,7 @@ def client_request_headers(
         ValueError: `headers` or `origin` is malformed, or a field is one the handshake sets itself.
     """
     extra = Headers(() if headers is None else headers)
-    _check_extra(extra)
+    check_extra(extra)
     if len(extra.get_all("host")) > 1 or (origin is not None and "origin" in extra):
         raise ValueError("Host or Origin is there twice")
     fields = [] if "host" in extra else [("Host", url.host_header)]
@@ -171,7 +182,12 @@ def client_request_headers(
     return Headers([*fields, *extra.items()])
 
 
-def _check_extra(extra: Headers) -> None:
+def check_extra(extra: Headers) -> None:
+    """Check header fields that an application adds to its side of the handshake.
+
+    Raises:
+        ValueError: a field is one that the handshake sets itself.
+    """
     for name in extra:
         if name in _RESERVED or name.startswith("sec-websocket-"):
             raise ValueError(f"header field {name!r} is set by the opening handshake itself")
@@ -303,13 +319,13 @@ def accepting_headers(
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
     if headers != ():
         extra = Headers(headers)
-        _check_extra(extra)
+        check_extra(extra)
         fields += extra.items()
     return Headers.well_formed(fields)
 
 
 def _refusal(status: int, text: str, *fields: tuple[str, str]) -> RequestRefused:
-    return RequestRefused(Response(status, fields, f"{text}\n"))
+    return RequestRefused(Response(status, fields, f"{text}\n"), text)
 
 
 def _check_http(request: Request) -> None:

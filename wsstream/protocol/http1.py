@@ -159,8 +159,8 @@ class ServerHandshake:
             head = self._head.take()
             return None if head is None else self._parsed(head)
         except h11.RemoteProtocolError as exc:
-            reason = f"The request is not well-formed HTTP/1.1: {what_is_wrong(exc)}\n"
-            raise RequestRefused(Response(exc.error_status_hint, body=reason)) from exc
+            reason = f"The request is not well-formed HTTP/1.1: {what_is_wrong(exc)}"
+            raise RequestRefused(Response(exc.error_status_hint, body=f"{reason}\n"), reason) from exc
 
     def _parsed(self, head: bytes) -> Request:
         if (opening := read_opening(head)) is not None:
@@ -172,9 +172,8 @@ class ServerHandshake:
         self._method = event.method
         if event.method == b"CONNECT":
             # An answer 2xx to it would open a tunnel (RFC 9110 section 9.3.6).
-            raise RequestRefused(
-                Response(405, {"Allow": "GET"}, "This is a WebSocket server, not a proxy.\n")
-            )
+            reason = "This is a WebSocket server, not a proxy."
+            raise RequestRefused(Response(405, {"Allow": "GET"}, f"{reason}\n"), reason)
         return Request(
             event.target.decode("ascii"),
             decoded(event.headers.raw_items()),

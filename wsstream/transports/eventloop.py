@@ -14,8 +14,10 @@ when the connection is made.
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import cache, partial
@@ -35,8 +37,9 @@ class EventLoop(NamedTuple):
     Attributes:
         spawn: start a task, which raises nothing but cancellation and has this name. The third argument is
             called once when the task is over, even if it was cancelled before its first step. The last are
-            the context variables that the task sees (``None``: those of the loop). If ``KeyboardInterrupt``
-            or ``SystemExit`` leave the task, they end asyncio's loop, and trio never hears of them.
+            the context variables that the task sees (``None``: those of the loop). ``KeyboardInterrupt`` and
+            ``SystemExit`` may leave the task. They end asyncio's loop; on trio the first one interrupts the
+            main task, and the other is lost.
         clock: ``anyio.current_time`` that need not look up the loop at each call.
         park: put something that stands for this task into the list and wait; take it out if cancelled.
         wake: wake the task that something from the list stands for.
@@ -98,7 +101,9 @@ def _trio() -> EventLoop:
         # An exception that leaves a system task, or a nursery that was left open in it, crashes the run.
         try:
             await task()
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
+            _pass_on_interrupt()
+        except SystemExit:
             pass
         finally:
             _abandon_nurseries(trio.lowlevel.current_task())
@@ -117,6 +122,16 @@ def _trio() -> EventLoop:
         anyio.wait_writable,
         trio.lowlevel.notify_closing,
     )
+
+
+def _pass_on_interrupt() -> None:
+    """Have Trio interrupt its main task, as it does when Ctrl-C comes in a moment without a task.
+
+    A system task is protected, but the tasks that it starts are not: the exception may come in one of them.
+    """
+    ours = getattr(signal.getsignal(signal.SIGINT), "__module__", None) == "trio._core._ki"
+    if ours and threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGINT)
 
 
 def _abandon_nurseries(task: Any) -> None:
