@@ -60,10 +60,11 @@ class Visit:
         opening: its opening handshake, while that goes on.
         ws: the connection, once it is open.
         is_guest: whether it is among the guests.
+        turned_away: whether it was refused, and is only to read the answer.
         dropped: why it was cancelled, if not by its deadline.
     """
 
-    __slots__ = ("dropped", "is_guest", "opening", "peer", "scope", "sock", "ws")
+    __slots__ = ("dropped", "is_guest", "opening", "peer", "scope", "sock", "turned_away", "ws")
 
     def __init__(self, sock: socket.socket, deadline: float) -> None:
         self.sock = sock
@@ -71,7 +72,7 @@ class Visit:
         self.scope = anyio.CancelScope(deadline=deadline)
         self.opening: Opening | None = None
         self.ws: WebSocketStream | None = None
-        self.is_guest = False
+        self.is_guest = self.turned_away = False
         self.dropped: str | None = None
 
     def drop(self, why: str) -> None:
@@ -250,7 +251,8 @@ class Reception:
         except (WebSocketError, OSError, anyio.BrokenResourceError) as error:
             log.info("%s: the opening handshake failed: %s", visit, error)
         except anyio.get_cancelled_exc_class():
-            self._log_drop(visit)
+            if not visit.turned_away:
+                self._log_drop(visit)
             raise
         return None
 
@@ -267,7 +269,7 @@ class Reception:
 
     def _turn_away(self, visit: Visit, refusal: RequestRefused) -> None:
         self._guests -= visit.is_guest
-        visit.is_guest = False
+        visit.is_guest, visit.turned_away = False, True
         self._strangers[visit] = anyio.current_time()
         status = refusal.response.status
         if isinstance(refusal, Answered):

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import socket
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TypeAlias
 
 import anyio
 from anyio.abc import ByteStream
 
-from wsstream.acceptor import Acceptor, Opening, ProcessRequest, client_name
-from wsstream.log import Log
+from wsstream.acceptor import Acceptor, Opening, ProcessRequest
+from wsstream.handling import Handler, Handling
 from wsstream.protocol.deflate import Deflate
 from wsstream.reception import Reception
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.leaving import in_cancelled_scope, is_closing, judge, leave, program_end
+from wsstream.streams.leaving import is_closing, leave
 from wsstream.streams.options import ConnectionOptions, check_count, check_limit
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.listen import listen_tcp, listen_unix
 from wsstream.transports.streams import StreamTransport
 
 __all__ = ["Server", "accept", "serve"]
-
-Handler: TypeAlias = Callable[[WebSocketStream], Awaitable[object]]
-
-log = Log("wsstream.server")
 
 
 def accept(
@@ -207,12 +201,12 @@ class Server:
         max_connections: int | None,
         shutdown_timeout: float | None,
     ) -> None:
-        self.connections: set[WebSocketStream] = set()
-        self._handler = handler
+        handling = Handling(handler, self._is_closed)
+        self.connections = handling.connections
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
         self._address: tuple[str, int] | str = ""
-        self._reception = Reception(acceptor, ssl, max_handshakes, max_connections, self._handle)
+        self._reception = Reception(acceptor, ssl, max_handshakes, max_connections, handling.run)
         self._error_raised = False
 
     @property
@@ -244,6 +238,9 @@ class Server:
         await self._reception.closed.wait()
         self._raise_error()
 
+    def _is_closed(self) -> bool:
+        return self._reception.closed.is_set()
+
     def _raise_error(self) -> None:
         if self._reception.error is not None:
             self._error_raised = True
@@ -272,51 +269,6 @@ class Server:
         """Cancel whatever runs."""
         self.close()
         self._reception.cancel()
-
-    # -- connections -------------------------------------------------------------------------
-
-    async def _handle(self, ws: WebSocketStream) -> None:
-        """Run the handler. Whatever it raises is judged here and goes no further."""
-        self.connections.add(ws)
-        log.info("%s: open", _name(ws))
-        try:
-            try:
-                await _awaitable(self._handler(ws))
-            except BaseException as error:
-                await self._left_by(ws, error)
-            else:
-                await leave(ws, None)
-        finally:
-            self.connections.discard(ws)
-            log.info("%s: closed, %s", _name(ws), ws.close_info)
-
-    async def _left_by(self, ws: WebSocketStream, error: BaseException) -> None:
-        verdict = judge(error)
-        if verdict.failed:
-            log.error("%s: the handler failed", _name(ws), cause=error)
-        elif not verdict.cancelled:
-            log.info("%s: %s", _name(ws), verdict.decided_by)
-        await leave(ws, error)
-        if (end := program_end(error)) is not None:
-            raise end from None
-        if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._is_closed):
-            text = "%s: the handler was cancelled by something other than the server"
-            log.error(text, _name(ws), cause=error)
-
-    @property
-    def _is_closed(self) -> bool:
-        return self._reception.closed.is_set()
-
-
-def _name(ws: WebSocketStream) -> str:
-    return f"connection {ws.id} ({client_name(ws.request.peer, ws.request)})"
-
-
-def _awaitable(result: Awaitable[object]) -> Awaitable[object]:
-    if not inspect.isawaitable(result):
-        kind = None if result is None else type(result).__name__
-        raise TypeError(f'the handler returned {kind}: is it "async def"?')
-    return result
 
 
 class _Serve(AsyncBlock[Server]):

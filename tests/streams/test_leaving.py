@@ -307,3 +307,18 @@ async def test_cancelling_a_task_again_and_again_does_not_keep_its_connection(
     assert opened[0].state == "closed"
     with pytest.raises(asyncio.CancelledError if cause is not ValueError else BaseException):
         task.result()
+
+
+@pytest.mark.parametrize("error", [None, ValueError(), CODE])
+async def test_when_leaving_is_cancelled_the_connection_has_ended_all_the_same(
+    error: Exception | None,
+) -> None:
+    ours, theirs = memory_pair()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(RawPeer.as_server, theirs)  # which then is mute
+        with anyio.move_on_after(1) as scope:
+            async with connect("ws://a/", transport=ours, close_timeout=None) as ws:
+                if error is not None:
+                    raise error
+        assert scope.cancelled_caught
+        assert ws.state == "closed"

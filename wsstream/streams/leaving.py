@@ -137,9 +137,21 @@ async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
     """End the connection of a block that was left by `error`, as :func:`judge` says, and wait for its end.
 
     After a cancellation, and where nothing may be awaited, the transport is dropped behind the Close frame.
-    If this call is cancelled, the connection is dropped.
+    If this call is cancelled, the connection is dropped, and nothing is left of it then, too.
     """
-    verdict = judge(error)
+    may_await = not is_closing(error)
+    try:
+        await _close(ws, judge(error))
+    except GeneratorExit:
+        may_await = False
+        raise
+    finally:
+        if may_await and not ws._driver.finished.is_set():
+            with anyio.CancelScope(shield=True):
+                await ws._driver.finished.wait()  # the driver bounds this itself
+
+
+async def _close(ws: WebSocketStream, verdict: Verdict) -> None:
     if verdict.patience == inf:
         ws.begin_close(verdict.code, verdict.reason)
         await ws._driver.wait_finished()
@@ -148,10 +160,6 @@ async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
             await ws.aclose(verdict.code, verdict.reason)
         ws.abort()
     else:
-        ws.begin_close(
-            verdict.code, verdict.reason
-        )  # hands the Close frame to the kernel, if that takes it now
+        # Hands the Close frame to the kernel, if that takes it now.
+        ws.begin_close(verdict.code, verdict.reason)
         ws.abort()
-    if not is_closing(error) and not ws._driver.finished.is_set():
-        with anyio.CancelScope(shield=True):
-            await ws._driver.finished.wait()  # the driver bounds this itself
