@@ -20,9 +20,10 @@ from wsstream.protocol.showing import never_raises
 from wsstream.protocol.tunnel import validate_proxy_headers
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.flow import FlowControl
+from wsstream.streams.leaving import leave
 from wsstream.streams.options import ConnectionOptions
 from wsstream.streams.usage import ForAsyncWith
-from wsstream.streams.websocket import WebSocketStream, leave
+from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["connect"]
 

@@ -31,8 +31,9 @@ from wsstream.protocol.retry import (
     status_may_change,
 )
 from wsstream.protocol.showing import never_raises
+from wsstream.streams.leaving import leave
 from wsstream.streams.usage import ForAsyncFor
-from wsstream.streams.websocket import WebSocketStream, closed_here, leave
+from wsstream.streams.websocket import WebSocketStream, closed_here
 
 __all__ = ["reconnect"]
 
