@@ -22,6 +22,7 @@ ROOT = Path(wsstream.__file__).parent
 TESTS = Path(__file__).parent
 
 LAYERS = [
+    {"arguments"},
     {"errors"},  # L0
     {"codec"},
     {"protocol"},

@@ -617,7 +617,7 @@ async def test_a_message_that_is_too_big_for_us_does_not_end_the_loop() -> None:
             with pytest.raises(WebSocketError) as caught:
                 await ws.receive()
             assert caught.value.code == 1009
-            assert ws.close_info == CloseInfo(1009, str(caught.value), False)
+            assert ws.close_info == CloseInfo(1009, caught.value.reason, False)
 
 
 async def test_an_error_of_the_body_leaves_the_loop_as_itself() -> None:

@@ -21,7 +21,7 @@ from wsstream.protocol.handshake import (
     validate_origins,
     validate_subprotocols,
 )
-from wsstream.protocol.http import Request, Response
+from wsstream.protocol.http import Request, RequestedURL, Response
 from wsstream.protocol.http1 import ServerHandshake
 from wsstream.streams.options import ConnectionOptions, release
 from wsstream.streams.websocket import WebSocketStream
@@ -86,7 +86,7 @@ class Acceptor:
         scheme = "ws" if transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,
-            url=f"{scheme}://{request.headers['host']}{request.target}",
+            url=RequestedURL(scheme, request),
             subprotocol=subprotocol,
             extensions=format_extensions(extensions),
             request=request,
@@ -114,7 +114,7 @@ class Acceptor:
             if response is not None and not isinstance(response, Response):
                 raise TypeError(f"process_request returns a Response or None, not {type(response).__name__}")
         except Exception:
-            logger.exception("process_request failed for %s", request.target)
+            logger.exception("process_request failed for %r", request)
             return Response(500, body="The server failed to process this request.\n")
         return response
 

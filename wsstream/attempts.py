@@ -14,6 +14,7 @@ from wsstream.connector import OpenStream
 from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.handshake import validate_subprotocols
 from wsstream.protocol.http import HeaderPairs
+from wsstream.protocol.showing import never_raises
 from wsstream.protocol.url import parse_url
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.websocket import WebSocketStream
@@ -64,6 +65,7 @@ class Target:
         self.url = url
         self.options = options
 
+    @never_raises
     def __repr__(self) -> str:
         return f"<Target {self.shown}>"
 

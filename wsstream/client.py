@@ -16,6 +16,7 @@ from wsstream.protocol.deflate import Deflate, make_offer
 from wsstream.protocol.handshake import validate_subprotocols
 from wsstream.protocol.http import HeaderPairs, Headers
 from wsstream.protocol.redirect import Destination
+from wsstream.protocol.showing import never_raises
 from wsstream.protocol.tunnel import validate_proxy_headers
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.flow import FlowControl
@@ -157,6 +158,10 @@ class _Connect(ForAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
         self._connector = connector
         self._ws: WebSocketStream | None = None
         self._entered = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<connect: {self._ws or self._connector.progress.url}>"
 
     async def __aenter__(self) -> WebSocketStream:
         if self._entered:

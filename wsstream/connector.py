@@ -42,7 +42,7 @@ OpenStream: TypeAlias = Callable[[], ByteStream | Awaitable[ByteStream]]
 class Offer:
     """What every opening handshake offers, wherever redirects lead."""
 
-    subprotocols: Sequence[str]
+    subprotocols: Sequence[str] = field(repr=False)
     extensions: Sequence[Extension]
     origin: str | None
 
@@ -201,7 +201,7 @@ class Connector:
         driver = self.options.start(transport, Connection(client=True, deflate=deflate), accepted.trailing)
         return WebSocketStream(
             driver,
-            url=str(attempt.url),
+            url=attempt.url,
             subprotocol=accepted.subprotocol,
             extensions=format_extensions(accepted.extensions),
             request=attempt.handshake.request,

@@ -16,16 +16,21 @@ The type alone says whose fault it was::
     ├─ InvalidUTF8                                   1007
     ├─ ProtocolViolation                             1002
     ├─ MessageAborted                                a MessageWriter was left unfinished
-    └─ KeepaliveTimeout                              the peer gave no sign of life
+    ├─ KeepaliveTimeout                              the peer gave no sign of life
+    └─ ReceiveTimeout(TimeoutError)                  1008, a message took too long to arrive
 
 What the library found out about the peer (a violation, a timeout, a failed system call) is the
 ``__cause__`` of the :class:`ConnectionBroken` that calls raise.
+
+All of them can be copied and pickled, subclasses of yours too: see :class:`WebSocketError`.
 """
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -44,6 +49,7 @@ __all__ = [
     "MessageTooBig",
     "ProtocolViolation",
     "ProxyError",
+    "ReceiveTimeout",
     "StreamEnded",
     "WebSocketError",
     "check_close_arguments",
@@ -51,6 +57,7 @@ __all__ = [
 ]
 
 _MAX_QUOTED = 100  # characters
+_QUERY = re.compile(r"\?\S+")
 
 
 class CloseInfo(NamedTuple):
@@ -83,21 +90,27 @@ def check_close_arguments(code: object, reason: object) -> None:
     """
     if code is not None:
         if not isinstance(code, int) or isinstance(code, bool):
-            raise TypeError(f"a close code is an int, not {type(code).__name__}")
+            raise TypeError(f"a close code must be an int, got {type(code).__name__}")
         if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-            raise ValueError(f"close code {code} must not be sent (RFC 6455 section 7.4)")
+            raise ValueError(
+                "a close code must be in 1000..1003, 1007..1014 or 3000..4999 to be sent "
+                f"(RFC 6455 section 7.4), got {int(code)}"
+            )
     if not isinstance(reason, str):
-        raise TypeError(f"a close reason is a str, not {type(reason).__name__}")
-    if len(reason.encode()) > 123:
-        raise ValueError("a close reason is at most 123 bytes of UTF-8 (RFC 6455 section 5.5)")
+        raise TypeError(f"a close reason must be a str, got {type(reason).__name__}")
+    if (size := len(reason.encode())) > 123:
+        raise ValueError(
+            f"a close reason must have at most 123 bytes of UTF-8 (RFC 6455 section 5.5), got {size}"
+        )
 
 
 def quoted(body: bytes) -> str:
     """What the message of an error quotes of a response's body, behind a colon.
 
-    Its first line that is not blank, escaped and cut; nothing if there is none.
+    Its first line that is not blank, escaped and cut; nothing if there is none. Many servers repeat the
+    target there: a query is left out, as it may hold a secret.
     """
-    lines = (line.strip() for line in body.decode(errors="replace").splitlines())
+    lines = (_QUERY.sub("?...", line).strip() for line in body.decode(errors="replace").splitlines())
     text = next((repr(line) for line in lines if line), "")
     if len(text) > _MAX_QUOTED:
         text = f"{text[:_MAX_QUOTED]}..."
@@ -110,6 +123,10 @@ class WebSocketError(Exception):
     Raised inside the body of ``connect``, ``accept`` or a server's handler, its `code` and `reason`
     are sent to the peer in the Close frame. A reason without a code stands for code 1000.
 
+    A copy, also one that was pickled, has the same type, message, attributes and notes, and the same
+    cause if that can be pickled itself. ``__init__`` is not called for it, so a subclass may take what
+    it likes.
+
     Args:
         message: what ``str()`` of the exception says; by default the reason.
         code: a close code that may be sent (1000–1003, 1007–1014, 3000–4999), or ``None``.
@@ -119,14 +136,52 @@ class WebSocketError(Exception):
         TypeError, ValueError: `code` or `reason` is not fit to be sent.
     """
 
-    code: int | None
-    reason: str
+    code: int | None = None  # also of subclasses that do not call __init__
+    reason: str = ""
 
     def __init__(self, message: str = "", *, code: int | None = None, reason: str = "") -> None:
         check_close_arguments(code, reason)
         super().__init__(message or reason)
         self.code = 1000 if code is None and reason else code
         self.reason = reason
+
+    # An exception is copied by calling its class with `args`, which here are seldom what __init__ takes.
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args), (self.__getstate__(), _Cause(self.__cause__))
+
+    def __setstate__(self, state: Any) -> None:
+        attributes, cause = state
+        for names in attributes if isinstance(attributes, tuple) else (attributes,):  # two where slots are
+            super().__setstate__(names)
+        if cause.error is not None:
+            self.__cause__ = cause.error
+
+
+def _remade(cls: type[WebSocketError], args: tuple[Any, ...]) -> WebSocketError:
+    error = cls.__new__(cls, *args)
+    error.args = args  # those that are an OSError too leave that to __init__
+    return error
+
+
+class _Cause:
+    """A cause that is copied. It is pickled by itself: if it fails at either end, only the cause is lost."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            return _unpickled_cause, (pickle.dumps(self.error),)
+        except Exception:  # whatever somebody else's exception raises
+            return _Cause, (None,)
+
+
+def _unpickled_cause(data: bytes) -> _Cause:
+    try:
+        return _Cause(pickle.loads(data))  # noqa: S301 - part of what is being unpickled
+    except Exception:  # as above
+        return _Cause(None)
 
 
 class InvalidURL(WebSocketError, ValueError):
@@ -225,12 +280,12 @@ class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
 
 
 class _Failure(WebSocketError):
-    """An error whose class knows the close code that goes to the peer."""
+    """An error whose class knows the close code that goes to the peer, with `reason` or the message."""
 
     default_code: int
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code=self.default_code)
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message, code=self.default_code, reason=reason)
 
 
 class MessageTooBig(_Failure):
@@ -258,9 +313,18 @@ class MessageAborted(_Failure):
 
 
 class KeepaliveTimeout(_Failure):
-    """Nothing was received within ``ping_timeout`` of a Ping. TCP was dropped without a Close frame.
+    """The peer gave no sign of life within ``ping_timeout`` after a Ping was due. TCP was dropped without a
+    Close frame.
 
     Its own code is 1011; that of the connection is 1006.
     """
 
     default_code = 1011
+
+
+class ReceiveTimeout(_Failure, TimeoutError):
+    """A message took longer to arrive than ``receive_timeout`` or ``receive_rate`` allows. The code is
+    1008.
+    """
+
+    default_code = 1008

@@ -30,6 +30,7 @@ from wsstream.protocol.retry import (
     socks_reply_may_change,
     status_may_change,
 )
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.usage import ForAsyncFor
 from wsstream.streams.websocket import WebSocketStream, closed_here, leave
 
@@ -123,6 +124,11 @@ class _Reconnect(ForAsyncFor, AsyncIterator[WebSocketStream]):
         self._next_attempt = -inf
         self._ended = False
         self._guard = anyio.ResourceGuard("reconnecting")
+
+    @never_raises
+    def __repr__(self) -> str:
+        between = "ended" if self._ended else "not connected"
+        return f"<reconnect: {between if self._ws is None else repr(self._ws)}>"
 
     async def __anext__(self) -> WebSocketStream:
         with self._guard:

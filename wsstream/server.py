@@ -16,11 +16,13 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup
 
 from wsstream.acceptor import Acceptor, ProcessRequest
+from wsstream.arguments import check_int, check_number
 from wsstream.errors import ConnectionClosed, WebSocketError
 from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.http import Request, Response
+from wsstream.protocol.showing import never_raises, without_query
 from wsstream.streams.flow import FlowControl
-from wsstream.streams.options import ConnectionOptions, check_count, check_limit
+from wsstream.streams.options import ConnectionOptions
 from wsstream.streams.tasks import Signal
 from wsstream.streams.websocket import WebSocketStream, leave
 from wsstream.transports.base import Transport
@@ -82,6 +84,10 @@ class _Accept(AbstractAsyncContextManager[WebSocketStream]):
         self._stream = stream
         self._acceptor = acceptor
         self._ws: WebSocketStream | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<accept: {self._ws or type(self._stream).__name__!r}>"
 
     async def __aenter__(self) -> WebSocketStream:
         with anyio.fail_after(self._acceptor.options.open_timeout):
@@ -154,13 +160,11 @@ def serve(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
-    check_limit("shutdown_timeout", shutdown_timeout)
-    check_count("max_connections", max_connections)
-    if max_connections is not None and max_connections < 1:
-        raise ValueError("max_connections is at least 1, or None")
+    check_number("shutdown_timeout", shutdown_timeout, optional=True)
+    check_int("max_connections", max_connections, 1, optional=True)
     given = None if listeners is None else list(listeners)
     if given == []:
-        raise ValueError("listeners is empty")
+        raise ValueError("listeners must not be empty")
 
     async def listen() -> list[socket.socket]:
         if given is not None:
@@ -200,6 +204,13 @@ class Server:
         self._shutting_down = False
         self._closed = anyio.Event()
         self._idle = Signal()
+
+    @never_raises
+    def __repr__(self) -> str:
+        if not self._listeners and not self._closed.is_set():
+            return "<Server, not started>"
+        end = ", closed" if self._closed.is_set() else ""
+        return f"<Server {without_query(self.url)}, connections: {len(self.connections)}{end}>"
 
     @property
     def port(self) -> int:
@@ -349,6 +360,10 @@ class _Serve(AbstractAsyncContextManager[Server]):
         self._server = server
         self._listen = listen
         self._tasks = anyio.create_task_group()
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<serve: {self._server!r}>"
 
     async def __aenter__(self) -> Server:
         listeners = await self._listen()

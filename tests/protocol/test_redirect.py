@@ -6,7 +6,7 @@ import pytest
 
 from wsstream.errors import HandshakeRejected, InvalidURL
 from wsstream.protocol.http import Headers
-from wsstream.protocol.redirect import Destination, not_followed, redirected
+from wsstream.protocol.redirect import MAX_LOCATION, Destination, not_followed, redirected
 from wsstream.protocol.url import parse_url
 
 FIELDS = Headers(
@@ -69,6 +69,7 @@ def test_without_exactly_one_location_it_is_no_redirect(locations: list[str]) ->
         "https://feed.example:0/",
         "https:/v2",
         "/%",
+        "/" + "x" * MAX_LOCATION,
     ],
 )
 def test_a_location_that_is_not_followed_leaves_the_answer_and_says_why(location: str) -> None:
@@ -77,6 +78,11 @@ def test_a_location_that_is_not_followed_leaves_the_answer_and_says_why(location
         redirected(HERE, rejection)
     assert caught.value is rejection
     assert isinstance(caught.value.__cause__, InvalidURL)
+
+
+def test_a_location_may_have_8000_characters() -> None:
+    location = "/" + "x" * (MAX_LOCATION - 1)
+    assert redirected(HERE, answer(302, location)).url.target == location
 
 
 def test_from_ws_to_ws_and_to_wss_is_followed() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstream.errors import HandshakeError, HandshakeRejected, ProxyError
-from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_HEAD_SIZE, MAX_INFORMATIONAL
+from wsstream.protocol.http1_heads import MAX_HEAD_SIZE
+from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
 from wsstream.protocol.proxies import Proxy
 from wsstream.protocol.tunnel import TunnelHandshake, validate_proxy_headers
 

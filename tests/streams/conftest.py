@@ -34,7 +34,7 @@ async def _raw_server(
     async def accept() -> None:
         peers.append(await RawPeer.as_server(theirs, headers=headers))
 
-    opening = wsstream.connect("ws://test/", transport=ours, close_timeout=1, **options)
+    opening = wsstream.connect("ws://test/", transport=ours, **{"close_timeout": 1, **options})
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(accept)
         ws = await opening.__aenter__()

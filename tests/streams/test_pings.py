@@ -21,10 +21,10 @@ async def test_a_pong_answers_its_ping_and_all_before() -> None:
         records[-1].waiters = 1
     first, second, third = records
     pings.receive_pong(second.payload, 12.5)
-    assert [record.done.is_set() for record in records] == [True, True, False]
+    assert [record.over for record in records] == [True, True, False]
     assert [record.answered for record in records] == [12.5, 12.5, None]
     pings.receive_pong(third.payload, 13.0)
-    assert (third.done.is_set(), third.answered) == (True, 13.0)
+    assert (third.over, third.answered) == (True, 13.0)
     assert first.answered == 12.5
 
 
@@ -41,7 +41,7 @@ async def test_a_pong_that_answers_nothing_is_ignored(payload: bytes) -> None:
     pings.receive_pong(payload, 1.0)
     record = pings.new()
     pings.receive_pong(payload, 1.0)
-    assert not record.done.is_set()
+    assert not record.over
     assert pings.latest is record
 
 
@@ -52,7 +52,7 @@ async def test_a_second_pong_for_the_same_ping_is_ignored() -> None:
     waiting = pings.new()
     pings.receive_pong(answered.payload, 2.0)
     assert answered.answered == 1.0
-    assert not waiting.done.is_set()
+    assert not waiting.over
 
 
 async def test_pings_that_nobody_waits_for_are_forgotten() -> None:
@@ -63,8 +63,8 @@ async def test_pings_that_nobody_waits_for_are_forgotten() -> None:
         forgotten = pings.new()
     latest = pings.new()
     pings.receive_pong(forgotten.payload, 1.0)
-    assert not forgotten.done.is_set()
-    assert not kept.done.is_set()
+    assert not forgotten.over
+    assert not kept.over
     pings.receive_pong(latest.payload, 2.0)
     assert (kept.answered, latest.answered) == (2.0, 2.0)
 
@@ -84,7 +84,7 @@ async def test_when_no_pong_can_come_all_are_woken_without_an_answer() -> None:
     record = pings.new()
 
     async def wait() -> None:
-        await record.done.wait()
+        await record.wait()
         assert record.answered is None
 
     async with anyio.create_task_group() as tasks:

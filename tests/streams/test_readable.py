@@ -126,6 +126,7 @@ async def test_max_message_size_is_exact_for_receive_and_for_read_and_does_not_b
             with pytest.raises(wsstream.ConnectionBroken) as broken:
                 await server.receive()
             assert broken.value.info == (1009, "a message has more than 1000 bytes", False)
+            assert "raise max_message_size, or read it in chunks" in str(caught.value)
             assert isinstance(broken.value.__cause__, wsstream.MessageTooBig)
             with pytest.raises(wsstream.StreamEnded) as ended:
                 await client.receive()

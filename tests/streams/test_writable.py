@@ -93,7 +93,7 @@ async def test_a_declared_message_is_one_frame() -> None:
         async with ws.writable.message(size=300_000) as writer:
             for _ in range(3):
                 await writer.send(bytes(100_000))
-            with pytest.raises(ValueError, match="declared with 300000"):
+            with pytest.raises(ValueError, match="must have the 300000 bytes it was declared with"):
                 await writer.send(b"x")
         frame = await peer.read_frame()
         assert (frame.opcode, len(frame.payload), frame.fin) == (2, 300_000, True)
@@ -107,7 +107,7 @@ async def test_a_declared_message_is_one_frame() -> None:
 
 async def test_a_declared_message_that_stays_short_breaks_the_connection() -> None:
     async with raw_server() as (ws, peer):
-        with pytest.raises(ValueError, match="3 bytes were sent of a message declared with 10"):
+        with pytest.raises(ValueError, match="must have the 10 bytes it was declared with, got 3"):
             async with ws.writable.message(size=10) as writer:
                 await writer.send(b"abc")
         with pytest.raises(wsstream.ConnectionBroken) as caught:
@@ -145,7 +145,7 @@ async def test_wrong_arguments_are_refused_and_change_nothing() -> None:
                 await client.send(item)  # type: ignore[arg-type]
         with pytest.raises(UnicodeEncodeError):
             await client.send("\ud800")
-        with pytest.raises(ValueError, match="not contiguous"):
+        with pytest.raises(ValueError, match="must be contiguous"):
             await client.send(memoryview(b"abcd")[::2])
         with pytest.raises(ValueError, match="'text' or 'binary'"):
             client.writable.message("json")  # type: ignore[arg-type]
@@ -247,7 +247,7 @@ async def test_send_file_sends_a_file_or_a_part_of_it_as_one_message(tmp_path: P
 async def test_send_file_refuses_what_it_cannot_send(tmp_path: Path) -> None:
     async with connected_pair() as (client, server):
         for arguments in ({"offset": -1}, {"count": -1}):
-            with pytest.raises(ValueError, match="not negative"):
+            with pytest.raises(ValueError, match="must not be negative, got -1"):
                 await client.writable.send_file(tmp_path, **arguments)
         with pytest.raises(FileNotFoundError):
             await client.writable.send_file(tmp_path / "missing")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from wsstream.errors import InvalidURL
+from wsstream.protocol.showing import excerpt, quoted
 
 __all__ = ["Authority", "bracketed", "parse_authority", "parse_host"]
 
@@ -25,6 +26,9 @@ class Authority(NamedTuple):
     userinfo: tuple[str, str] | None
     host: str
     port: int | None
+
+    def __repr__(self) -> str:
+        return f"<Authority {excerpt(self.host)} {self.port}>"
 
 
 def parse_authority(authority: str) -> Authority:
@@ -82,7 +86,7 @@ def parse_host(host: str) -> str:
     if _NUMERIC_LABEL.fullmatch(labels[-1]):
         return _parse_ipv4(name)
     if len(name.removesuffix(".")) > _MAX_HOST or not all(map(_LABEL.fullmatch, labels)):
-        raise InvalidURL(f"{host[:80]!r} is not a host name")
+        raise InvalidURL(f"{_shown(host)} is not a host name")
     return name
 
 
@@ -95,7 +99,7 @@ def _parse_ipv6(host: str) -> str:
     try:
         return IPv6Address(host).compressed
     except AddressValueError:
-        raise InvalidURL(f"{host[:80]!r} is not an IPv6 address") from None
+        raise InvalidURL(f"{_shown(host)} is not an IPv6 address") from None
 
 
 def _parse_ipv4(host: str) -> str:
@@ -103,7 +107,7 @@ def _parse_ipv4(host: str) -> str:
     try:
         return str(IPv4Address(host))
     except AddressValueError:
-        raise InvalidURL(f"{host[:80]!r} is neither an IPv4 address nor a host name") from None
+        raise InvalidURL(f"{_shown(host)} is neither an IPv4 address nor a host name") from None
 
 
 def _a_labels(host: str) -> str:
@@ -111,15 +115,22 @@ def _a_labels(host: str) -> str:
 
     try:
         return idna.encode(host, uts46=True).decode("ascii").lower()
-    except UnicodeError as exc:  # idna.IDNAError is one
-        raise InvalidURL(f"{host[:80]!r} is not an internationalised domain name") from exc
+    except UnicodeError:  # idna.IDNAError is one; it quotes the whole host
+        pass
+    raise InvalidURL(f"{_shown(host)} is not an internationalised domain name")
+
+
+def _shown(host: str) -> str:
+    # A percent-encoded @ is no end of a user name and a password, but somebody may have taken it for one.
+    return quoted(host.rpartition("@")[2])
 
 
 def _percent_decoded(text: str) -> str:
     try:
         return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidURL("the URL has a percent-encoded part that is not UTF-8") from None
+    except UnicodeDecodeError:  # has what may be a password
+        pass
+    raise InvalidURL("the URL has a percent-encoded part that is not UTF-8")
 
 
 def bracketed(host: str) -> str:

@@ -37,7 +37,6 @@ class Outgoing:
         files: parts of files that wait; while there are any, `pieces` tells what to offer.
         sent: bytes that have left.
         dropped: bytes of data that were put and will never leave.
-        pings_sent: Pings that have left to their last byte.
         message_cut: an urgent Close dropped the rest of a message of which a part has left.
     """
 
@@ -49,14 +48,12 @@ class Outgoing:
         "_head",
         "_offered",
         "_ping",
-        "_ping_leaving",
         "_pongs",
         "_size",
         "burst",
         "dropped",
         "files",
         "message_cut",
-        "pings_sent",
         "sent",
     )
 
@@ -64,7 +61,6 @@ class Outgoing:
         self.burst = Burst(next_key)
         self.sent = 0
         self.dropped = 0
-        self.pings_sent = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -74,7 +70,6 @@ class Outgoing:
         self._offered = False  # and nothing was taken since: the transport is full
         self._pongs: list[bytes] = []
         self._ping: bytes | None = None
-        self._ping_leaving = False  # the piece that was taken last is a Ping
         self._data: list[tuple[Piece, bool]] = []  # (piece, it ends its frame)
         self._close: bytes | None = None
         self._close_urgent = False
@@ -207,7 +202,7 @@ class Outgoing:
                 piece = self._head
             else:
                 whole = self._pop()
-                if len(whole) <= count and not self._ping_leaving:  # most frames: no need of a view
+                if len(whole) <= count:  # most frames: no need of a view
                     count -= len(whole)
                     if self.files and isinstance(whole, FileRange | FileFrames):
                         self.files -= 1
@@ -221,9 +216,6 @@ class Outgoing:
             if self._head is None and isinstance(piece, FileRange):
                 self.files -= 1
             count -= min(size, count)
-            if self._ping_leaving and self._head is None:
-                self._ping_leaving = False
-                self.pings_sent += 1
 
     def _unfold(self, frames: FileFrames, count: int) -> int:
         """Put back what is left when `count` bytes have left; how many of these are of the first frame then.
@@ -254,7 +246,6 @@ class Outgoing:
                 return self._pongs.pop(0)
             if (frame := self._ping) is not None:
                 self._ping = None
-                self._ping_leaving = True
                 return frame
         if self._data:  # at a border behind an urgent Close there is none
             piece, self._at_border = self._data.pop(0)

@@ -8,7 +8,7 @@ from wsstream.errors import ProxyError, quoted
 from wsstream.protocol.authority import bracketed
 from wsstream.protocol.handshake import basic_credentials
 from wsstream.protocol.http import HeaderPairs, Headers, Response
-from wsstream.protocol.http1_messages import Exchange, what_is_wrong
+from wsstream.protocol.http1_messages import Exchange
 from wsstream.protocol.proxies import Proxy
 
 __all__ = ["TunnelHandshake", "validate_proxy_headers"]
@@ -75,7 +75,7 @@ class TunnelHandshake:
         except EOFError as exc:
             raise self._failure("closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
-            raise self._failure(f"did not answer in HTTP/1.1: {what_is_wrong(exc)}") from exc
+            raise self._failure(f"gave an answer that cannot be read: {exc}") from exc
         if response is not None and not 200 <= response.status <= 299:
             raise self._refusal(response)
         if response is not None and self._exchange.rest():

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_to_bytes, urljoin
 
 from wsstream.errors import InvalidURL
 from wsstream.protocol.authority import bracketed, parse_authority
+from wsstream.protocol.showing import excerpt, never_raises
 
 __all__ = ["URL", "parse_url", "split_url", "unix_url"]
 
@@ -27,7 +28,6 @@ _SECURE = {"ws": False, "http": False, "wss": True, "https": True}
 # What RFC 3986 lets stand in a path and a query; square brackets are left as they were sent.
 _SAFE = "%/:@!$&'()*+,;=-._~[]"
 _SAFE_IN_SOCKET = "/@!$&'()*+,;="  # a colon ends the path of a socket
-_MAX_SHOWN = 200  # characters of a URL in errors and logs: a redirect may lead to one of any length
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,7 @@ class URL:
     @property
     def shown(self) -> str:
         """For errors and logs: without userinfo and query, which may hold secrets, and cut."""
-        text = str(replace(self, target=self.target.partition("?")[0]))
-        return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+        return excerpt(str(replace(self, target=self.target.partition("?")[0])), 200)
 
     def resolve(self, reference: str) -> URL:
         """What a ``Location`` field stands for that came in answer to this URL (RFC 9110 section 10.2.2).
@@ -86,12 +85,7 @@ class URL:
         """
         # Some servers send UTF-8 as it is; a field is read as ISO 8859-1.
         reference = quote(reference.partition("#")[0].encode("latin-1"), safe=punctuation)
-        try:
-            url = parse_url(urljoin(str(self), reference))
-        except InvalidURL:
-            raise
-        except ValueError as exc:
-            raise InvalidURL("the URL has a malformed host or port") from exc
+        url = parse_url(_joined(str(self), reference))
         if url.socket is not None:
             raise InvalidURL("the redirect leads to a Unix socket")
         return replace(url, userinfo=self.userinfo if url.origin == self.origin else None)
@@ -103,6 +97,10 @@ class URL:
         if path.startswith("//"):  # would be read as a host (RFC 3986 section 3.3)
             path = f"//{path}"
         return f"{self.scheme}:{path}" if self.target == "/" else f"{self.scheme}:{path}:{self.target}"
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<URL {self.shown}>"
 
 
 def parse_url(url: str) -> URL:
@@ -190,6 +188,14 @@ def split_url(url: str) -> tuple[str, str, str, str] | None:
         return None
     scheme, authority, path, query = match.groups()
     return scheme.lower(), authority, path, query or ""
+
+
+def _joined(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError:  # which quotes user and password
+        pass
+    raise InvalidURL("the URL has a malformed host or port")
 
 
 def _default_port(secure: bool) -> int:

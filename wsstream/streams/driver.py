@@ -17,7 +17,7 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
    that can be interrupted.
 4. *An end is a fact, not an exception in a task.* Whatever goes wrong is concluded once, in
    `_conclude` (`info`, `cause`), everybody is woken, and each call raises what it then sees. The two
-   loops raise nothing.
+   loops and the callbacks raise nothing: also a mistake of this library ends the connection, with a log line.
 
 The reader task lives as long as the connection and also keeps the time (keepalive and the closing
 handshake). The writer task is started when the transport first takes less than it is offered, or when
@@ -28,6 +28,7 @@ a switch of tasks for each, and an idle connection is smaller.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -38,6 +39,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from wsstream.codec.burst import FULL, LARGEST
+from wsstream.codec.decoder import MAX_STEPS
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import CloseCode
 from wsstream.codec.pieces import UNLIMITED
@@ -51,12 +53,14 @@ from wsstream.errors import (
     MessageAborted,
     MessageTooBig,
     ProtocolViolation,
+    ReceiveTimeout,
     StreamEnded,
     WebSocketError,
 )
+from wsstream.protocol.arrival import Arrival, ReceiveRate
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.filerange import FileEnded, FileRange
-from wsstream.protocol.keepalive import Action, Keepalive
+from wsstream.protocol.keepalive import STANDSTILL, Action, Keepalive
 from wsstream.protocol.state import State
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.inbox import Inbox
@@ -64,7 +68,7 @@ from wsstream.streams.outbox import Outbox, OutgoingMessage
 from wsstream.streams.pings import PingRecord, Pings
 from wsstream.streams.tasks import Latch, Signal, clock, spawn
 from wsstream.transports.base import Transport
-from wsstream.transports.eventloop import event_loop
+from wsstream.transports.eventloop import Task, event_loop
 
 __all__ = ["Driver"]
 
@@ -78,11 +82,14 @@ _BURST = 50e-6  # seconds between sends
 _SENDS_IN_A_ROW = 256  # without a checkpoint, when none of them has to wait,
 _SEND_SIZE = 1024  # bytes; a larger one counts as several
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
+_STALL_TIMEOUT = 2.0  # seconds in which blocked output has to move on, at the end
 _LAST_WORD = 0.1  # seconds for the application to answer what came before a violation
 _LAST_BYTES = 1 << 20  # read and dropped behind the end, so that a reset does not overtake our Close
 _LAST_READS = 64  # of what the peer sent before sending to it failed
 _NOTHING = memoryview(b"")
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+logger = logging.getLogger("wsstream.connection")
 
 _connection_ids = count(1)
 _T = TypeVar("_T")
@@ -111,6 +118,7 @@ class Driver:
         max_message_size: bytes of a message that is asked for whole.
         close_timeout: seconds for the closing handshake.
         ping_interval, ping_timeout: see :class:`~wsstream.protocol.keepalive.Keepalive`.
+        receive_timeout, receive_rate: see :class:`~wsstream.protocol.arrival.Arrival`.
 
     Attributes:
         info: how the connection ended; set as soon as that is certain.
@@ -127,12 +135,14 @@ class Driver:
         "_aborted",
         "_alarm",
         "_alarm_time",
+        "_arrival",
         "_arrived",
         "_close_deadline",
         "_close_timeout",
         "_consumer_reads",
         "_density",
         "_drained",
+        "_ending_since",
         "_found",
         "_full",
         "_gone",
@@ -143,10 +153,11 @@ class Driver:
         "_now",
         "_output",
         "_pings",
-        "_pings_sent",
         "_progress",
         "_reader_waits",
+        "_releasing",
         "_resumed",
+        "_stall_deadline",
         "_step_due",
         "_tail",
         "_taken",
@@ -167,6 +178,7 @@ class Driver:
         "max_message_size",
         "outbox",
         "paused",
+        "reads_chunks",
         "transport",
     )
 
@@ -181,6 +193,8 @@ class Driver:
         close_timeout: float | None,
         ping_interval: float | None,
         ping_timeout: float | None,
+        receive_timeout: float | None = None,
+        receive_rate: ReceiveRate | None = None,
     ) -> None:
         self.id = f"{next(_connection_ids):x}"
         self.transport = transport
@@ -194,6 +208,7 @@ class Driver:
         self._aborted = False
         self._gone = False  # the transport is closed
         self._tasks = 0
+        self._releasing = False
         # reading
         self.inbox = Inbox(connection.inflater, UNLIMITED if max_message_size is None else max_message_size)
         self.bytes_received = len(received)
@@ -201,7 +216,8 @@ class Driver:
         self._tail = memoryview(received)  # arrived and not decoded
         self._found: Violation | None = None  # what the peer did, not yet acted on
         self._last_bytes = _LAST_BYTES
-        self._density = 1.0  # bytes read for each byte of cost, of late
+        self._density = 0.25  # bytes read for each byte of cost, of late; cautious at first
+        self.reads_chunks = False  # somebody reads the message in front in chunks
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
         self._consumer_reads = False  # the reader leaves it one turn, or both would read in crumbs
@@ -221,16 +237,20 @@ class Driver:
         # time
         self._now = clock()
         self._keepalive = Keepalive(ping_interval, ping_timeout, self._now())
+        self._arrival = (
+            Arrival(receive_timeout, receive_rate) if receive_timeout is not None or receive_rate else None
+        )
         self._close_timeout = inf if close_timeout is None else close_timeout
         self._close_deadline = inf
         self._violation_deadline = inf
+        self._stall_deadline = inf  # when to look whether output is blocked, at the end
+        self._ending_since = inf
         self._timer: anyio.CancelScope | None = None  # of the reader task
         self._loop: Any = None  # instead of tasks, it calls back
         self._alarm: Any = None
         self._alarm_time = inf
         self._step_due = False
         self._pings = Pings()
-        self._pings_sent = 0
 
     def start(self) -> None:
         """Begin to read, with the event loop's callbacks if there are any, else with the reader task."""
@@ -239,8 +259,7 @@ class Driver:
             self._reschedule()
             self._see_to_tail()
         else:
-            self._tasks += 1
-            spawn(self._read_loop, f"wsstream reader {self.id}")
+            self._spawn(self._read_loop, "reader")
 
     # -- what is true now --------------------------------------------------------------------
 
@@ -248,6 +267,11 @@ class Driver:
     def is_open(self) -> bool:
         """Whether messages may be sent."""
         return self.info is None and not self.closed_locally and self.connection.state is State.OPEN
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds for the closing handshake."""
+        return self._close_timeout
 
     @property
     def unsent(self) -> int:
@@ -308,16 +332,22 @@ class Driver:
         """Take one step of reading if there is something to read; whether there was."""
         if self.paused or self._gone or self._found:
             return False
-        if self._tail:
-            tail, self._tail = self._tail, _NOTHING
-            self._decode(tail, shared=False)
-            return True
-        view = _shared.view[: self._read_size()]
         try:
-            size = self.transport.recv_into(view)
+            return self._decode_tail() if self._tail else self._read_transport()
         except _LOST as error:
             self.drop(error.__cause__ or error)
-            return True
+        except Exception as error:
+            self._crash(error)
+        return True
+
+    def _decode_tail(self) -> bool:
+        tail, self._tail = self._tail, _NOTHING
+        self._decode(tail, shared=False)
+        return True
+
+    def _read_transport(self) -> bool:
+        view = _shared.view[: self._read_size()]
+        size = self.transport.recv_into(view)
         self._drained = size is None or size < len(view)
         if size is None:
             return False
@@ -333,6 +363,17 @@ class Driver:
                 return True
         self._decode(view[:size], shared=True)
         return True
+
+    def _watch_arrival(self, arrival: Arrival, size: int) -> None:
+        connection = self.connection
+        arrival.received(
+            self._now(),
+            size,
+            inside=connection.receiving,
+            crossed=connection.crossed,
+            in_chunks=self.reads_chunks,
+        )
+        self._reschedule()
 
     async def more_or_raise(self) -> None:
         """Return when something may have arrived; raise if nothing can. If cancelled, nothing is lost."""
@@ -357,6 +398,8 @@ class Driver:
         if self.paused and self.inbox.held <= self.flow.receive_low_water:
             self._unpause()
             self._keepalive.resume(self._now())
+            if self._arrival is not None:
+                self._arrival.resume(self._now())
             self._go_on_reading()
             self._see_to_tail()
 
@@ -388,6 +431,13 @@ class Driver:
     def _room(self) -> int:
         return UNLIMITED if self.inbox.discarding else self.flow.receive_high_water - self.inbox.held
 
+    def _is_full(self) -> bool:
+        """Whether the mark is reached. What is not decoded counts too: tiny frames grow when they are."""
+        held, flow = self.inbox.held, self.flow
+        if held <= flow.receive_low_water or self.inbox.discarding:
+            return self._room() <= 0
+        return held + len(self._tail) >= flow.receive_high_water
+
     def _decode(self, data: memoryview, *, shared: bool) -> None:
         inbox, connection = self.inbox, self.connection
         events = connection.receive(data, self._room(), fail=False)
@@ -399,7 +449,9 @@ class Driver:
         if connection.consumed < len(data):
             rest = data[connection.consumed :]
             self._tail = memoryview(bytes(rest)) if shared else rest
-        if self._room() <= 0:
+        if self._arrival is not None:
+            self._watch_arrival(self._arrival, len(data) if shared else 0)
+        if self._is_full():
             self._pause()
         if connection.control:
             for event in events:
@@ -413,6 +465,8 @@ class Driver:
         self.paused = True
         self.inbox.queue.floor = self.flow.receive_low_water
         self._keepalive.pause(self._now())
+        if self._arrival is not None:
+            self._arrival.pause(self._now())
         self._reschedule()
 
     def _unpause(self) -> None:
@@ -574,11 +628,7 @@ class Driver:
         self.check_open()
         start = self._now()
         record = self._send_ping()
-        record.waiters += 1
-        try:
-            await record.done.wait()
-        finally:
-            record.waiters -= 1
+        await record.wait()
         if record.answered is None:
             raise self.send_error()
         return record.answered - start
@@ -602,6 +652,7 @@ class Driver:
         budget = _COPY_STEP if self.connection.copies else _PUMP_STEP
         if outbox.message is not None and outbox.message.file is not None:
             budget = _FILE_STEP
+        left = False
         try:
             while budget > 0:
                 framed = 0
@@ -617,27 +668,33 @@ class Driver:
                 self._full = not sent
                 if not sent:
                     break
+                left = True
                 outgoing.advance(sent)
                 budget -= max(sent, framed)
         except _LOST as error:
             self._lost(error.__cause__ or error)
         except FileEnded as error:  # inside a frame: nothing can follow, not even Close
             self._lost(error)
+        except Exception as error:
+            self._crash(error)
         else:
+            if left:
+                self._keepalive.sent(self._now())
             self._after_sending()
 
     def _after_sending(self) -> None:
         outgoing = self.connection.outgoing
-        if outgoing.pings_sent != self._pings_sent:
-            self._pings_sent = outgoing.pings_sent
-            self._keepalive.ping_left(self._now())
-            self._reschedule()
         unsent = self.unsent
         outgoing.burst.room = self.flow.send_high_water - unsent
         if unsent <= self.flow.send_low_water:
             self._progress.notify()
         if unsent and self._has_output:
             self._wake_writer()
+            if not self._keepalive.watches_output:
+                self._look()
+                self._reschedule()
+            if self.info is not None:
+                self._start_stall_clock()
         elif self.connection.state is not State.OPEN:
             self._after_close()
 
@@ -656,17 +713,21 @@ class Driver:
             self._output.notify()
         else:
             self._writer_runs = True
-            self._tasks += 1
-            spawn(self._write_loop, f"wsstream writer {self.id}")
+            self._spawn(self._write_loop, "writer")
 
     # -- the end -----------------------------------------------------------------------------
 
-    def close(self, code: int | None, reason: str) -> None:
-        """Begin to close: Close follows what has been accepted, what comes in is dropped."""
+    def close(self, code: int | None, reason: str, *, hurried: bool = False) -> None:
+        """Begin to close: Close follows what has been accepted, what comes in is dropped.
+
+        If `hurried`, the connection is dropped once output has been blocked for 2 seconds.
+        """
         self._fail_for_found()
         if self.is_open:
             self.outbox.close(Close(1000 if code is None and reason else code, reason))
             self._start_close_clock()
+        if hurried:
+            self._start_stall_clock()
         self._leave()
 
     def abort_sending(self, code: int | None, reason: str) -> None:
@@ -698,7 +759,7 @@ class Driver:
         except (InvalidUTF8, ProtocolViolation) as error:
             if self.is_open:
                 # As for what was found on arrival: the answer to the messages before it goes first.
-                self._find(Violation(error.default_code, str(error)))
+                self._find(Violation(error.default_code, error.reason or str(error)))
                 self.discard()
                 return None
             self.fail(error)
@@ -715,12 +776,12 @@ class Driver:
 
     def fail(
         self,
-        error: MessageTooBig | MessageAborted | KeepaliveTimeout | InvalidUTF8 | ProtocolViolation,
+        error: MessageTooBig | MessageAborted | ReceiveTimeout | InvalidUTF8 | ProtocolViolation,
     ) -> None:
         """Fail the connection for a reason found on this side."""
         self._fail_for_found()
         if self.info is None and self.connection.state in (State.OPEN, State.CLOSE_SENT):
-            self.connection.fail(Violation(error.default_code, str(error)))
+            self.connection.fail(Violation(error.default_code, error.reason or str(error)))
             self._conclude(error)
             self.discard()
             self.pump()
@@ -735,7 +796,10 @@ class Driver:
         self._conclude(cause)
         self.connection.outgoing.clear()
         self.connection.outgoing.dropped += self.transport.unsent
-        self.transport.close()
+        try:
+            self.transport.close()
+        except Exception:
+            logger.exception("connection %s: the transport could not be closed", self.id)
         self._resumed.notify()
         self._output.notify()
         self._stop_alarm()
@@ -770,8 +834,9 @@ class Driver:
     def _lost(self, error: BaseException) -> None:
         """Sending failed. What the peer sent before that, perhaps a Close, is still there to be read."""
         self._write_failed = True
+        steps = 0
         for _ in range(_LAST_READS):
-            if not self.read_now():
+            if not self.read_now() or (steps := steps + self.connection.steps) >= MAX_STEPS:
                 break
         self.drop(error)
 
@@ -805,9 +870,38 @@ class Driver:
             self._close_deadline = self._now() + self._close_timeout
         self._reschedule()
 
+    def _start_stall_clock(self) -> None:
+        """From now on nobody waits for a peer that does not read: it has said its last word, or has to go."""
+        if self._stall_deadline == inf:
+            self._ending_since = self._now()
+            self._stall_deadline = self._ending_since + _STALL_TIMEOUT / 4
+            self._reschedule()
+
+    def _check_stall(self, now: float) -> None:
+        keepalive = self._keepalive
+        self._look()
+        if not keepalive.watches_output:
+            self._stall_deadline = inf
+        elif now >= max(self._ending_since, keepalive.standing_since) + _STALL_TIMEOUT:
+            self.drop()
+        else:
+            self._stall_deadline = now + _STALL_TIMEOUT / 4
+
+    def _look(self) -> None:
+        """See how far output has moved on towards the peer."""
+        backlog = self.transport.backlog()
+        outgoing = self.connection.outgoing
+        moved = outgoing.sent - self.transport.unsent - backlog.size
+        blocked = self.unsent > 0 or backlog.waits
+        self._keepalive.look(self._now(), moved, blocked, outgoing.ping_waits)
+
     def _deadline(self) -> float:
-        deadline = min(self._close_deadline, self._violation_deadline)
-        return min(deadline, self._keepalive.deadline) if self.connection.state is State.OPEN else deadline
+        deadline = min(self._close_deadline, self._violation_deadline, self._stall_deadline)
+        if self.connection.state is State.OPEN:
+            deadline = min(deadline, self._keepalive.deadline)
+            if self._arrival is not None:
+                deadline = min(deadline, self._arrival.deadline)
+        return deadline
 
     def _reschedule(self) -> None:
         """Be woken at the deadline; a later one than before is seen to when the earlier one is over."""
@@ -830,15 +924,36 @@ class Driver:
             self._fail_for_found()
         elif now >= self._close_deadline:
             self.drop()
+        elif now >= self._stall_deadline:
+            self._check_stall(now)
         elif self.connection.state is State.OPEN:
-            match self._keepalive.tick(now):
-                case Action.PING:
-                    self._send_ping()
-                case Action.PONG if not self.connection.outgoing.pong_waits:
-                    self.connection.send(Pong())
-                    self.pump()
-                case Action.TIMEOUT:
-                    self.drop(KeepaliveTimeout("the peer gave no sign of life after a Ping"))
+            if self._arrival is not None and now >= self._arrival.deadline:
+                self.fail(ReceiveTimeout("a message of the peer took too long to arrive"))
+            if self._keepalive.watches_output:
+                self._look()
+            while self.connection.state is State.OPEN:
+                if (action := self._keepalive.tick(now)) is Action.NOTHING:
+                    break
+                self._carry_out(action)
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Action.PING:
+                self._send_ping()
+                self._look()
+            case Action.PONG if not self.connection.outgoing.pong_waits:
+                self.connection.send(Pong())
+                self.pump()
+            case Action.STANDSTILL:
+                logger.warning(
+                    "connection %s: both directions have stood still for %d s: nobody reads here, and the "
+                    "peer does not read either. Receive in one task while another one sends.",
+                    self.id,
+                    STANDSTILL,
+                )
+            case Action.TIMEOUT:
+                seconds = f"{self._keepalive.timeout:g} s"
+                self.drop(KeepaliveTimeout(f"the peer gave no sign of life within {seconds} after a Ping"))
 
     # -- the two tasks -----------------------------------------------------------------------
 
@@ -850,8 +965,8 @@ class Driver:
                 self._tick()
         except _LOST as error:
             self.drop(error.__cause__ or error)
-        finally:
-            await self._end_task()
+        except Exception as error:
+            self._crash(error)
 
     async def _read(self) -> None:
         while not self._gone:
@@ -883,21 +998,38 @@ class Driver:
                     await self._output.wait()
         except _LOST as error:
             self._lost(error.__cause__ or error)
-        finally:
-            await self._end_task()
+        except Exception as error:
+            self._crash(error)
 
-    async def _end_task(self) -> None:
-        """The last task releases the transport."""
+    def _spawn(self, loop: Task, role: str) -> None:
+        self._tasks += 1
+        spawn(loop, f"wsstream {role} {self.id}", self._end_task)
+
+    def _end_task(self) -> None:
+        """A task has ended, in whatever way. The last one releases the transport."""
         self.drop()
         self._tasks -= 1
-        if not self._tasks:
-            if not self.transport.released:
-                with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
-                    await self.transport.aclose()
+        if self._tasks:
+            return
+        if self.transport.released or self._releasing:
             self.finished.set()
+        else:
+            self._releasing = True
+            self._spawn(self._release, "release")
+
+    async def _release(self) -> None:
+        try:
+            with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+                await self.transport.aclose()
+        except Exception:
+            logger.exception("connection %s: the transport could not be closed", self.id)
+
+    def _crash(self, error: Exception) -> None:
+        """End the connection for a mistake of this library, which no task and no callback lets out."""
+        logger.error("connection %s: dropped, wsstream failed", self.id, exc_info=error)
+        self.drop(error)
 
     # -- the same steps, called by the event loop ----------------------------------------------
-    # An error that is a mistake of this library ends the connection, as it does in the tasks.
 
     def _on_readable(self) -> None:
         if self.paused or self._found or self._gone:
@@ -906,23 +1038,15 @@ class Driver:
         if self._consumer_reads:
             self._consumer_reads = False
             return
-        try:
-            self.read_now()
-            self._see_to_tail()
-        except BaseException:
-            self.drop()
-            raise
+        self.read_now()
+        self._see_to_tail()
 
     def _on_step(self) -> None:
         self._step_due = self._consumer_reads = False
         self._on_readable()
 
     def _on_writable(self) -> None:
-        try:
-            self.pump()
-        except BaseException:
-            self.drop()
-            raise
+        self.pump()
         if self._gone or self._write_failed or not self._has_output:
             self.transport.unwatch_writable()
 
@@ -931,6 +1055,5 @@ class Driver:
         try:
             self._tick()
             self._reschedule()
-        except BaseException:
-            self.drop()
-            raise
+        except Exception as error:
+            self._crash(error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import anyio
+from anyio.lowlevel import checkpoint
+
+from wsstream.streams.tasks import Signal
 
 __all__ = ["PingRecord", "Pings"]
 
@@ -13,17 +15,38 @@ class PingRecord:
     Attributes:
         payload: 8 bytes, unlike those of the connection's other Pings.
         waiters: tasks that wait for the Pong.
-        done: set when there is nothing to wait for any more.
+        over: there is nothing to wait for any more.
         answered: the time of the Pong, in the event loop's seconds.
     """
 
-    __slots__ = ("answered", "done", "payload", "waiters")
+    __slots__ = ("_done", "answered", "over", "payload", "waiters")
 
     def __init__(self, payload: bytes) -> None:
         self.payload = payload
         self.waiters = 0
-        self.done = anyio.Event()
+        self.over = False
         self.answered: float | None = None
+        self._done: Signal | None = None  # made when somebody waits: nobody does for those of the keepalive
+
+    async def wait(self) -> None:
+        """Return when the Pong has come, or none will come any more. If cancelled, only the waiting ends."""
+        if self.over:
+            await checkpoint()
+            return
+        if self._done is None:
+            self._done = Signal()
+        self.waiters += 1
+        try:
+            await self._done.wait()
+        finally:
+            self.waiters -= 1
+
+    def end(self, answered: float | None) -> None:
+        """The Pong came at the time `answered`, or (``None``) none will come any more."""
+        self.over = True
+        self.answered = answered
+        if self._done is not None:
+            self._done.notify()
 
 
 class Pings:
@@ -52,13 +75,12 @@ class Pings:
         for index, latest in enumerate(self._records, 1):
             if latest.payload == payload:
                 for record in self._records[:index]:
-                    record.answered = now
-                    record.done.set()
+                    record.end(now)
                 del self._records[:index]
                 return
 
     def dissolve(self) -> None:
         """No Pong will come any more."""
         for record in self._records:
-            record.done.set()
+            record.end(None)
         self._records.clear()

@@ -3,12 +3,13 @@
 A driver's loops belong to the connection, not to the scope in which somebody happened to open it:
 ``with fail_after(5): ws = await stack.enter_async_context(connect(url))`` must leave a connection
 that lives on, and anyio's task groups cannot outlive the cancel scope they were entered in. The loops raise
-nothing, and the context manager waits for their end.
+nothing, and the context manager waits for their end. On asyncio anybody may cancel them ("cancel all tasks"),
+so what has to happen at their end does not stand in the task itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -18,9 +19,12 @@ from wsstream.transports.eventloop import Clock, Task, event_loop
 __all__ = ["Latch", "Signal", "clock", "spawn"]
 
 
-def spawn(task: Task, name: str) -> None:
-    """Start `task`, which raises nothing but cancellation, as a task of the event loop itself."""
-    event_loop().spawn(task, name)
+def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
+    """Start `task`, which raises nothing but cancellation, as a task of the event loop itself.
+
+    `over` is called once when it has ended, even if it was cancelled before its first step.
+    """
+    event_loop().spawn(task, name, over)
 
 
 def clock() -> Clock:

@@ -10,11 +10,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wsstream.protocol.outgoing import Piece
 
-__all__ = ["Transport", "receive_some", "send_all"]
+__all__ = ["Backlog", "Transport", "receive_some", "send_all"]
+
+
+class Backlog(NamedTuple):
+    """What has left the transport and not arrived, as far as this machine can tell."""
+
+    size: int
+    """Bytes that the peer's system has not acknowledged (TCP), or the peer has not read (Unix)."""
+    waits: bool
+    """Whether some of them cannot leave before the peer or the network takes more."""
 
 
 class Transport(ABC):
@@ -51,6 +60,10 @@ class Transport(ABC):
 
         Returns their number; 0 when the transport takes none now.
         """
+
+    def backlog(self) -> Backlog:
+        """What is on its way behind the transport; nothing, where that cannot be told."""
+        return Backlog(0, False)
 
     @property
     def sends_files(self) -> bool:
@@ -118,10 +131,16 @@ async def receive_some(transport: Transport, max_bytes: int) -> bytes:
 
     If cancelled, nothing was taken from the transport. No checkpoint if something is there.
     """
-    view = memoryview(bytearray(max_bytes))
-    while (count := transport.recv_into(view)) is None:
+    while (data := _received(transport, max_bytes)) is None:
         await transport.wait_readable()
-    return bytes(view[:count])
+    return data
+
+
+def _received(transport: Transport, max_bytes: int) -> bytes | None:
+    """What is there. The buffer lives no longer than the read: thousands of tasks may wait for bytes."""
+    view = memoryview(bytearray(max_bytes))
+    count = transport.recv_into(view)
+    return None if count is None else bytes(view[:count])
 
 
 async def send_all(transport: Transport, data: bytes) -> None:

@@ -5,12 +5,19 @@
   waits.
 - Being called back while a socket is ready: a task that waits costs a switch for each read, and anyio's calls
   to wait cost two system calls each. asyncio's loops keep a callback until it is removed.
+- Closing a socket from a callback of the event loop. There is no current task in one, so anyio cannot tell
+  which library runs unless `anyio.run` told it before: `anyio.notify_closing` raises under `asyncio.run`.
+
+So a callback makes none of anyio's calls that ask for the library that runs. What it needs is looked up here,
+when the connection is made.
 """
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import anyio
@@ -25,24 +32,49 @@ class EventLoop(NamedTuple):
     """The operations of one kind of event loop; they act on the one that runs.
 
     Attributes:
-        spawn: start a task, which raises nothing but cancellation and has this name.
+        spawn: start a task, which raises nothing but cancellation and has this name. The last argument is
+            called once when the task is over, even if it was cancelled before its first step.
         clock: ``anyio.current_time`` that need not look up the loop at each call.
         park: put something that stands for this task into the list and wait; take it out if cancelled.
         wake: wake the task that something from the list stands for.
         callbacks: an object with ``add_reader`` and the like, or ``None``.
+        wait_readable, wait_writable: ``anyio.wait_readable`` and the like, for one task at a time.
+        notify_closing: ``anyio.notify_closing`` for those two; to be called in a task or in a callback,
+            right before the socket is closed.
     """
 
-    spawn: Callable[[Task, str], object]
+    spawn: Callable[[Task, str, Callable[[], None]], object]
     clock: Callable[[], Clock]
     park: Callable[[list[Any]], Awaitable[None]]
     wake: Callable[[Any], object]
     callbacks: Callable[[], Any]
+    wait_readable: Callable[[socket.socket], Awaitable[None]]
+    wait_writable: Callable[[socket.socket], Awaitable[None]]
+    notify_closing: Callable[[socket.socket], object]
 
 
 def event_loop() -> EventLoop:
-    """The kind that runs."""
-    module = anyio.get_cancelled_exc_class().__module__
-    return _trio() if module.startswith("trio") else _asyncio()
+    """The kind that runs in this thread. It may be asked for in a task and in a callback of the loop.
+
+    Raises:
+        RuntimeError: none runs.
+    """
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():  # first: trio may be a guest of asyncio's loop
+        return _trio()
+    if _asyncio_runs():
+        return _asyncio()
+    if trio is not None and trio.lowlevel.in_trio_run():  # between two tasks: a signal handler
+        return _trio()
+    raise RuntimeError("no event loop is running in this thread")
+
+
+def _asyncio_runs() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except RuntimeError:
+        return False
 
 
 @cache
@@ -59,10 +91,25 @@ def _trio() -> EventLoop:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def spawn(task: Task, name: str) -> None:
-        trio.lowlevel.spawn_system_task(task, name=name)
+    def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
+        async def run() -> None:  # trio cancels a task at a checkpoint, never before its first step
+            try:
+                await task()
+            finally:
+                over()
 
-    return EventLoop(spawn, lambda: trio.current_time, park, trio.lowlevel.reschedule, lambda: None)
+        trio.lowlevel.spawn_system_task(run, name=name)
+
+    return EventLoop(
+        spawn,
+        lambda: trio.current_time,
+        park,
+        trio.lowlevel.reschedule,
+        lambda: None,
+        anyio.wait_readable,
+        anyio.wait_writable,
+        trio.lowlevel.notify_closing,
+    )
 
 
 @cache
@@ -79,12 +126,86 @@ def _asyncio() -> EventLoop:
         finally:
             waiting.remove(future)
 
-    def wake(future: asyncio.Future[None]) -> None:
-        if not future.done():
-            future.set_result(None)
-
-    def spawn(task: Task, name: str) -> None:
+    def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
+        # Not a `finally` in the task: one that is cancelled before its first step never gets there.
         running.add(started := asyncio.get_running_loop().create_task(task(), name=name))
         started.add_done_callback(running.discard)
+        started.add_done_callback(lambda _: over())
 
-    return EventLoop(spawn, lambda: asyncio.get_running_loop().time, park, wake, asyncio.get_running_loop)
+    waits = _AsyncioWaits()
+    return EventLoop(
+        spawn,
+        lambda: asyncio.get_running_loop().time,
+        park,
+        _settle,
+        asyncio.get_running_loop,
+        waits.readable,
+        waits.writable,
+        waits.notify_closing,
+    )
+
+
+class _AsyncioWaits:
+    """Tasks that wait for sockets on asyncio; unlike those of anyio, they can be woken from a callback."""
+
+    def __init__(self) -> None:
+        self._ends: dict[tuple[socket.socket, str], Callable[[], object]] = {}
+
+    async def readable(self, sock: socket.socket) -> None:
+        await self._wait(sock, "reader", anyio.wait_readable)
+
+    async def writable(self, sock: socket.socket) -> None:
+        await self._wait(sock, "writer", anyio.wait_writable)
+
+    async def _wait(
+        self, sock: socket.socket, kind: str, anyio_wait: Callable[[socket.socket], Awaitable[None]]
+    ) -> None:
+        import asyncio  # noqa: TID251 - see the module's docstring
+
+        key = sock, kind
+        if key in self._ends:
+            raise anyio.BusyResourceError(f"waiting as the {kind} of")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        try:
+            getattr(loop, f"add_{kind}")(sock, _settle, future)
+        except NotImplementedError:  # the default event loop of Windows: anyio has a thread for it
+            await self._wait_with_anyio(key, anyio_wait(sock))
+            return
+        remove = partial(getattr(loop, f"remove_{kind}"), sock)
+
+        def end() -> None:
+            remove()
+            _settle(future, anyio.ClosedResourceError())
+
+        self._ends[key] = end
+        try:
+            await future
+        finally:
+            if self._ends.pop(key, None) is not None:
+                remove()
+
+    async def _wait_with_anyio(self, key: tuple[socket.socket, str], waiting: Awaitable[None]) -> None:
+        with anyio.CancelScope() as scope:
+            self._ends[key] = scope.cancel
+            try:
+                await waiting
+            finally:
+                self._ends.pop(key, None)
+        if scope.cancelled_caught:
+            raise anyio.ClosedResourceError
+
+    def notify_closing(self, sock: socket.socket) -> None:
+        for kind in ("reader", "writer"):
+            if (end := self._ends.pop((sock, kind), None)) is not None:
+                end()
+
+
+def _settle(future: Any, error: Exception | None = None) -> None:
+    """Wake the task that awaits `future`, unless that was cancelled or woken before."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

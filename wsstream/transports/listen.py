@@ -13,6 +13,7 @@ import anyio
 from wsstream.protocol.authority import bracketed
 from wsstream.protocol.url import unix_url
 
+from .eventloop import event_loop
 from .resolve import Address, SocketName, resolve
 
 __all__ = ["UnixListener", "accept", "close_listener", "listen_all", "listen_tcp", "listen_unix", "url_of"]
@@ -217,7 +218,7 @@ async def accept(listener: socket.socket) -> socket.socket:
         try:
             sock, _ = listener.accept()
         except BlockingIOError:
-            await anyio.wait_readable(listener)
+            await event_loop().wait_readable(listener)
         except OSError as exc:
             if exc.errno not in _LOST:
                 raise
@@ -230,10 +231,10 @@ async def accept(listener: socket.socket) -> socket.socket:
 def close_listener(listener: socket.socket) -> None:
     """Close `listener`; a task in :func:`accept` is woken with :class:`anyio.ClosedResourceError`.
 
-    May be called again.
+    May be called in a task, in a callback of the event loop and in a signal handler, and again.
     """
     if listener.fileno() >= 0:
         try:
-            anyio.notify_closing(listener)
+            event_loop().notify_closing(listener)
         finally:
             listener.close()

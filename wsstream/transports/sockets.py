@@ -1,14 +1,14 @@
 """Plain non-blocking sockets, TCP and Unix, as transports.
 
-The operations go straight to the socket; only waiting goes through the event loop. The end of the
-waiting tasks at :meth:`~BaseSocketTransport.close` is the event loop's work too
-(:func:`anyio.notify_closing`), so `close` is called inside a running event loop.
+The operations go straight to the socket; only waiting goes through the event loop. `close` may be called
+in a task and in a callback of the loop; tasks that wait are woken then.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -19,13 +19,20 @@ import anyio
 from wsstream.protocol.filerange import FILE_STEP, FileEnded, FileFrames, FileRange
 from wsstream.protocol.outgoing import Piece
 
-from .base import Transport
+from .base import Backlog, Transport
 from .eventloop import event_loop
 
-__all__ = ["BaseSocketTransport", "SocketTransport"]
+if sys.platform != "win32":
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+__all__ = ["BaseSocketTransport", "SocketTransport", "backlog"]
 
 # What the kernel holds unsent at most, so that a control frame never waits behind more than this.
 NOTSENT_LOWAT = 128 * 1024
+
+# Linux's tcp(7): the bytes in the send queue that have not been sent.
+_SIOCOUTQNSD = 0x894B
 
 # Buffers in one system call: IOV_MAX of Linux, macOS and the BSDs.
 MAX_BUFFERS = 1024
@@ -41,33 +48,39 @@ class BaseSocketTransport(Transport):
     The transport owns `sock`, a connected stream socket, and makes it non-blocking.
     """
 
-    __slots__ = ("_sock",)
+    __slots__ = ("_event_loop", "_sock")
 
     def __init__(self, sock: socket.socket) -> None:
         if sock.gettimeout() != 0:
             sock.setblocking(False)
         _set_options(sock)
         self._sock = sock
+        self._event_loop = event_loop()
 
-    # Waiting is what an idle connection does: it is anyio's own, without a coroutine around it.
+    # Waiting is what an idle connection does: it is the event loop's own, without a coroutine around it.
 
     def wait_readable(self) -> Awaitable[None]:
         """Return when the socket is readable. Cancelling has no effect on the connection."""
         self._check_open()
-        return anyio.wait_readable(self._sock)
+        return self._event_loop.wait_readable(self._sock)
 
     def wait_writable(self) -> Awaitable[None]:
         """Return when the socket is writable. Cancelling has no effect on the connection."""
         self._check_open()
-        return anyio.wait_writable(self._sock)
+        return self._event_loop.wait_writable(self._sock)
 
     def close(self) -> None:
         """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
         if self._sock.fileno() >= 0:
             try:
-                anyio.notify_closing(self._sock)
+                self._event_loop.notify_closing(self._sock)
             finally:
                 self._sock.close()
+
+    @property
+    def released(self) -> bool:
+        """Whether the socket is closed: nothing else is held."""
+        return self._sock.fileno() < 0
 
     async def aclose(self) -> None:
         """Close the socket. It is closed even if the call is cancelled; nothing happens if it was before."""
@@ -89,6 +102,10 @@ class BaseSocketTransport(Transport):
         except OSError:
             return None
         return self._sock if name == "socket" else None
+
+    def backlog(self) -> Backlog:
+        """What the kernel holds for the peer."""
+        return backlog(self._sock)
 
     def _check_open(self) -> None:
         if self._sock.fileno() < 0:
@@ -114,13 +131,8 @@ class SocketTransport(BaseSocketTransport):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self._loop = event_loop().callbacks()
+        self._loop = self._event_loop.callbacks()
         self._reading = self._writing = False  # the loop calls back
-
-    @property
-    def released(self) -> bool:
-        """Whether the socket is closed: nothing else is held."""
-        return self._sock.fileno() < 0
 
     @property
     def unsent(self) -> int:
@@ -264,6 +276,22 @@ class SocketTransport(BaseSocketTransport):
         """Shut down the sending direction (FIN on TCP). Does nothing if the connection is gone."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
+
+
+def backlog(sock: socket.socket) -> Backlog:
+    """What the kernel holds in `sock` for the peer; nothing, where it does not tell."""
+    if sys.platform == "win32" or sock.fileno() < 0:
+        return Backlog(0, False)
+    size = _ask_kernel(sock, TIOCOUTQ) or 0
+    unsent = _ask_kernel(sock, _SIOCOUTQNSD) if sys.platform == "linux" else None
+    return Backlog(size, bool(size if unsent is None else unsent))  # None: a Unix socket, another system
+
+
+def _ask_kernel(sock: socket.socket, request: int) -> int | None:
+    try:
+        return int(struct.unpack("i", ioctl(sock, request, bytes(4)))[0])
+    except OSError:
+        return None
 
 
 def _set_options(sock: socket.socket) -> None:

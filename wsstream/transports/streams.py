@@ -15,8 +15,9 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
-from .base import Transport
+from .base import Backlog, Transport
 from .pieces import pieces
+from .sockets import backlog
 
 __all__ = ["StreamTransport"]
 
@@ -135,6 +136,11 @@ class StreamTransport(Transport):
             return 0
         self._outgoing = bytes(next(pieces(buffers, PIECE_SIZE), b""))
         return len(self._outgoing)
+
+    def backlog(self) -> Backlog:
+        """What the kernel holds for the peer, if the stream tells its socket."""
+        sock = self.extra("socket")
+        return super().backlog() if sock is None else backlog(sock)
 
     async def wait_writable(self) -> None:
         """Send what `send` took. If cancelled while the stream is sending, how much has left is
