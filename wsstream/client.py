@@ -46,6 +46,7 @@ def connect(
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
+    receive_timeout: float | None = None,
 ) -> AbstractAsyncContextManager[WebSocketStream]:
     """``async with connect(url) as ws``: open a connection, and close it when the block is left.
 
@@ -82,7 +83,12 @@ def connect(
         open_timeout: seconds until the opening handshake must be done, with proxy and redirects.
         close_timeout: seconds for the closing handshake.
         ping_interval: seconds without a byte from the peer after which a Ping is sent; ``None``: never.
-        ping_timeout: seconds after a Ping without a byte until the peer is given up; ``None``: never.
+        ping_timeout: seconds without a sign of life, after a Ping was due, until the peer is given up;
+            ``None``: never. A byte from the peer is a sign of life, and so is one that moves on towards it
+            while output is blocked.
+        receive_timeout: the most seconds from a message's first byte to its end or, if it is read in chunks,
+            without progress; then the connection fails with 1008. ``None``: no limit. The time in which
+            reading is paused does not count.
 
     Raises:
         InvalidURL: `url` is not a WebSocket URL, or `proxy` or the variable that counts not one of a
@@ -114,6 +120,7 @@ def connect(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        receive_timeout=receive_timeout,
     )
     offer = Offer(
         subprotocols=validate_subprotocols(subprotocols),

@@ -18,6 +18,7 @@ from wsstream.testing import (
     StallStream,
     connected_pair,
     memory_pair,
+    parse_frames,
     ping,
 )
 
@@ -103,6 +104,29 @@ async def test_a_declared_message_is_one_frame() -> None:
         assert (frame.opcode, frame.payload, frame.fin) == (1, b"", True)
         await ws.send("after")
         assert (await peer.read_frame()).payload == b"after"
+
+
+@pytest.mark.parametrize("marks", [{}, {"send_high_water": 8, "send_low_water": 4}], ids=["default", "tiny"])
+async def test_a_pong_that_waits_for_the_rest_of_a_frame_holds_up_nothing(marks: dict[str, int]) -> None:
+    flow = wsstream.FlowControl(**marks)
+    async with raw_server(flow=flow) as (ws, peer):
+        async with ws.writable.message(size=12) as writer:
+            await writer.send(b"one ")
+            data = await peer.stream.receive()
+            for number in range(5):
+                await peer.send(ping(bytes([number]) * 100))
+            await anyio.wait_all_tasks_blocked()  # the Pongs cannot leave inside the frame
+            with anyio.fail_after(1):
+                await writer.send(b"two ")
+                data += await peer.stream.receive()
+                await writer.flush()
+                await anyio.sleep(0.5)  # of virtual time, which stands still if a task never rests
+                await writer.send(b"end.")
+        while len(data) < 18 + 106:  # with the headers and masking keys
+            data += await peer.stream.receive()
+    first, second = parse_frames(data[: 18 + 106])
+    assert (first.kind, first.payload) == ("binary", b"one two end.")
+    assert (second.kind, len(second.payload)) == ("pong", 100)
 
 
 async def test_a_declared_message_that_stays_short_breaks_the_connection() -> None:

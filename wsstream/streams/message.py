@@ -93,10 +93,10 @@ class MessageReader(ByteReceiveStream):
             if chunk := driver.take(inbox.take_chunk, max_bytes):
                 self._taken(len(chunk))
                 return chunk
+            driver.consumed()  # empty fragments may have gone
             if inbox.complete:
                 self._finish()
                 raise anyio.EndOfStream
-            driver.consumed()  # empty fragments may have gone
             await readable.wait()
 
     async def read(self) -> bytes:
