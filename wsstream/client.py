@@ -19,10 +19,10 @@ from wsstream.protocol.redirect import Destination
 from wsstream.protocol.showing import never_raises
 from wsstream.protocol.tunnel import validate_proxy_headers
 from wsstream.protocol.url import URL, parse_url
+from wsstream.streams.block import AsyncBlock
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.leaving import leave
 from wsstream.streams.options import ConnectionOptions
-from wsstream.streams.usage import ForAsyncWith
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["connect"]
@@ -159,22 +159,19 @@ def _check_redirects(count: object) -> None:
         raise ValueError(f"max_redirects must not be negative, got {count}")
 
 
-class _Connect(ForAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
-    _usage = "async with connect(url) as ws"
+class _Connect(AsyncBlock[WebSocketStream]):
+    use = "connect(url) as ws"
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._ws: WebSocketStream | None = None
-        self._entered = False
 
     @never_raises
     def __repr__(self) -> str:
         return f"<connect: {self._ws or self._connector.progress.url}>"
 
     async def __aenter__(self) -> WebSocketStream:
-        if self._entered:
-            raise RuntimeError("connect() gives one connection; call it again for another")
-        self._entered = True
+        self.enter_once()
         timeout = self._connector.options.open_timeout
         with anyio.move_on_after(timeout):
             self._ws = await self._connector.open()
@@ -188,5 +185,5 @@ class _Connect(ForAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
         assert self._ws is not None
         await leave(self._ws, exc)
 
-    def __aiter__(self, *_: object) -> NoReturn:
+    def __aiter__(self) -> NoReturn:
         raise TypeError('use "async for ws in reconnect(url)"')
