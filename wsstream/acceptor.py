@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPMethod
 from typing import Any, NoReturn, TypeAlias
 
 import anyio
@@ -37,6 +38,7 @@ __all__ = ["Accept", "Acceptor", "Answered", "Opening", "ProcessRequest", "clien
 
 log = Log("wsstream.server")
 
+_METHODS = frozenset(HTTPMethod)
 _READ_SIZE = 16 * 1024  # bytes
 _LINGER = 1.0  # seconds for a refused client to read the answer
 _LINGER_BYTES = 1 << 20  # of what it still sends meanwhile
@@ -273,4 +275,7 @@ def client_name(peer: PeerAddress, request: Request | None = None) -> str:
             name = path
         case _:
             name = "a client"
-    return name if request is None else f"{name} {request.method} {request.path}"
+    if request is None:
+        return name
+    method = request.method if request.method in _METHODS else "?"  # anything else may be a secret, too
+    return f"{name} {method} {request.path}"
