@@ -1,45 +1,50 @@
-"""Carry TCP through a WebSocket, with half-close: an empty message ends one direction.
+"""Carry TCP through a WebSocket: half-close passes through it, and so does a reset.
 
 Usage: python tcp_tunnel.py [asyncio|trio]
 """
 
 import sys
+from functools import partial
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import SocketAttribute, SocketStream
 
-from wsstream import WebSocketStream, connect, pipe, serve
+from wsstream import WebSocketError, WebSocketStream, connect, join, serve
 
 
-async def both_ways(a: ByteStream, b: ByteStream) -> None:
-    async def one_way(source: ByteStream, sink: ByteStream) -> None:
-        await pipe(source, sink)
-        await sink.send_eof()
+async def enter(url: str, tcp: SocketStream) -> None:  # at one end, each TCP connection gets a WebSocket
+    try:
+        async with tcp, connect(url) as ws:
+            if broken := await join(tcp, ws.byte_stream(eof=b"")):
+                print("not carried to its end:", repr(broken))
+    except (OSError, WebSocketError) as error:
+        print("there is no tunnel:", error)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(one_way, a, b)
-        tasks.start_soon(one_way, b, a)
+
+async def leave(port: int, ws: WebSocketStream) -> None:  # at the other end, it is the other way round
+    try:
+        tcp = await anyio.connect_tcp("127.0.0.1", port)
+    except OSError as error:
+        raise WebSocketError(code=1014, reason="the target cannot be reached") from error
+    await join(ws.byte_stream(eof=b""), tcp)
 
 
 async def main() -> None:
-    async def count(stream: SocketStream) -> None:  # answers only when its input has ended
-        async with stream:
-            total = sum([len(chunk) async for chunk in stream])
-            await stream.send(f"{total} bytes\n".encode())
+    async def count(tcp: SocketStream) -> None:  # the target answers when its input has ended
+        async with tcp:
+            total = sum([len(chunk) async for chunk in tcp])
+            await tcp.send(f"{total} bytes\n".encode())
 
-    async def tunnel(ws: WebSocketStream) -> None:
-        async with await anyio.connect_tcp("127.0.0.1", tcp_port) as stream:
-            await both_ways(ws.byte_stream(eof=b""), stream)
-
-    tcp = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    tcp_port = tcp.extra(anyio.abc.SocketAttribute.local_port)
-    async with tcp, anyio.create_task_group() as tasks:
-        tasks.start_soon(tcp.serve, count)
-        async with serve(tunnel, "127.0.0.1") as server, connect(server.url) as ws:
-            stream = ws.byte_stream(eof=b"")
-            await stream.send(b"x" * 1_000_000)
-            await stream.send_eof()
-            print((await stream.receive()).decode(), end="")
+    target, entrance = [await anyio.create_tcp_listener(local_host="127.0.0.1") for _ in range(2)]
+    target_port, entrance_port = [each.extra(SocketAttribute.local_port) for each in (target, entrance)]
+    serving = serve(partial(leave, target_port), "127.0.0.1")
+    async with target, entrance, serving as server, anyio.create_task_group() as tasks:
+        tasks.start_soon(target.serve, count)
+        tasks.start_soon(entrance.serve, partial(enter, server.url))
+        async with await anyio.connect_tcp("127.0.0.1", entrance_port) as tcp:
+            await tcp.send(b"x" * 1_000_000)
+            await tcp.send_eof()
+            print((await tcp.receive()).decode(), end="")
         tasks.cancel_scope.cancel()
 
 

@@ -3,6 +3,8 @@
 Usage: pytest testing_your_app.py
 """
 
+from typing import Any
+
 import anyio
 import pytest
 
@@ -25,12 +27,12 @@ async def ticker(ws: WebSocketStream) -> None:
 
 
 @pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request):
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return virtual_clock(request.param)
 
 
 @pytest.mark.anyio
-async def test_it_ticks_once_a_minute_until_it_is_told_to_stop():
+async def test_it_ticks_once_a_minute_until_it_is_told_to_stop() -> None:
     async with connected_pair() as (client, server), anyio.create_task_group() as tasks:
         tasks.start_soon(ticker, server)
         start = anyio.current_time()

@@ -15,7 +15,7 @@ import anyio
 import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
-from anyio.streams.tls import TLSListener, TLSStream
+from anyio.streams.tls import TLSStream
 
 from wsstream import (
     CloseInfo,
@@ -50,59 +50,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return virtual_clock(request.param, idle=0.01)
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    return _server_context(authority.issue_cert("127.0.0.1", "localhost"))
-
-
 def _server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     return context
-
-
-@pytest.fixture
-def listen() -> Listen:
-    """Listen on loopback and call the peer with each byte stream; gives the port."""
-
-    @asynccontextmanager
-    async def listen(peer: Peer, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-        sockets: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        port = sockets.extra(SocketAttribute.local_port)
-        listener = sockets
-        if context is not None:
-            listener = _QuietTLSListener(sockets, context, standard_compatible=False)
-
-        async def handle(stream: ByteStream) -> None:
-            async with stream:
-                await peer(stream)
-
-        async with listener, anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, handle)
-            yield port
-            tasks.cancel_scope.cancel()
-
-    return listen
-
-
-class _QuietTLSListener(TLSListener):
-    """A client that does not trust us is what some tests want."""
-
-    @staticmethod
-    async def handle_handshake_error(exc: BaseException, stream: Any) -> None:
-        await anyio.aclose_forcefully(stream)
 
 
 @contextmanager
@@ -599,6 +550,15 @@ async def test_another_status_is_a_rejection(status: int, fields: bytes, body: b
     assert (caught.value.status, caught.value.body) == (status, expected)
     name, _, value = fields.split(b"\r\n", 1)[0].decode().partition(": ")
     assert (name.lower(), value) in caught.value.headers
+
+
+@pytest.mark.parametrize("timeout", [10, 0.3, None])
+async def test_a_status_is_enough_where_the_body_does_not_end(timeout: float | None) -> None:
+    start = anyio.current_time()
+    with pytest.raises(HandshakeRejected) as caught:
+        await _answered(_says(b"HTTP/1.1 404 Not Found\r\n\r\nno such path\n"), open_timeout=timeout)
+    assert (caught.value.status, caught.value.body) == (404, b"no such path\n")
+    assert anyio.current_time() - start <= 0.6
 
 
 # -- servers that vanish ---------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,12 @@ from wsstream import (
     Response,
     WebSocketStream,
     connect,
+    reconnect,
     serve,
 )
-from wsstream.testing import virtual_clock
+from wsstream.protocol.proxies import Proxy
+from wsstream.testing import memory_pair, virtual_clock
+from wsstream.transports.proxy import open_tunnel
 from wsstream.transports.tls import default_client_context
 
 pytestmark = pytest.mark.anyio
@@ -49,13 +54,16 @@ ENCODED = "us%20er:p%40ss%3Aw%2Frd%25%3F%23%26"
 class ForwardingProxy:
     """Both kinds of proxy in small: asks for credentials if there are any, connects, passes bytes on.
 
-    `asked` are the hosts and ports that clients asked for, `hosts` where names lead.
+    `asked` are the hosts and ports that clients asked for, with what `fields` (of HTTP); `hosts` is where
+    names lead.
     """
 
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme
         self.credentials: tuple[str, str] | None = None
+        self.authorization: str | None = None
         self.hosts: dict[str, str] = {}
+        self.fields: list[list[str]] = []
         self.asked: list[tuple[str, int]] = []
         self.port = 0
         self.connections: list[ByteStream] = []
@@ -84,13 +92,15 @@ class ForwardingProxy:
         line, *fields = head.decode().split("\r\n")
         method, target, _ = line.split(" ")
         assert (method, f"Host: {target}") == ("CONNECT", fields[0])
+        self.fields.append(fields)
+        wanted = self.authorization
         if self.credentials is not None:
-            expected = base64.b64encode(":".join(self.credentials).encode()).decode()
-            if f"Proxy-Authorization: Basic {expected}" not in fields:
-                await stream.send(
-                    b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\nContent-Length: 6\r\n\r\nwho?\r\n"
-                )
-                return None
+            wanted = f"Basic {base64.b64encode(':'.join(self.credentials).encode()).decode()}"
+        if wanted is not None and f"Proxy-Authorization: {wanted}" not in fields:
+            await stream.send(
+                b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\nContent-Length: 6\r\n\r\nwho?\r\n"
+            )
+            return None
         host, _, port = target.rpartition(":")
         return host.strip("[]"), int(port), b"HTTP/1.1 200 Connection established\r\nProxy-Agent: x\r\n\r\n"
 
@@ -130,10 +140,14 @@ async def _address(reader: BufferedByteReceiveStream, kind: int) -> str:
 
 
 async def _pass_on(source: ByteStream, sink: ByteStream, scope: anyio.CancelScope) -> None:
+    gone = (anyio.BrokenResourceError, anyio.ClosedResourceError)
     try:
         async for data in source:
-            await sink.send(data)
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            try:
+                await sink.send(data)
+            except gone:
+                return  # what it said before is passed on all the same
+    except gone:
         pass
     scope.cancel()  # a WebSocket does not use half-closed connections
 
@@ -311,7 +325,7 @@ def test_a_bad_url_in_the_environment_is_refused_by_the_call_itself(
 @pytest.mark.parametrize("proxy", ["http://h", "env"])
 def test_a_proxy_and_a_transport_exclude_each_other(proxy: str) -> None:
     with pytest.raises(ValueError, match="transport"):
-        connect("ws://127.0.0.1/", proxy=proxy, transport=object())  # type: ignore[arg-type]
+        connect("ws://127.0.0.1/", proxy=proxy, transport=memory_pair()[0])
 
 
 def test_socks_without_its_extra_is_refused_by_the_call_itself(clean_environment: pytest.MonkeyPatch) -> None:
@@ -323,6 +337,20 @@ def test_socks_without_its_extra_is_refused_by_the_call_itself(clean_environment
         with pytest.raises(ImportError, match=r'pip install "wsstream\[proxy\]"'):
             connect("ws://127.0.0.1/", proxy="env")
     connect("ws://127.0.0.1/", proxy="http://h")
+
+
+def test_header_fields_for_a_proxy_that_takes_none_are_refused_by_the_call_itself(
+    clean_environment: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(ValueError, match="proxy_headers was given without proxy"):
+        connect("ws://127.0.0.1/", proxy_headers={})
+    with pytest.raises(ValueError, match="proxy_headers are for HTTP proxies"):
+        connect("ws://127.0.0.1/", proxy="socks5h://h", proxy_headers={"User-Agent": "x"})
+    with pytest.raises(ValueError, match="proxy_headers must not have host"):
+        connect("ws://127.0.0.1/", proxy="http://h", proxy_headers={"Host": "x"})
+    for value in ("", "http://h", "socks5h://h"):  # what the environment says is not the caller's choice
+        clean_environment.setenv("ALL_PROXY", value)
+        connect("wss://127.0.0.1/", proxy="env", proxy_headers={"User-Agent": "x"})
 
 
 # -- through a proxy -------------------------------------------------------------------------
@@ -384,6 +412,51 @@ async def test_the_credentials_are_decoded_and_seen_by_the_proxy_alone(proxy: Fo
         assert "proxy-authorization" not in seen[0].headers
         assert PASSWORD not in told
         assert ENCODED not in told
+
+
+@pytest.mark.parametrize("proxy", ["http", "https"], indirect=True)
+async def test_further_header_fields_go_to_the_proxy_and_not_to_the_server(
+    proxy: ForwardingProxy, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    proxy.authorization = "Bearer of-the-proxy"
+    seen: list[Request] = []
+
+    async def handler(ws: WebSocketStream) -> None:
+        seen.append(ws.request)
+        await echo(ws)
+
+    fields = {"User-Agent": "feeder/1", "Proxy-Authorization": "Bearer of-the-proxy"}
+    options: Any = {"ssl": client_tls, "proxy": proxy.url("user:secret"), "proxy_headers": fields}
+    async with serve(handler, "127.0.0.1", ssl=server_tls) as server:
+        connection = connect(server.url, headers={"X-A": "b"}, **options)
+        async with connection as ws:
+            await _check_echo(ws, 256)
+            assert "of-the-proxy" not in f"{connection!r}{ws!r}{ws.request.headers!r}{ws.response!r}"
+        async for ws in reconnect(server.url, **options):
+            async with ws:
+                await _check_echo(ws, 256)
+            break
+    for fields_of_proxy in proxy.fields:
+        assert "User-Agent: feeder/1" in fields_of_proxy
+        assert not any("X-A" in field or "Basic" in field for field in fields_of_proxy)
+    assert len(proxy.fields) == len(seen) == 2
+    for request in seen:
+        assert "proxy-authorization" not in request.headers
+        assert "user-agent" not in request.headers
+
+
+@pytest.mark.parametrize("proxy", ["http", "https"], indirect=True)
+async def test_a_token_that_the_proxy_refuses_is_told_by_nobody(proxy: ForwardingProxy) -> None:
+    proxy.authorization = "Bearer another"
+    with pytest.raises(ProxyError) as caught:
+        await _enter(
+            "ws://server.example/",
+            proxy=proxy.url(),
+            proxy_headers=[("Proxy-Authorization", "Bearer secret-of-mine")],
+        )
+    assert caught.value.status == 407
+    frames = traceback.TracebackException.from_exception(caught.value)
+    assert "secret-of-mine" not in "".join(frames.format_exception_only()) + repr(caught.value)
 
 
 async def test_wrong_credentials_are_a_proxy_error_that_does_not_tell_them(proxy: ForwardingProxy) -> None:
@@ -528,7 +601,6 @@ HANGING = {
     "silent": ("http", "ws", []),
     "silent-tls": ("https", "ws", []),
     "half-a-head": ("http", "wss", [b"HTTP/1.1 200 Conn"]),
-    "half-a-body": ("http", "ws", [b"HTTP/1.1 403 x\r\nContent-Length: 100\r\n\r\nno"]),
     "no-server": ("http", "ws", [b"HTTP/1.1 200 x\r\n\r\n"]),
     "no-tls-server": ("http", "wss", [b"HTTP/1.1 200 x\r\n\r\n"]),
     "silent-socks": ("socks5h", "ws", []),
@@ -563,6 +635,25 @@ async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
 
 
 @pytest.mark.usefixtures("virtual_time")
+async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> None:
+    async def peer(stream: ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\n\r\nwho?")
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                await stream.receive()
+
+    with no_new_sockets():
+        async with listening(peer) as port:
+            start = anyio.current_time()
+            with pytest.raises(ProxyError) as caught:
+                await _enter("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
+            assert (caught.value.status, caught.value.body) == (407, b"who?")
+            assert ("proxy-authenticate", "Basic") in caught.value.headers
+            assert anyio.current_time() - start <= 0.7
+
+
+@pytest.mark.usefixtures("virtual_time")
 async def test_a_head_that_drips_is_given_up_after_the_open_timeout() -> None:
     async def peer(stream: ByteStream) -> None:
         async with stream:
@@ -581,6 +672,93 @@ async def test_a_head_that_drips_is_given_up_after_the_open_timeout() -> None:
             with pytest.raises(TimeoutError):
                 await _enter("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
             assert 10 <= anyio.current_time() - start < 11
+
+
+# -- client certificates ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
+async def test_an_https_proxy_that_wants_a_client_certificate_is_a_tls_error_that_says_so(
+    proxy_authority: trustme.CA, trusted_proxies: None, client_tls: ssl.SSLContext, secure: bool
+) -> None:
+    """TLS 1.3: the client hears of it when it waits for the answer to CONNECT."""
+    strict = _server_context(proxy_authority)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    proxy_authority.configure_trust(strict)
+    attempts: list[Exception] = []
+    with no_new_sockets():
+        async with serve(echo, "127.0.0.1", ssl=strict) as server:  # it gets no further than TLS
+            port = server.port
+            url = f"{'wss' if secure else 'ws'}://server.example/"
+            options: Any = {"proxy": f"https://localhost:{port}", "ssl": client_tls if secure else None}
+            with pytest.raises(ssl.SSLError) as caught:
+                await _enter(url, **options)
+            with pytest.raises(ssl.SSLError):
+                await anext(reconnect(url, retry=attempts.append, delays=[0] * 9, **options))
+    assert (caught.value.reason or "").endswith("CERTIFICATE_REQUIRED")
+    notes = "\n".join(caught.value.__notes__)
+    assert f"This was the connection to the proxy https://localhost:{port}." in notes
+    assert "wants a client certificate" in notes
+    assert url in notes
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("proxy", ["http", "https", "socks5h"], indirect=True)
+async def test_so_is_a_server_behind_a_proxy(
+    proxy: ForwardingProxy, authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    strict = _server_context(authority)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(strict)
+    async with listening(partial(_refuse_in_tls, strict)) as port:
+        with pytest.raises(ssl.SSLError) as caught:
+            await _enter(f"wss://127.0.0.1:{port}/", proxy=proxy.url(), ssl=client_tls)
+    assert (caught.value.reason or "").endswith("CERTIFICATE_REQUIRED")
+    notes = "\n".join(caught.value.__notes__)
+    assert f"wss://127.0.0.1:{port}/" in notes
+    assert "proxy" not in notes
+
+
+async def _refuse_in_tls(context: ssl.SSLContext, stream: ByteStream) -> None:
+    """Shake hands until TLS refuses, send the alert and wait for the client to leave: to leave first could
+    reset the connection in the proxy, and the alert be lost there."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls, refused = context.wrap_bio(incoming, outgoing, server_side=True), False
+    async with stream:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while True:
+                try:
+                    if not refused:
+                        tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLError:
+                    refused = True
+                await stream.send(outgoing.read())
+                incoming.write(await stream.receive())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_wrong_scheme_of_a_proxy_has_a_hint(
+    scheme: str, proxy_tls: ssl.SSLContext, trusted_proxies: None
+) -> None:
+    async def peer(stream: ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 400 x\r\n\r\n")
+
+    async with listening(peer, proxy_tls if scheme == "http" else None) as port:
+        with pytest.raises((ProxyError, ssl.SSLError)) as caught:
+            await _enter("ws://server.example/", proxy=f"{scheme}://localhost:{port}")
+    if scheme == "http":
+        assert "if the proxy speaks TLS, use https:// in its URL" in str(caught.value)
+    else:
+        assert "Does that port speak TLS? If it does not, use http://." in caught.value.__notes__
+
+
+async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_proxy() -> None:
+    with pytest.raises(OSError, match="link-local addresses, which mean nothing to a proxy"):
+        await open_tunnel(Proxy("socks5", "127.0.0.1", 1), f"fe80::1%{socket.if_nameindex()[0][1]}", 443)
 
 
 # -- cancellation ----------------------------------------------------------------------------

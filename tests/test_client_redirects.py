@@ -24,7 +24,7 @@ from wsstream import (
     connect,
     serve,
 )
-from wsstream.testing import FrameReader, virtual_clock
+from wsstream.testing import FrameReader, memory_pair, virtual_clock
 from wsstream.transports.tls import default_client_context
 
 pytestmark = pytest.mark.anyio
@@ -138,8 +138,8 @@ def test_the_number_of_redirects_is_checked_by_the_call_itself() -> None:
 
 def test_over_a_given_transport_there_are_no_redirects() -> None:
     with pytest.raises(ValueError, match="transport"):
-        connect("ws://127.0.0.1/", max_redirects=1, transport=object())  # type: ignore[arg-type]
-    connect("ws://127.0.0.1/", max_redirects=0, transport=object())  # type: ignore[arg-type]
+        connect("ws://127.0.0.1/", max_redirects=1, transport=memory_pair()[0])
+    connect("ws://127.0.0.1/", max_redirects=0, transport=memory_pair()[0])
 
 
 # -- what is followed ------------------------------------------------------------------------
@@ -189,8 +189,17 @@ async def test_a_loop_ends_with_the_number_of_redirects(location: str) -> None:
     with no_new_sockets():
         async with site() as here:
             here.locations["/"] = location.format(url=here.url, port=here.port)
-            assert (await _rejected(here.url, max_redirects=7)).status == 302
+            rejection = await _rejected(here.url, max_redirects=7)
+            assert rejection.status == 302
+            assert str(rejection).endswith("; this redirect was not followed, as max_redirects is 7")
             assert len(here.requests) == 8
+
+
+async def test_a_redirect_says_that_none_are_followed_and_a_refusal_does_not() -> None:
+    async with site() as here:
+        here.locations |= {"/": "/a", "/a": Response(403)}
+        assert "max_redirects is 0" in str(await _rejected(here.url))
+        assert "max_redirects" not in str(await _rejected(here.url, max_redirects=1))
 
 
 @pytest.mark.parametrize(

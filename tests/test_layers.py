@@ -22,14 +22,16 @@ ROOT = Path(wsstream.__file__).parent
 TESTS = Path(__file__).parent
 
 LAYERS = [
-    {"errors", "log"},  # L0
+    {"arguments", "log"},
+    {"errors"},  # L0
     {"codec"},
     {"protocol"},
     {"transports"},
     {"streams"},
-    {"acceptor"},
+    {"acceptor", "connector"},
     {"reception", "handling"},
     {"client", "server"},
+    {"attempts"},
     {"reconnection"},
     {"files"},
     {"cli", "__main__"},  # L7

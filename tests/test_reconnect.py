@@ -23,7 +23,6 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
 
 import wsstream.client
-import wsstream.reconnection
 from wsstream import (
     Backoff,
     ClosedLocally,
@@ -41,7 +40,9 @@ from wsstream import (
     connect,
     reconnect,
 )
-from wsstream.testing import FrameReader, RawPeer, reset_stream, virtual_clock
+from wsstream.attempts import ConnectOptions
+from wsstream.connector import OpenStream
+from wsstream.testing import FrameReader, RawPeer, memory_pair, reset_stream, virtual_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -336,6 +337,11 @@ async def test_a_socks_proxy_is_tried_again_where_the_network_was_at_fault(turn:
         assert len(play.times) == attempts
 
 
+async def test_a_status_without_an_end_of_its_body_is_judged_by_itself() -> None:
+    async with playing(answers_without_an_end(503)) as play:
+        assert await two_attempts(play) == pytest.approx(2.5, abs=0.2)
+
+
 async def test_a_date_is_compared_with_our_clock_where_the_server_tells_none() -> None:
     import time
 
@@ -344,6 +350,11 @@ async def test_a_date_is_compared_with_our_clock_where_the_server_tells_none() -
 
 
 # -- what is not -----------------------------------------------------------------------------
+
+
+def answers_without_an_end(status: int) -> Turn:
+    return says(b"HTTP/1.1 %d Whatever\r\n\r\nand so on" % status)
+
 
 FINAL: dict[str, tuple[Turn, type[Exception], str]] = {
     # the first connection: what the loop raises
@@ -359,6 +370,7 @@ FINAL: dict[str, tuple[Turn, type[Exception], str]] = {
         for status in (200, 301, 400, 401, 404, 407, 426, 501, 505)
     },
     "status 404, Retry-After": (answers(404, ("Retry-After", "1")), HandshakeRejected, "404"),
+    "status 404, a body without end": (answers_without_an_end(404), HandshakeRejected, "404: 'and so on'"),
     "another protocol": (says(b"SSH-2.0-OpenSSH_9.6\r\n"), HandshakeError, "not HTTP"),
     "101 without Upgrade": (says(SWITCHING + b"\r\n"), HandshakeError, "Upgrade"),
 }
@@ -605,7 +617,7 @@ async def test_a_message_that_is_too_big_for_us_does_not_end_the_loop() -> None:
             with pytest.raises(WebSocketError) as caught:
                 await ws.receive()
             assert caught.value.code == 1009
-            assert ws.close_info == CloseInfo(1009, str(caught.value), False)
+            assert ws.close_info == CloseInfo(1009, caught.value.reason, False)
 
 
 async def test_an_error_of_the_body_leaves_the_loop_as_itself() -> None:
@@ -699,7 +711,7 @@ async def test_what_the_hook_raises_leaves_the_loop(turn: Turn) -> None:
 
 async def test_a_hook_that_gives_something_else_is_a_type_error() -> None:
     async with playing(answers(503)) as play:
-        with pytest.raises(TypeError, match="True, False or None, not int"):
+        with pytest.raises(TypeError, match="True, False or None, got int"):
             await go_on(play.url, retry=lambda _: 5)
 
 
@@ -709,8 +721,8 @@ async def test_each_further_attempt_is_logged(caplog: pytest.LogCaptureFixture) 
             with pytest.raises(ConnectionBroken):
                 await go_on(play.url, delays=[2])
     assert [record.message for record in caplog.records if record.name == "wsstream.client"] == [
-        "connecting again in 2.0 s after HandshakeRejected: "
-        "the server answered the opening handshake with HTTP status 503"
+        f"connecting to {play.url} again in 2.0 s after HandshakeRejected: "
+        f"the server answered the opening handshake with HTTP status 503 ({play.url})"
     ]
 
 
@@ -719,10 +731,11 @@ async def test_each_further_attempt_is_logged(caplog: pytest.LogCaptureFixture) 
 
 def test_the_options_are_those_of_connect_but_the_transport() -> None:
     parameters = inspect.signature(connect).parameters
-    ours = dict(wsstream.reconnection.ConnectOptions.__annotations__)
-    assert list(ours) == [name for name in parameters if name not in ("url", "transport")]
+    ours = dict(ConnectOptions.__annotations__)
+    assert list(ours) == [name for name in parameters if name != "url"]
     hints = typing.get_type_hints(connect, vars(wsstream.client))
-    assert typing.get_type_hints(wsstream.reconnection.ConnectOptions) == {name: hints[name] for name in ours}
+    hints["transport"] = OpenStream | None  # one stream would be one connection
+    assert typing.get_type_hints(ConnectOptions) == {name: hints[name] for name in ours}
 
 
 @pytest.mark.parametrize(
@@ -733,7 +746,8 @@ def test_the_options_are_those_of_connect_but_the_transport() -> None:
         ({"retry": True}, TypeError),
         ({"healthy_after": None}, TypeError),
         ({"healthy_after": -1}, ValueError),
-        ({"transport": None}, TypeError),
+        ({"transport": memory_pair()[0]}, TypeError),
+        ({"transport": 5}, TypeError),
         ({"nonsense": 1}, TypeError),
         ({"subprotocols": "chat"}, TypeError),
         ({"subprotocols": ["a", "a"]}, ValueError),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wsstream.acceptor import Accept as Accept
+    from wsstream.attempts import Target as Target
     from wsstream.client import connect as connect
     from wsstream.errors import ClosedLocally as ClosedLocally
     from wsstream.errors import CloseInfo as CloseInfo
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from wsstream.errors import MessageTooBig as MessageTooBig
     from wsstream.errors import ProtocolViolation as ProtocolViolation
     from wsstream.errors import ProxyError as ProxyError
+    from wsstream.errors import ReceiveTimeout as ReceiveTimeout
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
+    from wsstream.protocol.arrival import ReceiveRate as ReceiveRate
     from wsstream.protocol.deflate import Deflate as Deflate
     from wsstream.protocol.http import Headers as Headers
     from wsstream.protocol.http import Request as Request
@@ -34,13 +37,14 @@ if TYPE_CHECKING:
     from wsstream.server import Server as Server
     from wsstream.server import accept as accept
     from wsstream.server import serve as serve
+    from wsstream.streams.condition import ConnectionState as ConnectionState
     from wsstream.streams.flow import FlowControl as FlowControl
+    from wsstream.streams.join import join as join
     from wsstream.streams.message import MessageReader as MessageReader
     from wsstream.streams.message import MessageWriter as MessageWriter
     from wsstream.streams.pipe import pipe as pipe
     from wsstream.streams.pipe import proxy as proxy
     from wsstream.streams.readable import Readable as Readable
-    from wsstream.streams.websocket import ConnectionState as ConnectionState
     from wsstream.streams.websocket import Statistics as Statistics
     from wsstream.streams.websocket import WebSocketStream as WebSocketStream
     from wsstream.streams.writable import Writable as Writable
@@ -50,6 +54,7 @@ __version__ = "0.1.0"
 # Imported at first use: the command line answers --help without loading anyio and h11.
 _HOMES = {
     "wsstream.acceptor": ("Accept",),
+    "wsstream.attempts": ("Target",),
     "wsstream.client": ("connect",),
     "wsstream.errors": (
         "CloseInfo",
@@ -65,19 +70,23 @@ _HOMES = {
         "MessageTooBig",
         "ProtocolViolation",
         "ProxyError",
+        "ReceiveTimeout",
         "StreamEnded",
         "WebSocketError",
     ),
+    "wsstream.protocol.arrival": ("ReceiveRate",),
     "wsstream.protocol.deflate": ("Deflate",),
     "wsstream.protocol.http": ("Headers", "Request", "Response"),
     "wsstream.protocol.retry": ("Backoff",),
     "wsstream.reconnection": ("reconnect",),
     "wsstream.server": ("Server", "accept", "serve"),
+    "wsstream.streams.condition": ("ConnectionState",),
     "wsstream.streams.flow": ("FlowControl",),
+    "wsstream.streams.join": ("join",),
     "wsstream.streams.message": ("MessageReader", "MessageWriter"),
     "wsstream.streams.pipe": ("pipe", "proxy"),
     "wsstream.streams.readable": ("Readable",),
-    "wsstream.streams.websocket": ("ConnectionState", "Statistics", "WebSocketStream"),
+    "wsstream.streams.websocket": ("Statistics", "WebSocketStream"),
     "wsstream.streams.writable": ("Writable",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -99,6 +108,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "Headers",
     "InvalidURL",
     "InvalidUTF8",
+    "join",
     "KeepaliveTimeout",
     "MessageAborted",
     "MessageReader",
@@ -109,6 +119,8 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "proxy",
     "ProxyError",
     "Readable",
+    "ReceiveRate",
+    "ReceiveTimeout",
     "reconnect",
     "Request",
     "Response",
@@ -116,6 +128,7 @@ __all__ = [  # noqa: RUF022 - sorted without regard to case
     "Server",
     "Statistics",
     "StreamEnded",
+    "Target",
     "WebSocketError",
     "WebSocketStream",
     "Writable",

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPMethod
 from typing import Any, NoReturn, TypeAlias
 
 import anyio
@@ -24,18 +25,20 @@ from wsstream.protocol.handshake import (
     validate_origins,
     validate_subprotocols,
 )
-from wsstream.protocol.http import HeaderPairs, Headers, PeerAddress, Request, Response
+from wsstream.protocol.http import HeaderPairs, Headers, PeerAddress, Request, RequestedURL, Response
 from wsstream.protocol.http1 import ServerHandshake
 from wsstream.streams.leaving import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.streams.options import ConnectionOptions, release
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.attributes import TransportAttributes
 from wsstream.transports.base import Transport, receive_some, send_all
+from wsstream.transports.failures import reported
 
 __all__ = ["Accept", "Acceptor", "Answered", "Opening", "ProcessRequest", "client_name"]
 
 log = Log("wsstream.server")
 
+_METHODS = frozenset(HTTPMethod)
 _READ_SIZE = 16 * 1024  # bytes
 _LINGER = 1.0  # seconds for a refused client to read the answer
 _LINGER_BYTES = 1 << 20  # of what it still sends meanwhile
@@ -168,7 +171,10 @@ class Opening:
             raise
         except anyio.BrokenResourceError as error:
             await release(self._transport)
-            raise HandshakeError("the client broke the connection in the opening handshake") from error
+            what = reported(error) or error
+            raise HandshakeError(
+                f"the client broke the connection in the opening handshake: {what}"
+            ) from error
         except BaseException:
             await release(self._transport)
             raise
@@ -197,7 +203,7 @@ class Opening:
         scheme = "ws" if self._transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,
-            url=f"{scheme}://{request.headers['host']}{request.target}",
+            url=RequestedURL(scheme, request),
             subprotocol=subprotocol,
             extensions=format_extensions(extensions),
             request=request,
@@ -269,4 +275,7 @@ def client_name(peer: PeerAddress, request: Request | None = None) -> str:
             name = path
         case _:
             name = "a client"
-    return name if request is None else f"{name} {request.method} {request.path}"
+    if request is None:
+        return name
+    method = request.method if request.method in _METHODS else "?"  # anything else may be a secret, too
+    return f"{name} {method} {request.path}"

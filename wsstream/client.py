@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import ssl as ssl_module
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NoReturn
 
 import anyio
 from anyio.abc import ByteStream
 
-from wsstream.errors import HandshakeError, HandshakeRejected
-from wsstream.protocol.connection import Connection
-from wsstream.protocol.deflate import Agreed, Deflate, confirm_response, make_offer
-from wsstream.protocol.extensions import Extension, format_extensions
-from wsstream.protocol.handshake import NONCE_SIZE, validate_subprotocols
+from wsstream.connector import Connector, Offer, OpenStream, Way, is_stream
+from wsstream.protocol.deflate import Deflate, make_offer
+from wsstream.protocol.handshake import validate_subprotocols
 from wsstream.protocol.http import HeaderPairs, Headers
-from wsstream.protocol.http1 import Accepted, ClientHandshake
-from wsstream.protocol.proxies import Proxy, environment_proxy, parse_proxy_url
-from wsstream.protocol.redirect import Destination, redirected
+from wsstream.protocol.redirect import Destination
+from wsstream.protocol.showing import never_raises
+from wsstream.protocol.tunnel import validate_proxy_headers
 from wsstream.protocol.url import URL, parse_url
+from wsstream.streams.block import AsyncBlock
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.leaving import leave
-from wsstream.streams.options import ConnectionOptions, release
+from wsstream.streams.options import ConnectionOptions
 from wsstream.streams.websocket import WebSocketStream
-from wsstream.transports.base import Transport, receive_some, send_all
-from wsstream.transports.dial import TLS, dial, start_tls
-from wsstream.transports.proxy import require_socks
-from wsstream.transports.streams import StreamTransport
-from wsstream.transports.tls import default_client_context
 
 __all__ = ["connect"]
-
-_READ_SIZE = 16 * 1024  # bytes
 
 
 def connect(
@@ -46,7 +37,8 @@ def connect(
     ssl: ssl_module.SSLContext | None = None,
     server_hostname: str | None = None,
     proxy: str | None = None,
-    transport: ByteStream | None = None,
+    proxy_headers: HeaderPairs | None = None,
+    transport: ByteStream | OpenStream | None = None,
     max_redirects: int = 0,
     max_message_size: int | None = 2**20,
     compression: Deflate | None = None,
@@ -55,6 +47,7 @@ def connect(
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
+    receive_timeout: float | None = None,
 ) -> AbstractAsyncContextManager[WebSocketStream]:
     """``async with connect(url) as ws``: open a connection, and close it when the block is left.
 
@@ -64,7 +57,10 @@ def connect(
     cancellation with 1001, without waiting for more than 0.25 s. The exception itself goes on unchanged.
 
     Args:
-        url: ``ws://`` or ``wss://``; ``http`` and ``https`` are read as these.
+        url: ``ws://`` or ``wss://``; ``http`` and ``https`` are read as these. For a Unix socket
+            ``ws+unix:/path/to/socket:/path/of/the/request?query``, or ``wss+unix:``; a colon or a
+            question mark in the socket's path is written ``%3A`` or ``%3F``, and the NUL before a
+            name of Linux's that is in no file system ``%00``.
         subprotocols: what to offer, the preferred first; then the server has to choose one of them.
         headers: further header fields, as a mapping or as pairs.
         origin: the ``Origin`` header field.
@@ -74,8 +70,10 @@ def connect(
         proxy: the URL of a proxy, ``http``, ``https``, ``socks5`` (this side resolves the server's name)
             or ``socks5h`` (the proxy does), with ``user:password@`` if it wants that; ``"env"``: what
             the variables ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` say; ``None``: none.
-        transport: an open byte stream to use in place of a TCP connection; owned from now on. For
-            ``wss``, TLS is spoken over it.
+        proxy_headers: further header fields for the request to an HTTP proxy. The server never gets
+            them. With a ``Proxy-Authorization`` in them, user and password of `proxy` are not sent.
+        transport: an open byte stream to use in place of a TCP connection; owned from now on. Or a
+            function, perhaps asynchronous, that opens one. For ``wss``, TLS is spoken over it.
         max_redirects: how many redirects are followed, one after the other; none from ``wss`` to ``ws``.
             To another origin (scheme, host or port) go neither ``Authorization``, ``Cookie``, ``Host`` and
             ``Proxy-Authorization`` of `headers` nor the user and password of `url`; to another host
@@ -86,26 +84,35 @@ def connect(
         open_timeout: seconds until the opening handshake must be done, with proxy and redirects.
         close_timeout: seconds for the closing handshake.
         ping_interval: seconds without a byte from the peer after which a Ping is sent; ``None``: never.
-        ping_timeout: seconds after a Ping without a byte until the peer is given up; ``None``: never.
+        ping_timeout: seconds without a sign of life, after a Ping was due, until the peer is given up;
+            ``None``: never. A byte from the peer is a sign of life, and so is one that moves on towards it
+            while output is blocked.
+        receive_timeout: the most seconds from a message's first byte to its end or, if it is read in chunks,
+            without progress; then the connection fails with 1008. ``None``: no limit. The time in which
+            reading is paused does not count.
 
     Raises:
         InvalidURL: `url` is not a WebSocket URL, or `proxy` or the variable that counts not one of a
             proxy.
         TypeError, ValueError: an argument is not as it should be, or two do not go together.
         ImportError: for SOCKS, the extra ``proxy`` is not installed.
-        OSError: no connection, on entering; of TLS it is an ``ssl.SSLError``.
-        TimeoutError: `open_timeout` has passed.
+        OSError: no connection, on entering; of TLS it is an ``ssl.SSLError``. A note on it names the URL.
+        TimeoutError: `open_timeout` has passed. It says what was waited for.
         ProxyError: the proxy refused, or does not speak its protocol as it should.
         HandshakeRejected: the server answered with another status than 101. If that is a redirect that
-            was not to be followed, ``__cause__`` says why.
+            was not to be followed, `hint` or ``__cause__`` says why.
         HandshakeError: the server's answer is no opening handshake.
     """
     target = parse_url(url)
-    if ssl is not None and not target.secure:
-        raise ValueError("a TLS context is given, but the URL is not wss")
+    _check_types(ssl, server_hostname, transport)
     _check_redirects(max_redirects)
-    if transport is not None and (proxy is not None or max_redirects):
-        raise ValueError("over a given transport there are neither proxies nor redirects")
+    if ssl is not None and not target.secure:
+        raise ValueError(
+            f"ssl was given, but the URL is {target.scheme}, not {target.scheme.replace('ws', 'wss')}"
+        )
+    if proxy_headers is not None and proxy is None:
+        raise ValueError("proxy_headers was given without proxy")
+    _check_only_way(target, proxy=proxy, transport=transport, max_redirects=max_redirects or None)
     options = ConnectionOptions(
         max_message_size=max_message_size,
         compression=compression,
@@ -114,113 +121,63 @@ def connect(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        receive_timeout=receive_timeout,
     )
-    offer = _Offer(
+    offer = Offer(
         subprotocols=validate_subprotocols(subprotocols),
         extensions=() if compression is None else (make_offer(compression),),
         origin=origin,
     )
+    way = Way(ssl, proxy, validate_proxy_headers(proxy_headers), transport)
     destination = Destination(target, Headers(() if headers is None else headers), server_hostname)
-    return _Connect(
-        destination, offer, options, ssl=ssl, proxy=proxy, stream=transport, max_redirects=max_redirects
-    )
+    return _Connect(Connector(destination, offer, way, options, max_redirects))
+
+
+def _check_types(ssl: object, server_hostname: object, transport: object) -> None:
+    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
+        raise TypeError(f"ssl must be an ssl.SSLContext or None, got {type(ssl).__name__}")
+    if server_hostname is not None and not isinstance(server_hostname, str):
+        raise TypeError(f"server_hostname must be a str or None, got {type(server_hostname).__name__}")
+    if transport is not None and not callable(transport) and not is_stream(transport):
+        kind = type(transport).__name__
+        raise TypeError(f"transport must be a ByteStream or a function that opens one, got {kind}")
+
+
+def _check_only_way(target: URL, **ways: object) -> None:
+    """A given stream leads to one server, and so does a Unix socket: there is no other way beside them."""
+    given = [name for name, way in ways.items() if way is not None]
+    if target.socket is not None and given:
+        raise ValueError(f"the URL of a Unix socket cannot be combined with {' or '.join(given)}")
+    if "transport" in given and len(given) > 1:
+        raise ValueError("transport cannot be combined with proxy or max_redirects")
 
 
 def _check_redirects(count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"max_redirects is an int, not {type(count).__name__}")
+        raise TypeError(f"max_redirects must be an int, got {type(count).__name__}")
     if count < 0:
-        raise ValueError(f"max_redirects is not negative: {count}")
+        raise ValueError(f"max_redirects must not be negative, got {count}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
-    """What every opening handshake offers, wherever redirects lead."""
+class _Connect(AsyncBlock[WebSocketStream]):
+    use = "connect(url) as ws"
 
-    subprotocols: Sequence[str]
-    extensions: Sequence[Extension]
-    origin: str | None
-
-    def handshake(self, destination: Destination) -> ClientHandshake:
-        return ClientHandshake(
-            destination.url,
-            key=os.urandom(NONCE_SIZE),
-            subprotocols=self.subprotocols,
-            extensions=self.extensions,
-            headers=destination.headers,
-            origin=self.origin,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One try to open a connection: where to, which way, with what request."""
-
-    destination: Destination
-    proxy: Proxy | None
-    handshake: ClientHandshake
-
-
-class _Connect(AbstractAsyncContextManager[WebSocketStream]):
-    def __init__(
-        self,
-        destination: Destination,
-        offer: _Offer,
-        options: ConnectionOptions,
-        *,
-        ssl: ssl_module.SSLContext | None,
-        proxy: str | None,
-        stream: ByteStream | None,
-        max_redirects: int,
-    ) -> None:
-        self._offer = offer
-        self._options = options
-        self._ssl = ssl
-        self._proxy = proxy
-        self._stream = stream
-        self._max_redirects = max_redirects
-        self._first = self._plan(destination)  # now, as it checks what it is made of
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
         self._ws: WebSocketStream | None = None
-        self._entered = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<connect: {self._ws or self._connector.progress.url}>"
 
     async def __aenter__(self) -> WebSocketStream:
-        if self._entered:
-            raise RuntimeError("connect() gives one connection; call it again for another")
-        self._entered = True
-        with anyio.fail_after(self._options.open_timeout):
-            self._ws = await self._open()
-        return self._ws
-
-    async def _open(self) -> WebSocketStream:
-        attempt = self._first
-        for _ in range(self._max_redirects):
-            try:
-                return await self._try(attempt)
-            except HandshakeRejected as rejection:
-                attempt = self._plan(redirected(attempt.destination, rejection))
-        return await self._try(attempt)
-
-    def _plan(self, destination: Destination) -> _Attempt:
-        proxy = _choose_proxy(self._proxy, destination.url)
-        return _Attempt(destination, proxy, self._offer.handshake(destination))
-
-    async def _try(self, attempt: _Attempt) -> WebSocketStream:
-        transport = await self._open_transport(attempt)
-        try:
-            accepted = await _shake_hands(transport, attempt.handshake)
-            deflate = self._confirm(accepted.extensions)
-        except BaseException:
-            await release(transport)
-            raise
-        driver = self._options.start(transport, Connection(client=True, deflate=deflate), accepted.trailing)
-        return WebSocketStream(
-            driver,
-            url=str(attempt.destination.url),
-            subprotocol=accepted.subprotocol,
-            extensions=format_extensions(accepted.extensions),
-            request=attempt.handshake.request,
-            response=accepted.response,
-        )
+        self.enter_once()
+        timeout = self._connector.options.open_timeout
+        with anyio.move_on_after(timeout):
+            self._ws = await self._connector.open()
+            return self._ws
+        assert timeout is not None
+        raise self._connector.progress.timed_out(timeout)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -228,40 +185,5 @@ class _Connect(AbstractAsyncContextManager[WebSocketStream]):
         assert self._ws is not None
         await leave(self._ws, exc)
 
-    def _confirm(self, accepted: Sequence[Extension]) -> Agreed | None:
-        if self._options.compression is None:
-            return None
-        try:
-            return confirm_response(self._options.compression, accepted)
-        except ValueError as error:
-            raise HandshakeError(f"the server's Sec-WebSocket-Extensions are wrong: {error}") from error
-
-    async def _open_transport(self, attempt: _Attempt) -> Transport:
-        url, tls = attempt.destination.url, None
-        if url.secure:
-            name = attempt.destination.server_hostname or url.host.rstrip(".")
-            tls = TLS(self._ssl or default_client_context(), name)
-        if self._stream is None:
-            return await dial(url.host, url.port, tls, attempt.proxy)
-        return StreamTransport(self._stream if tls is None else await start_tls(self._stream, tls))
-
-
-def _choose_proxy(given: str | None, url: URL) -> Proxy | None:
-    if given is None:
-        return None
-    proxy = environment_proxy(url, os.environ) if given == "env" else parse_proxy_url(given)
-    if proxy is not None and proxy.is_socks:
-        require_socks()
-    return proxy
-
-
-async def _shake_hands(transport: Transport, handshake: ClientHandshake) -> Accepted:
-    try:
-        await send_all(transport, handshake.data_to_send())
-        while True:
-            accepted = handshake.receive_data(await receive_some(transport, _READ_SIZE))
-            if accepted is not None:
-                return accepted
-    except anyio.BrokenResourceError as error:
-        handshake.receive_data(b"")  # the answer may be there, cut short: that tells more
-        raise HandshakeError("the connection broke in the opening handshake") from error.__cause__
+    def __aiter__(self) -> NoReturn:
+        raise TypeError('use "async for ws in reconnect(url)"')

@@ -4,7 +4,7 @@ The type alone says whose fault it was::
 
     WebSocketError(Exception)                        .code  .reason
     ├─ InvalidURL(ValueError)                        raised before any I/O
-    ├─ HandshakeError                                the opening handshake failed
+    ├─ HandshakeError                                the opening handshake failed: .url .hint
     │   ├─ HandshakeRejected                         .status .headers .body
     │   └─ ProxyError                                .status .headers .body
     ├─ ConnectionClosed                              .info: CloseInfo
@@ -16,16 +16,21 @@ The type alone says whose fault it was::
     ├─ InvalidUTF8                                   1007
     ├─ ProtocolViolation                             1002
     ├─ MessageAborted                                a MessageWriter was left unfinished
-    └─ KeepaliveTimeout                              the peer gave no sign of life
+    ├─ KeepaliveTimeout                              the peer gave no sign of life
+    └─ ReceiveTimeout(TimeoutError)                  1008, a message took too long to arrive
 
 What the library found out about the peer (a violation, a timeout, a failed system call) is the
 ``__cause__`` of the :class:`ConnectionBroken` that calls raise.
+
+All of them can be copied and pickled, subclasses of yours too: see :class:`WebSocketError`.
 """
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -44,10 +49,15 @@ __all__ = [
     "MessageTooBig",
     "ProtocolViolation",
     "ProxyError",
+    "ReceiveTimeout",
     "StreamEnded",
     "WebSocketError",
     "check_close_arguments",
+    "quoted",
 ]
+
+_MAX_QUOTED = 100  # characters
+_QUERY = re.compile(r"\?\S+")
 
 
 class CloseInfo(NamedTuple):
@@ -80,13 +90,31 @@ def check_close_arguments(code: object, reason: object) -> None:
     """
     if code is not None:
         if not isinstance(code, int) or isinstance(code, bool):
-            raise TypeError(f"a close code is an int, not {type(code).__name__}")
+            raise TypeError(f"a close code must be an int, got {type(code).__name__}")
         if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
-            raise ValueError(f"close code {code} must not be sent (RFC 6455 section 7.4)")
+            raise ValueError(
+                "a close code must be in 1000..1003, 1007..1014 or 3000..4999 to be sent "
+                f"(RFC 6455 section 7.4), got {int(code)}"
+            )
     if not isinstance(reason, str):
-        raise TypeError(f"a close reason is a str, not {type(reason).__name__}")
-    if len(reason.encode()) > 123:
-        raise ValueError("a close reason is at most 123 bytes of UTF-8 (RFC 6455 section 5.5)")
+        raise TypeError(f"a close reason must be a str, got {type(reason).__name__}")
+    if (size := len(reason.encode())) > 123:
+        raise ValueError(
+            f"a close reason must have at most 123 bytes of UTF-8 (RFC 6455 section 5.5), got {size}"
+        )
+
+
+def quoted(body: bytes) -> str:
+    """What the message of an error quotes of a response's body, behind a colon.
+
+    Its first line that is not blank, escaped and cut; nothing if there is none. Many servers repeat the
+    target there: a query is left out, as it may hold a secret.
+    """
+    lines = (_QUERY.sub("?...", line).strip() for line in body.decode(errors="replace").splitlines())
+    text = next((repr(line) for line in lines if line), "")
+    if len(text) > _MAX_QUOTED:
+        text = f"{text[:_MAX_QUOTED]}..."
+    return text and f": {text}"
 
 
 class WebSocketError(Exception):
@@ -94,6 +122,10 @@ class WebSocketError(Exception):
 
     Raised inside the body of ``connect``, ``accept`` or a server's handler, its `code` and `reason`
     are sent to the peer in the Close frame. A reason without a code stands for code 1000.
+
+    A copy, also one that was pickled, has the same type, message, attributes and notes, and the same
+    cause if that can be pickled itself. ``__init__`` is not called for it, so a subclass may take what
+    it likes.
 
     Args:
         message: what ``str()`` of the exception says; by default the reason.
@@ -104,8 +136,8 @@ class WebSocketError(Exception):
         TypeError, ValueError: `code` or `reason` is not fit to be sent.
     """
 
-    code: int | None
-    reason: str
+    code: int | None = None  # also of subclasses that do not call __init__
+    reason: str = ""
 
     def __init__(self, message: str = "", *, code: int | None = None, reason: str = "") -> None:
         check_close_arguments(code, reason)
@@ -113,24 +145,77 @@ class WebSocketError(Exception):
         self.code = 1000 if code is None and reason else code
         self.reason = reason
 
+    # An exception is copied by calling its class with `args`, which here are seldom what __init__ takes.
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args), (self.__getstate__(), _Cause(self.__cause__))
+
+    def __setstate__(self, state: Any) -> None:
+        attributes, cause = state
+        for names in attributes if isinstance(attributes, tuple) else (attributes,):  # two where slots are
+            super().__setstate__(names)
+        if cause.error is not None:
+            self.__cause__ = cause.error
+
+
+def _remade(cls: type[WebSocketError], args: tuple[Any, ...]) -> WebSocketError:
+    error = cls.__new__(cls, *args)
+    error.args = args  # those that are an OSError too leave that to __init__
+    return error
+
+
+class _Cause:
+    """A cause that is copied. It is pickled by itself: if it fails at either end, only the cause is lost."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            return _unpickled_cause, (pickle.dumps(self.error),)
+        except Exception:  # whatever somebody else's exception raises
+            return _Cause, (None,)
+
+
+def _unpickled_cause(data: bytes) -> _Cause:
+    try:
+        return _Cause(pickle.loads(data))  # noqa: S301 - part of what is being unpickled
+    except Exception:  # as above
+        return _Cause(None)
+
 
 class InvalidURL(WebSocketError, ValueError):
     """The URL is not a WebSocket URL (RFC 6455 section 3), or that of a proxy is none. Nothing was sent."""
 
 
 class HandshakeError(WebSocketError):
-    """The opening handshake failed: the peer does not speak RFC 6455 as it should."""
+    """The opening handshake failed: the peer does not speak RFC 6455 as it should.
+
+    ``str()`` of the exception also has `url` and `hint`.
+    """
+
+    url: str = ""
+    """What ``connect`` tried to open, without userinfo and query; ``""`` on the server's side."""
+    hint: str = ""
+    """What may help, ``""`` if that is not known."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.url:
+            text += f" ({self.url})"
+        return f"{text}; {self.hint}" if self.hint else text
 
 
 class HandshakeRejected(HandshakeError):
     """The server answered the opening handshake with another status than 101.
 
     `status` is the HTTP status, `headers` the header fields as a list of (name, value) with names
-    in lower case, `body` the first KiB of the body.
+    in lower case, `body` the first KiB of the body, or what came of it within half a second.
     """
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
-        super().__init__(f"the server answered the opening handshake with HTTP status {status}")
+        message = f"the server answered the opening handshake with HTTP status {status}"
+        super().__init__(message + quoted(body))
         self.status = status
         self.headers = list(headers)
         self.body = body
@@ -140,8 +225,9 @@ class ProxyError(HandshakeError):
     """The proxy refused to connect to the server, or does not speak its protocol as it should.
 
     The server was not asked. `status` is the HTTP status of the proxy's answer, `headers` its header
-    fields as a list of (name, value) with names in lower case, `body` the first KiB of its body.
-    Of a SOCKS proxy, and of one that gave no proper answer, `status` is ``None`` and the others are empty.
+    fields as a list of (name, value) with names in lower case, `body` the first KiB of its body, or
+    what came of it within half a second. Of a SOCKS proxy, and of one that gave no proper answer,
+    `status` is ``None`` and the others are empty.
     """
 
     def __init__(
@@ -194,12 +280,12 @@ class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
 
 
 class _Failure(WebSocketError):
-    """An error whose class knows the close code that goes to the peer."""
+    """An error whose class knows the close code that goes to the peer, with `reason` or the message."""
 
     default_code: int
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code=self.default_code)
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message, code=self.default_code, reason=reason)
 
 
 class MessageTooBig(_Failure):
@@ -227,9 +313,18 @@ class MessageAborted(_Failure):
 
 
 class KeepaliveTimeout(_Failure):
-    """Nothing was received within ``ping_timeout`` of a Ping. TCP was dropped without a Close frame.
+    """The peer gave no sign of life within ``ping_timeout`` after a Ping was due. TCP was dropped without a
+    Close frame.
 
     Its own code is 1011; that of the connection is 1006.
     """
 
     default_code = 1011
+
+
+class ReceiveTimeout(_Failure, TimeoutError):
+    """A message took longer to arrive than ``receive_timeout`` or ``receive_rate`` allows. The code is
+    1008.
+    """
+
+    default_code = 1008

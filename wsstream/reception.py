@@ -32,9 +32,10 @@ from wsstream.errors import WebSocketError
 from wsstream.log import Log
 from wsstream.protocol.handshake import RequestRefused
 from wsstream.protocol.http import PeerAddress, Response
+from wsstream.streams.condition import ConnectionState
 from wsstream.streams.leaving import in_cancelled_scope, judge, program_end
 from wsstream.streams.tasks import Latch, Signal, spawn
-from wsstream.streams.websocket import ConnectionState, WebSocketStream
+from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop
 from wsstream.transports.listen import accept, close_listener

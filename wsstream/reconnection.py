@@ -6,14 +6,13 @@ import logging
 import ssl as ssl_module
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager
-from functools import partial
 from math import inf
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import anyio
 
-from wsstream.client import connect
+from wsstream.attempts import Attempts, ConnectOptions, Source
+from wsstream.connector import is_stream
 from wsstream.errors import (
     ClosedLocally,
     ConnectionBroken,
@@ -22,9 +21,6 @@ from wsstream.errors import (
     HandshakeRejected,
     ProxyError,
 )
-from wsstream.protocol.deflate import Deflate
-from wsstream.protocol.handshake import validate_subprotocols
-from wsstream.protocol.http import HeaderItems, HeaderPairs
 from wsstream.protocol.retry import (
     Backoff,
     check_delay,
@@ -34,36 +30,18 @@ from wsstream.protocol.retry import (
     socks_reply_may_change,
     status_may_change,
 )
-from wsstream.streams.flow import FlowControl
+from wsstream.protocol.showing import never_raises
+from wsstream.streams.block import AsyncLoop
 from wsstream.streams.leaving import leave
 from wsstream.streams.websocket import WebSocketStream, closed_here
 
-__all__ = ["ConnectOptions", "reconnect"]
+__all__ = ["reconnect"]
 
 logger = logging.getLogger("wsstream.client")
 
 
-class ConnectOptions(TypedDict, total=False):
-    """The options of :func:`~wsstream.connect` that make sense more than once."""
-
-    subprotocols: Iterable[str]
-    headers: HeaderPairs | None
-    origin: str | None
-    ssl: ssl_module.SSLContext | None
-    server_hostname: str | None
-    proxy: str | None
-    max_redirects: int
-    max_message_size: int | None
-    compression: Deflate | None
-    flow: FlowControl
-    open_timeout: float | None
-    close_timeout: float | None
-    ping_interval: float | None
-    ping_timeout: float | None
-
-
 def reconnect(
-    url: str,
+    url: str | Source,
     *,
     delays: Iterable[float] = Backoff(),
     retry: Callable[[Exception], bool | None] | None = None,
@@ -71,6 +49,8 @@ def reconnect(
     **options: Unpack[ConnectOptions],
 ) -> AsyncIterator[WebSocketStream]:
     """``async for ws in reconnect(url)``: open a connection, and another one each time it has ended.
+
+    Instead of a URL it takes a function that gives one for each attempt.
 
     The arguments are checked at once, before any I/O. Each turn of the loop gets an open
     :class:`WebSocketStream`. When the body has ended, the connection is closed with 1000 if it is still
@@ -92,57 +72,50 @@ def reconnect(
     dropped TCP. After it raised an error, the iterator has ended.
 
     Args:
-        url: as for :func:`connect`.
+        url: as for :func:`connect`; or a function, perhaps asynchronous, that returns a URL or a
+            :class:`Target`. It is called once for each attempt, after the delay, and has
+            `open_timeout` seconds of its own. What it raises leaves the loop, unless `retry` says
+            ``True`` to it.
         delays: seconds to wait before each further attempt. An end of them is the end of the attempts:
             the last error is raised. Not an iterator, as they begin anew.
         retry: called with each error that prevented a connection, or the :class:`ConnectionClosed` that
             tells how one ended (:class:`ClosedLocally` if this side closed it). ``True`` tries again,
             ``False`` raises the error, ``None`` leaves that to the rules above. It must not block.
         healthy_after: seconds.
-        options: those of :func:`connect`, without `transport`. A mapping for `headers` is read anew for
-            each attempt, so what is in it may change.
+        options: those of :func:`connect`; `transport` is a function that opens a stream for each
+            attempt. A mapping for `headers` is read anew for each attempt, so what is in it may change.
 
     Raises:
-        InvalidURL, TypeError, ValueError, ImportError: as :func:`connect`, at once.
+        InvalidURL, TypeError, ValueError, ImportError: as :func:`connect`, at once; from the loop, if a
+            function gives what is not right.
         OSError, HandshakeError: from the loop, as :func:`connect`.
         ConnectionClosed: from the loop: a connection ended, and there is to be no other. Mostly
             :class:`ConnectionBroken`, also after a clean end; its `code` says why.
         anyio.BusyResourceError: two tasks ask for the next connection.
     """
-    if "transport" in options:
-        raise TypeError("a transport is one connection; reconnect() needs several")
+    if is_stream(options.get("transport")):
+        raise TypeError("transport must be a function that opens a stream: a stream is one connection")
     if isinstance(delays, Iterator) or not isinstance(delays, Iterable):
-        raise TypeError("delays is iterated several times: a Backoff or a list, not an iterator")
+        raise TypeError("delays must be a Backoff or a list, not an iterator: it is iterated several times")
     if retry is not None and not callable(retry):
-        raise TypeError(f"retry is a function or None, not {type(retry).__name__}")
+        raise TypeError(f"retry must be a function or None, got {type(retry).__name__}")
     check_delay("healthy_after", healthy_after)
-    once_more = partial(connect, url, **_repeatable(options))
-    once_more()  # checks the arguments
-    return _Reconnect(once_more, delays, retry, healthy_after)
+    return _Reconnect(Attempts(url, options), delays, retry, healthy_after)
 
 
-def _repeatable(options: ConnectOptions) -> ConnectOptions:
-    """`options` without iterators, which could be used once only."""
-    options = options.copy()
-    if "subprotocols" in options:
-        options["subprotocols"] = validate_subprotocols(options["subprotocols"])
-    headers = options.get("headers")
-    if headers is not None and not isinstance(headers, HeaderItems):
-        options["headers"] = list(headers)
-    return options
-
-
-class _Reconnect(AsyncIterator[WebSocketStream]):
+class _Reconnect(AsyncLoop[WebSocketStream]):
     """All that lasts is here and not in a coroutine, so that a cancelled `__anext__` can be repeated."""
+
+    use = "ws in reconnect(url)"
 
     def __init__(
         self,
-        connect: Callable[[], AbstractAsyncContextManager[WebSocketStream]],
+        attempts: Attempts,
         delays: Iterable[float],
         retry: Callable[[Exception], bool | None] | None,
         healthy_after: float,
     ) -> None:
-        self._connect = connect
+        self._attempts = attempts
         self._delays = delays
         self._delays_left = iter(delays)
         self._retry = retry
@@ -153,6 +126,11 @@ class _Reconnect(AsyncIterator[WebSocketStream]):
         self._ended = False
         self._guard = anyio.ResourceGuard("reconnecting")
 
+    @never_raises
+    def __repr__(self) -> str:
+        between = "ended" if self._ended else "not connected"
+        return f"<reconnect: {between if self._ws is None else repr(self._ws)}>"
+
     async def __anext__(self) -> WebSocketStream:
         with self._guard:
             if self._ws is not None:
@@ -160,7 +138,7 @@ class _Reconnect(AsyncIterator[WebSocketStream]):
             while not self._ended:
                 await anyio.sleep_until(self._next_attempt)
                 try:
-                    self._ws = await self._connect().__aenter__()
+                    self._ws = await self._attempts.open()
                 except Exception as error:
                     if not self._plan(error):
                         raise
@@ -177,6 +155,7 @@ class _Reconnect(AsyncIterator[WebSocketStream]):
         if lasted >= self._healthy_after:
             self._delays_left = iter(self._delays)
         if not self._plan(error):
+            error.add_note(f"This was the connection to {self._attempts.shown}.")
             raise error
 
     def _plan(self, error: Exception) -> bool:
@@ -189,7 +168,13 @@ class _Reconnect(AsyncIterator[WebSocketStream]):
             return False
         check_delay("a delay", delay)
         wait = _wait(error, delay)
-        logger.info("connecting again in %.1f s after %s: %s", wait, type(error).__name__, error)
+        logger.info(
+            "connecting to %s again in %.1f s after %s: %s",
+            self._attempts.shown,
+            wait,
+            type(error).__name__,
+            error,
+        )
         self._next_attempt = anyio.current_time() + wait
         self._ended = False
         return True
@@ -197,9 +182,9 @@ class _Reconnect(AsyncIterator[WebSocketStream]):
     def _is_worth_it(self, error: Exception) -> bool:
         verdict = None if self._retry is None else self._retry(error)
         if verdict is None:
-            return _may_change(error)
+            return _may_change(error) and not self._attempts.asking
         if not isinstance(verdict, bool):
-            raise TypeError(f"retry returns True, False or None, not {type(verdict).__name__}")
+            raise TypeError(f"retry must return True, False or None, got {type(verdict).__name__}")
         return verdict
 
 
@@ -226,7 +211,7 @@ def _may_change(error: Exception) -> bool:
         case HandshakeRejected(status=int(status)) | ProxyError(status=int(status)):
             return status_may_change(status)
         case HandshakeError():  # an answer that is wrong, unless it was cut off
-            cut_off = isinstance(error.__cause__, OSError | EOFError)
+            cut_off = isinstance(error.__cause__, OSError | EOFError | anyio.BrokenResourceError)
             return cut_off or socks_reply_may_change(getattr(error.__cause__, "error_code", None))
         case ssl_module.SSLError():
             return _tls_may_change(error)

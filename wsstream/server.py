@@ -13,15 +13,18 @@ import anyio
 from anyio.abc import ByteStream
 
 from wsstream.acceptor import Acceptor, Opening, ProcessRequest
+from wsstream.arguments import check_int, check_number
 from wsstream.handling import Handler, Handling
 from wsstream.protocol.deflate import Deflate
+from wsstream.protocol.showing import never_raises, without_query
 from wsstream.reception import Reception
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.flow import FlowControl
 from wsstream.streams.leaving import is_closing, leave
-from wsstream.streams.options import ConnectionOptions, check_count, check_limit
+from wsstream.streams.options import ConnectionOptions
 from wsstream.streams.websocket import WebSocketStream
-from wsstream.transports.listen import listen_tcp, listen_unix
+from wsstream.transports.listen import listen_tcp, listen_unix, url_of
+from wsstream.transports.resolve import SocketName
 from wsstream.transports.streams import StreamTransport
 
 __all__ = ["Server", "accept", "serve"]
@@ -69,6 +72,10 @@ class _Accept(AsyncBlock[WebSocketStream]):
         self._stream = stream
         self._acceptor = acceptor
         self._ws: WebSocketStream | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<accept: {self._ws or type(self._stream).__name__!r}>"
 
     async def __aenter__(self) -> WebSocketStream:
         self.enter_once()
@@ -163,14 +170,12 @@ def serve(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
-    check_limit("shutdown_timeout", shutdown_timeout)
+    check_number("shutdown_timeout", shutdown_timeout, optional=True)
     for name, limit in (("max_handshakes", max_handshakes), ("max_connections", max_connections)):
-        check_count(name, limit)
-        if limit == 0:
-            raise ValueError(f"{name} must be at least 1 or None, got 0")
+        check_int(name, limit, 1, optional=True)
     given = None if listeners is None else list(listeners)
     if given == []:
-        raise ValueError("listeners is empty")
+        raise ValueError("listeners must not be empty")
 
     async def listen() -> list[socket.socket]:
         if given is not None:
@@ -201,28 +206,37 @@ class Server:
         max_connections: int | None,
         shutdown_timeout: float | None,
     ) -> None:
-        handling = Handling(handler, self._is_closed)
+        handling = Handling(handler, lambda: self._is_closed)
         self.connections = handling.connections
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
-        self._address: tuple[str, int] | str = ""
+        self._names: list[SocketName | str | bytes] = []  # of the listeners
         self._reception = Reception(acceptor, ssl, max_handshakes, max_connections, handling.run)
         self._error_raised = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        if not self._names:
+            return "<Server, not started>"
+        end = ", closed" if self._is_closed else ""
+        return f"<Server {without_query(self.url)}, connections: {len(self.connections)}{end}>"
 
     @property
     def port(self) -> int:
         """The TCP port, 0 on a Unix socket."""
-        return 0 if isinstance(self._address, str) else self._address[1]
+        name = self._names[0]
+        return name[1] if isinstance(name, tuple) else 0
 
     @property
     def url(self) -> str:
-        """A URL that clients on this machine can use; of a Unix socket, ``ws+unix:`` and its path."""
-        if isinstance(self._address, str):
-            return f"ws+unix:{self._address}"
-        host, port = self._address
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound here
-        scheme = "ws" if self._ssl is None else "wss"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        """A URL that :func:`connect` takes on this machine; of a Unix socket, ``ws+unix:`` and its path.
+
+        Of several listeners it is that of the first one that has a URL.
+
+        Raises:
+            ValueError: all listen on IPv6 addresses with a scope (``fe80::1%eth0``), which no URL can hold.
+        """
+        return url_of(self._names, secure=self._ssl is not None)
 
     def close(self) -> None:
         """Stop listening, so that `wait_closed` returns. The open connections go on."""
@@ -238,6 +252,7 @@ class Server:
         await self._reception.closed.wait()
         self._raise_error()
 
+    @property
     def _is_closed(self) -> bool:
         return self._reception.closed.is_set()
 
@@ -250,8 +265,7 @@ class Server:
 
     def _start(self, listeners: Sequence[socket.socket]) -> None:
         """Accept on `listeners`."""
-        name = listeners[0].getsockname()
-        self._address = name[:2] if isinstance(name, tuple) else os.fsdecode(name)
+        self._names = [listener.getsockname() for listener in listeners]
         self._reception.listen(listeners)
 
     async def _shut_down(self) -> None:
@@ -280,6 +294,10 @@ class _Serve(AsyncBlock[Server]):
         self._listen = listen
         self._make_server = make_server  # which needs the event loop
         self._server: Server | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<serve: {self._server!r}>"
 
     async def __aenter__(self) -> Server:
         self.enter_once()

@@ -31,7 +31,7 @@ def test_sizes_are_read_with_binary_units(text: str, size: int) -> None:
     "text", ["", "k", "-1", "+1", "1.5G", "1x", "1kk", "1 k", "0x10", "1_000", "٣k", "1e3"]
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(ValueError, match="is not a size"):
         parse_size(text)
 
 

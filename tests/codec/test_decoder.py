@@ -20,7 +20,7 @@ from websockets.frames import Opcode as PeerOpcode
 from wsproto.frame_protocol import FrameProtocol
 from wsproto.frame_protocol import Opcode as WsprotoOpcode
 
-from wsstream.codec.decoder import MAX_EVENTS, Decoder
+from wsstream.codec.decoder import MAX_EVENTS, MAX_STEPS, Decoder
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.testing import (
     EXAMPLE_KEY,
@@ -60,7 +60,7 @@ def feed(decoder: Decoder, pieces: Iterable[bytes | memoryview]) -> list[Event]:
         rest = piece
         while rest:
             got = decoder.decode(rest, UNLIMITED)
-            assert decoder.consumed == len(rest) or len(got) == MAX_EVENTS
+            assert decoder.consumed == len(rest) or len(got) == MAX_EVENTS or decoder.steps == MAX_STEPS
             rest = rest[decoder.consumed :]
             events += got
     return events
@@ -496,22 +496,37 @@ def test_empty_pieces_use_up_the_room_too(piece: bytes) -> None:
     assert decoder.cost == 100 * PIECE_OVERHEAD == 6400
 
 
-@pytest.mark.parametrize("tiny", [binary(), ping(), pong(b"p")], ids=["message", "ping", "pong"])
-def test_a_read_full_of_tiny_frames_is_decoded_a_thousand_at_a_time(tiny: bytes) -> None:
+@pytest.mark.parametrize(
+    ("first", "tiny", "at_once"),
+    [
+        (b"", binary(), MAX_EVENTS),
+        (b"", ping(), MAX_STEPS),
+        (b"", pong(b"p"), MAX_STEPS),
+        (text(fin=False), continuation(fin=False), MAX_STEPS),
+        (text(fin=False), continuation(b"x", fin=False), MAX_STEPS // 2),
+        (b"", ping() + binary(), 2 * MAX_STEPS),
+    ],
+    ids=["messages", "pings", "pongs", "empty fragments", "fragments", "pings and messages"],
+)
+def test_what_one_call_does_is_bounded_by_the_frames_that_it_handles_one_by_one(
+    first: bytes, tiny: bytes, at_once: int
+) -> None:
+    """A read full of them would hold up everybody else for 25 ms."""
     decoder = Decoder(masked=False)
-    data = tiny * 3000 + close(1000)
+    data = first + tiny * 3000 + close(1000)
     sizes = []
     while data:
         sizes.append(len(decoder.decode(data, UNLIMITED)))
+        assert decoder.steps <= MAX_STEPS
         data = data[decoder.consumed :]
-    assert sizes == [MAX_EVENTS, MAX_EVENTS, 3001 - 2 * MAX_EVENTS]
+    assert sizes[1:-1] == [at_once] * (len(sizes) - 2)
     assert decoder.finished
 
 
 def test_a_violation_behind_the_last_event_of_a_call_is_found_by_the_next() -> None:
     decoder = Decoder(masked=False)
-    data = ping() * MAX_EVENTS + b"\x83"
-    assert len(decoder.decode(data, UNLIMITED)) == MAX_EVENTS
+    data = ping() * MAX_STEPS + b"\x83"
+    assert len(decoder.decode(data, UNLIMITED)) == MAX_STEPS
     assert (decoder.finished, decoder.consumed) == (False, len(data) - 1)
     assert seen(decoder.decode(data[-1:], UNLIMITED)) == ([], 1002)
 

@@ -9,6 +9,7 @@ talk to ``examples/echo_server.py``. Blocks with ``pytestmark`` are test modules
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -141,6 +142,18 @@ def test_test_modules_pass(tmp_path: Path) -> None:
     assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
+def test_programs_and_examples_pass_a_strict_type_check(tmp_path: Path) -> None:
+    for page in WITH_PROGRAMS:
+        for block in filter(lambda block: block.is_program, blocks_of(page)):
+            (tmp_path / f"{page.stem.replace('-', '_')}_{block.line}.py").write_text(block.code)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    places = [str(tmp_path), str(ROOT / "examples")]
+    done = subprocess.run([*command, *places], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_of_python_compiles(page: Path) -> None:
     for block in blocks_of(page):
@@ -174,7 +187,7 @@ def test_only_known_internal_members_are_left_out_of_the_reference() -> None:
         "MessageReader": {"close", "kind", "bytes_received", "complete"},
         "MessageWriter": {"kind", "bytes_sent", "send_range"},
         "Server": {"start", "shut_down"},
-        "Headers": {"well_formed"},
+        "Headers": {"of_lines", "to_lines", "well_formed"},
         "Response": {"received", "status", "headers", "body"},
     }
     for name, members in re.findall(

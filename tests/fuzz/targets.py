@@ -31,7 +31,8 @@ from wsstream.protocol.extensions import Extension, format_extensions, parse_ext
 from wsstream.protocol.handshake import RequestRefused, check_request, select_subprotocol
 from wsstream.protocol.http import Request
 from wsstream.protocol.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_HEAD_SIZE
+from wsstream.protocol.http1_heads import MAX_HEAD_SIZE
+from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT
 from wsstream.protocol.state import State
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.inbox import Inbox

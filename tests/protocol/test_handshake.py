@@ -457,7 +457,7 @@ def test_the_answer_of_the_server_opens_the_connection() -> None:
 
 
 def test_a_subprotocol_that_was_not_offered_is_not_chosen() -> None:
-    with pytest.raises(ValueError, match="was not offered"):
+    with pytest.raises(ValueError, match="must be one of those that the client offered"):
         accepting_headers(Offer(KEY, ("a",), ()), subprotocol="b")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 
 import h11
@@ -15,7 +17,8 @@ from wsstream.protocol.extensions import Extension
 from wsstream.protocol.handshake import Offer, RequestRefused, check_request
 from wsstream.protocol.http import Request, Response
 from wsstream.protocol.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_HEAD_SIZE, MAX_INFORMATIONAL
+from wsstream.protocol.http1_heads import MAX_FIELDS, MAX_HEAD_SIZE, MAX_ITEMS
+from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
 from wsstream.protocol.url import parse_url
 
 NONCE = b"the sample nonce"  # RFC 6455 section 1.3
@@ -184,6 +187,7 @@ BAD_ANSWERS = {
     "a control character": ANSWER.replace(b"Upgrade: web", b"X: a\x1bz\r\nUpgrade: web"),
     "a wrong key": ANSWER.replace(b"s3pP", b"S3pP"),
     "no upgrade": ANSWER.replace(b"Upgrade: websocket\r\n", b""),
+    "more fields than 100": ANSWER.replace(b"Upgrade: web", b"a:\n" * MAX_FIELDS + b"Upgrade: web"),
     "two lengths": ANSWER.replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
 }
 
@@ -233,7 +237,52 @@ def test_a_head_of_64_kib_is_read_and_one_byte_more_is_too_much(step: int) -> No
             handshake.receive_data(b"y")
 
 
+TLS_ALERT = b"\x15\x03\x01\x00\x02\x02\x46"
+
+
+@pytest.mark.parametrize(
+    ("url", "pieces", "hinted"),
+    [
+        ("ws://h", [b""], True),
+        ("ws://h", [TLS_ALERT], True),
+        ("ws://h", [TLS_ALERT[:1]], True),
+        ("ws://h", [b"HTTP/1.1 101", b""], False),
+        ("ws://h", [INFORMATIONAL[0], b""], False),
+        ("ws://h", [b"SSH-2.0"], False),
+        ("wss://h", [b""], False),
+        ("ws+unix:/s", [b""], False),
+    ],
+)
+def test_a_server_that_may_speak_tls_has_the_other_scheme_named(
+    url: str, pieces: list[bytes], hinted: bool
+) -> None:
+    handshake = ClientHandshake(parse_url(url), key=NONCE)
+    error = received(handshake, pieces)
+    assert isinstance(error, HandshakeError)
+    assert (error.hint == "if the port speaks TLS, use wss://") is hinted
+    assert handshake.broken(OSError("it rains")).hint == error.hint
+
+
+def test_a_broken_connection_is_told_with_its_cause() -> None:
+    error = client().broken(ConnectionResetError(104, "reset by peer"))
+    assert type(error) is HandshakeError
+    assert str(error).startswith("the connection broke before the server answered: [Errno 104] reset by peer")
+
+
 # --- Client: rejections ---
+
+
+def test_a_rejection_is_told_from_its_status_on() -> None:
+    handshake = client()
+    assert handshake.receive_data(b"HTTP/1.1 404 Not Found\r\n") is None
+    assert not handshake.answered
+    assert handshake.receive_data(b"\r\nno such") is None
+    assert handshake.answered
+    assert handshake.receive_data(b" path\nby this name") is None
+    with pytest.raises(HandshakeRejected, match=r"HTTP status 404: 'no such path'$") as caught:
+        handshake.receive_data(b"")
+    assert caught.value.body == b"no such path\nby this name"
+
 
 REJECTIONS = {
     "a length": (b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\nX-A: b\r\n\r\nsorry", 404, b"sorry"),
@@ -331,13 +380,74 @@ def test_the_answer_of_the_rfc_is_given() -> None:
     assert b"\r\n".join([b"HTTP/1.1 101 Switching Protocols", *lines, b"", b""]) == ANSWER
 
 
-def test_connections_share_the_names_of_common_fields() -> None:
-    first, second = (ServerHandshake().receive_data(REQUEST) for _ in range(2))
-    assert first is not None
-    assert second is not None
-    pairs = zip(first.headers.items(), second.headers.items(), strict=True)
-    copies = {name for (name, _), (other, _) in pairs if name is not other}
-    assert copies.isdisjoint({"Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version"})
+def many_fields(size: int) -> bytes:
+    """As many fields as there may be, `size` bytes together."""
+    room = MAX_FIELDS - 5
+    return b"".join([b"X-%03d: %b\r\n" % (i, b"v" * (size // room - 9)) for i in range(room)])
+
+
+COOKIES = b"; ".join([b"%d=%050d" % (i, i) for i in range(MAX_ITEMS)])
+SUBPROTOCOLS = b",".join([b"p%d" % i for i in range(MAX_ITEMS)])
+KEPT = {
+    "nothing else": REQUEST,
+    "many tiny fields": REQUEST[:-2] + b"".join([b"%02d:\r\n" % i for i in range(MAX_FIELDS - 5)]) + b"\r\n",
+    "many small fields": REQUEST[:-2] + many_fields(2000) + b"\r\n",
+    "many large fields": REQUEST[:-2] + many_fields(60_000) + b"\r\n",
+    "a large cookie": REQUEST[:-2] + b"Cookie: a=" + b"b" * 60_000 + b"\r\n\r\n",
+    "many cookies": REQUEST[:-2] + b"Cookie: " + COOKIES + b"\r\n\r\n",
+    "many subprotocols": REQUEST[:-2] + b"Sec-WebSocket-Protocol: " + SUBPROTOCOLS + b"\r\n\r\n",
+    "a long path": REQUEST.replace(b"/chat", b"/" + b"p" * 60_000),
+    "a long query": REQUEST.replace(b"x=%20", b"q" * 60_000),
+}
+
+
+@pytest.mark.parametrize("data", KEPT.values(), ids=KEPT)
+def test_what_is_kept_of_a_request_takes_about_its_size_on_the_wire(data: bytes) -> None:
+    def request_that_was_read() -> Request:
+        request = ServerHandshake().receive_data(data)
+        assert request is not None
+        # What an application asks for is not kept either.
+        assert request.path
+        assert (request.query, request.cookies, request.subprotocols, request.headers.items()) is not None
+        return request
+
+    kept = [request_that_was_read()]  # and what is made once for all
+    tracemalloc.start()
+    try:
+        kept += [request_that_was_read() for _ in range(10)]
+        traced, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert traced / 10 < len(data) + 1000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        REQUEST[:-2] + b"a: b\n" * 10_000 + b"\r\n",
+        REQUEST[:-2] + b"Cookie: " + b"a=b;" * 15_000 + b"\r\n\r\n",
+        REQUEST[:-2] + b"Cookie : " + b"a" * 60_000 + b"\r\n\r\n",
+        REQUEST[:-2] + b"Cookie: " + b"a" * 60_000 + b"\0\r\n\r\n",
+        REQUEST[:-2] + b"Cookie: " + b"a" * 70_000,
+    ],
+    ids=["fields", "elements", "a malformed line", "a NUL", "size"],
+)
+def test_nothing_is_kept_of_a_request_that_cannot_be_read(data: bytes) -> None:
+    def refused() -> tuple[ServerHandshake, HandshakeError]:
+        handshake = ServerHandshake()
+        with pytest.raises(RequestRefused) as caught:
+            for start in range(0, len(data), 16_384):
+                handshake.receive_data(data[start : start + 16_384])
+        return handshake, caught.value
+
+    kept = [refused()]
+    tracemalloc.start()
+    try:
+        kept += [refused() for _ in range(10)]
+        traced, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert traced / 10 < 4000
 
 
 def test_what_the_server_accepts_the_client_accepts() -> None:
@@ -377,6 +487,7 @@ BAD_REQUESTS = {
     "a bare CR": (400, REQUEST.replace(b"Host:", b"X: a\rb\r\nHost:")),
     "a NUL": (400, REQUEST.replace(b"Host:", b"X: a\0b\r\nHost:")),
     "a control character": (400, REQUEST.replace(b"Host:", b"X: a\x7fb\r\nHost:")),
+    "more fields than 100": (431, REQUEST.replace(b"Host:", b"a:\n" * MAX_FIELDS + b"Host:")),
     "two lengths": (400, REQUEST.replace(b"Host:", b"Content-Length: 1\r\nContent-Length: 2\r\nHost:")),
     "a negative length": (400, REQUEST.replace(b"Host:", b"Content-Length: -1\r\nHost:")),
     "another coding": (501, REQUEST.replace(b"Host:", b"Transfer-Encoding: gzip\r\nHost:")),
@@ -391,6 +502,7 @@ def test_garbage_in_any_pieces_is_refused_with_an_answer(status: int, data: byte
         error, _ = requested(handshake, pieces)
         assert isinstance(error, RequestRefused)
         assert isinstance(error.__cause__, h11.RemoteProtocolError)
+        assert str(error).startswith("The request cannot be read: ")
         assert error.response.status == status
         assert 20 < len(error.response.body) < 250
         answers.add(handshake.reject(error.response))
@@ -575,6 +687,40 @@ def test_the_time_for_a_hostile_request_grows_with_its_length_and_no_faster(
 
     # Sixteen times the input; quadratic time would be 256 times the time, and seconds.
     assert cost(lambda: serve(64_000)) < 64 * cost(lambda: serve(4_000)) + 0.02
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_the_number_of_calls_for_a_hostile_request_is_bounded(hostile: Callable[[int], bytes]) -> None:
+    """Whatever is in 64 KiB, also if all is asked for that can be: some milliseconds in one step."""
+
+    def serve(data: bytes) -> None:
+        handshake = ServerHandshake()
+        request, _ = requested(handshake, [data])
+        if isinstance(request, Request):
+            assert (request.cookies, request.subprotocols, request.headers.items()) is not None
+            try:
+                handshake.accept(check_request(request))
+            except RequestRefused as exc:
+                handshake.reject(exc.response)
+
+    for data in (hostile(64_000), hostile(MAX_FIELDS), hostile(MAX_ITEMS), hostile(2 * MAX_ITEMS)):
+        assert calls(lambda data=data: serve(data)) < 15_000  # type: ignore[misc]
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called, those written in C too."""
+    count = 0
+
+    def profile(frame: object, event: str, arg: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def test_the_time_for_a_head_byte_by_byte_grows_with_its_length_and_no_faster() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from wsstream.errors import HandshakeRejected, InvalidURL
 from wsstream.protocol.http import Headers
-from wsstream.protocol.redirect import Destination, redirected
+from wsstream.protocol.redirect import MAX_LOCATION, Destination, not_followed, redirected
 from wsstream.protocol.url import parse_url
 
 FIELDS = Headers(
@@ -41,6 +41,13 @@ def test_no_other_status_is_a_redirect(status: int) -> None:
     assert caught.value.__cause__ is None
 
 
+def test_one_redirect_more_than_are_followed_says_so() -> None:
+    for status, hint in ((302, "this redirect was not followed, as max_redirects is 7"), (404, "")):
+        rejection = answer(status, "/v2")
+        not_followed(rejection, 7)
+        assert rejection.hint == hint
+
+
 @pytest.mark.parametrize("locations", [[], ["/a", "/b"], ["/a", "/a"]])
 def test_without_exactly_one_location_it_is_no_redirect(locations: list[str]) -> None:
     rejection = answer(302, *locations)
@@ -62,6 +69,7 @@ def test_without_exactly_one_location_it_is_no_redirect(locations: list[str]) ->
         "https://feed.example:0/",
         "https:/v2",
         "/%",
+        "/" + "x" * MAX_LOCATION,
     ],
 )
 def test_a_location_that_is_not_followed_leaves_the_answer_and_says_why(location: str) -> None:
@@ -70,6 +78,11 @@ def test_a_location_that_is_not_followed_leaves_the_answer_and_says_why(location
         redirected(HERE, rejection)
     assert caught.value is rejection
     assert isinstance(caught.value.__cause__, InvalidURL)
+
+
+def test_a_location_may_have_8000_characters() -> None:
+    location = "/" + "x" * (MAX_LOCATION - 1)
+    assert redirected(HERE, answer(302, location)).url.target == location
 
 
 def test_from_ws_to_ws_and_to_wss_is_followed() -> None:

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstream.errors import HandshakeError, HandshakeRejected, ProxyError
-from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_HEAD_SIZE, MAX_INFORMATIONAL
-from wsstream.protocol.tunnel import TunnelHandshake
+from wsstream.protocol.http1_heads import MAX_HEAD_SIZE
+from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
+from wsstream.protocol.proxies import Proxy
+from wsstream.protocol.tunnel import TunnelHandshake, validate_proxy_headers
+
+PROXY = Proxy("http", "proxy.example", 3128)
 
 
 def splits(data: bytes) -> Iterator[list[bytes]]:
@@ -23,9 +27,9 @@ def splits(data: bytes) -> Iterator[list[bytes]]:
 
 def outcome(pieces: list[bytes]) -> bool | ProxyError:
     """What comes of `pieces`, and then the end of the stream."""
-    tunnel = TunnelHandshake("server.example", 443)
+    tunnel = TunnelHandshake(PROXY, "server.example", 443)
     try:
-        return any(tunnel.receive_data(piece) for piece in pieces) or tunnel.receive_data(b"")
+        return any(tunnel.receive_data(piece) for piece in pieces) or bool(tunnel.receive_data(b""))
     except ProxyError as exc:
         return exc
 
@@ -56,9 +60,27 @@ REQUESTS = [
 def test_the_request_is_that_of_rfc_9110(
     host: str, port: int, userinfo: tuple[str, str] | None, request_: bytes
 ) -> None:
-    tunnel = TunnelHandshake(host, port, userinfo)
+    tunnel = TunnelHandshake(Proxy("http", "proxy.example", 3128, userinfo), host, port)
     assert tunnel.data_to_send() == request_
     assert tunnel.data_to_send() == b""
+
+
+def test_further_fields_are_sent_and_may_bring_their_own_credentials() -> None:
+    proxy = Proxy("http", "p", 80, ("user", "secret"))
+    fields = validate_proxy_headers({"User-Agent": "x/1", "proxy-authorization": "Bearer t"})
+    request = TunnelHandshake(proxy, "a", 1, fields).data_to_send()
+    assert request == (
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nUser-Agent: x/1\r\nproxy-authorization: Bearer t\r\n\r\n"
+    )
+    fields = validate_proxy_headers([("X-A", "1"), ("X-A", "2")])
+    request = TunnelHandshake(proxy, "a", 1, fields).data_to_send()
+    assert b"Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\nX-A: 1\r\nX-A: 2\r\n" in request
+
+
+@pytest.mark.parametrize("name", ["Host", "Content-Length", "transfer-encoding", "CONNECTION", "Upgrade"])
+def test_what_connect_sets_itself_is_no_further_field(name: str) -> None:
+    with pytest.raises(ValueError, match=f"proxy_headers must not have {name.lower()}"):
+        validate_proxy_headers({"X": "y", name: "z"})
 
 
 OPEN = {
@@ -76,8 +98,11 @@ OPEN = {
 @pytest.mark.parametrize("answer", OPEN.values(), ids=OPEN)
 def test_an_answer_2xx_in_any_pieces_opens_the_tunnel_with_its_last_byte(answer: bytes) -> None:
     for pieces in splits(answer):
-        tunnel = TunnelHandshake("server.example", 443)
-        assert [tunnel.receive_data(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+        tunnel = TunnelHandshake(PROXY, "server.example", 443)
+        responses = [tunnel.receive_data(piece) for piece in pieces]
+        assert responses[:-1] == [None] * (len(pieces) - 1)
+        assert responses[-1] is not None
+        assert 200 <= responses[-1].status <= 299
 
 
 REFUSED = {
@@ -108,9 +133,36 @@ def test_another_status_in_any_pieces_is_a_proxy_error_with_it(
         assert str(status) in str(error)
 
 
+@pytest.mark.parametrize("head", [b"", b"Content-Length: 100\r\n", b"Content-Type: text/event-stream\r\n"])
+def test_a_refusal_is_told_from_its_status_on_with_what_is_there_of_the_body(head: bytes) -> None:
+    tunnel = TunnelHandshake(PROXY, "server.example", 443)
+    assert tunnel.receive_data(b"HTTP/1.1 407 x\r\n" + head) is None
+    assert not tunnel.answered
+    assert tunnel.receive_data(b"\r\nwho are you?\nsecond line") is None
+    assert tunnel.answered
+    with pytest.raises(ProxyError) as caught:
+        tunnel.receive_data(b"")
+    assert (caught.value.status, caught.value.body) == (407, b"who are you?\nsecond line")
+    assert str(caught.value) == (
+        "the proxy http://proxy.example:3128 answered CONNECT with HTTP status 407: 'who are you?'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "hinted"), [(b"", True), (b"\x15\x03\x01\x00\x02\x02\x46", True), (b"SSH-", False)]
+)
+def test_a_proxy_that_may_speak_tls_is_told_so_unless_it_does(answer: bytes, hinted: bool) -> None:
+    for scheme in ("http", "https"):
+        tunnel = TunnelHandshake(Proxy(scheme, "p", 80), "server.example", 443)
+        with pytest.raises(ProxyError) as caught:
+            tunnel.receive_data(answer)
+        assert ("https:// in its URL" in str(caught.value)) is (hinted and scheme == "http")
+    assert "because" in str(tunnel.broken(OSError("because")))
+
+
 def test_the_names_of_the_headers_are_in_lower_case_and_one_kib_is_kept_of_the_body() -> None:
     head = b"HTTP/1.1 407 x\r\nProxy-Authenticate: Basic\r\nX-A: 1\r\nx-a: 2\r\n\r\n"
-    tunnel = TunnelHandshake("server.example", 443)
+    tunnel = TunnelHandshake(PROXY, "server.example", 443)
     assert not tunnel.receive_data(head + b"x" * (MAX_BODY_EXCERPT - 1))
     with pytest.raises(ProxyError) as caught:
         tunnel.receive_data(b"yz")
@@ -146,7 +198,7 @@ def test_what_is_no_answer_is_a_proxy_error_without_a_status(answer: bytes) -> N
 
 
 def test_a_head_that_arrives_byte_by_byte_is_given_up_at_its_bound() -> None:
-    tunnel = TunnelHandshake("server.example", 443)
+    tunnel = TunnelHandshake(PROXY, "server.example", 443)
     tunnel.receive_data(b"HTTP/1.1 200 x\r\nA: ")
     with pytest.raises(ProxyError, match="larger than 65536 bytes"):
         for _ in range(MAX_HEAD_SIZE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import IPv6Address
 
@@ -10,15 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstream.errors import InvalidURL
-from wsstream.protocol.url import (
-    URL,
-    Authority,
-    bracketed,
-    parse_authority,
-    parse_host,
-    parse_url,
-    split_url,
-)
+from wsstream.protocol.url import URL, parse_url, split_url, unix_url
 
 GOOD = [
     # url, secure, host, port, target
@@ -128,7 +121,7 @@ def test_hosts_and_ports_of_any_length_are_refused_for_their_length() -> None:
 
 @pytest.mark.parametrize("value", [None, b"ws://example.com", 5, parse_url("ws://example.com")])
 def test_what_is_no_str_is_a_type_error(value: object) -> None:
-    with pytest.raises(TypeError, match="a URL is a str, not"):
+    with pytest.raises(TypeError, match="a URL must be a str, not"):
         parse_url(value)  # type: ignore[arg-type]
 
 
@@ -193,6 +186,7 @@ URL_CHARACTERS = st.sampled_from("wsh:/?#@[]%.-_~ab01€ü\\ \t\r\n\0\x85\u3000�
         st.text(URL_CHARACTERS).map("ws://".__add__),
         st.text().map("ws://h/".__add__),
         st.text().map("ws://".__add__),
+        st.text(URL_CHARACTERS).map("ws+unix:".__add__),
     )
 )
 def test_whatever_is_given_nothing_else_comes_out_than_a_sendable_url_or_invalid_url(text: str) -> None:
@@ -204,26 +198,111 @@ def test_whatever_is_given_nothing_else_comes_out_than_a_sendable_url_or_invalid
     assert re.fullmatch(r"[!-~]+", url.host_header)
     assert re.fullmatch(r"[a-z0-9_.\-]+|[0-9a-f:]+", url.host)
     assert 1 <= url.port <= 65535
-    assert parse_url(str(url)) == URL(url.secure, url.host, url.port, url.target)
+    assert parse_url(str(url)) == URL(url.secure, url.host, url.port, url.target, socket=url.socket)
+    assert re.fullmatch(r"[!-~]*", url.shown)
 
 
-# --- What other URLs have in common with these ---
-
-
-def test_a_url_is_split_and_its_authority_taken_apart() -> None:
+def test_a_url_of_another_kind_is_split() -> None:
     assert split_url("SOCKS5://u:p@H:1/x?y?z") == ("socks5", "u:p@H:1", "/x", "?y?z")
     assert split_url("http://h") == ("http", "h", "", "")
     assert split_url("h:80") is None
-    assert parse_authority("us%40er:p%3Aw@EXAMPLE.com:81") == Authority(("us@er", "p:w"), "example.com", 81)
-    assert parse_authority("[0::1]") == Authority(None, "::1", None)
 
 
-def test_a_host_is_bracketed_where_it_has_colons() -> None:
-    assert [bracketed(parse_host(host)) for host in ("[::1]", "A.b", "1.2.3.4")] == [
-        "[::1]",
-        "a.b",
-        "1.2.3.4",
-    ]
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ws://user:secret@h:81/a/b?token=secret", "ws://h:81/a/b"),
+        ("wss://h/?secret", "wss://h/"),
+        ("ws+unix:/run/s:/a?secret", "ws+unix:/run/s:/a"),
+        ("ws+unix:/run/s:/?secret", "ws+unix:/run/s"),
+        ("ws://h/" + "x" * 300, "ws://h/" + "x" * 193 + "..."),
+    ],
+)
+def test_what_is_shown_of_a_url_has_no_secrets_and_is_short(text: str, shown: str) -> None:
+    assert parse_url(text).shown == shown
+
+
+# --- Unix sockets ---
+
+UNIX = [
+    # url, secure, socket, target, normalised
+    ("ws+unix:/run/app.sock", False, "/run/app.sock", "/", "ws+unix:/run/app.sock"),
+    ("wss+unix:/run/app.sock", True, "/run/app.sock", "/", "wss+unix:/run/app.sock"),
+    ("WS+Unix:/S", False, "/S", "/", "ws+unix:/S"),
+    # the form of npm's ws, and its older one
+    ("ws+unix:/s:/chat?room=1", False, "/s", "/chat?room=1", "ws+unix:/s:/chat?room=1"),
+    ("ws+unix:///s:/chat", False, "/s", "/chat", "ws+unix:/s:/chat"),
+    ("ws+unix:./s:/chat", False, "./s", "/chat", "ws+unix:./s:/chat"),
+    ("ws+unix:/s:", False, "/s", "/", "ws+unix:/s"),
+    ("ws+unix:/s:/", False, "/s", "/", "ws+unix:/s"),
+    ("ws+unix:/s:?a:b", False, "/s", "/?a:b", "ws+unix:/s:/?a:b"),
+    ("ws+unix:/s:/a:b/c", False, "/s", "/a:b/c", "ws+unix:/s:/a:b/c"),
+    # what has a meaning in the URL is percent-encoded
+    ("ws+unix:/a%20b%3Ac%3Fd%23e%25f%0A", False, "/a b:c?d#e%f\n", "/", "ws+unix:/a%20b%3Ac%3Fd%23e%25f%0A"),
+    ("ws+unix:/%C3%A4/%FF", False, "/ä/\udcff", "/", "ws+unix:/%C3%A4/%FF"),
+    ("ws+unix:/ä", False, "/ä", "/", "ws+unix:/%C3%A4"),
+    ("ws+unix:/a@b,c=d&(e)", False, "/a@b,c=d&(e)", "/", "ws+unix:/a@b,c=d&(e)"),
+    ("ws+unix:////s", False, "//s", "/", "ws+unix:////s"),
+    # names of Linux that are in no file system
+    ("ws+unix:%00app:/x", False, "\0app", "/x", "ws+unix:%00app:/x"),
+    ("ws+unix:%00a%00b", False, "\0a\0b", "/", "ws+unix:%00a%00b"),
+]
+
+
+@pytest.mark.parametrize(("text", "secure", "socket", "target", "normalised"), UNIX)
+def test_the_url_of_a_unix_socket_is_taken_into_its_parts(
+    text: str, secure: bool, socket: str, target: str, normalised: str
+) -> None:
+    url = parse_url(text)
+    assert url == URL(secure, "localhost", 443 if secure else 80, target, socket=socket)
+    assert str(url) == normalised
+    assert parse_url(normalised) == url
+    assert url.host_header == "localhost"
+    assert url.scheme == ("wss+unix" if secure else "ws+unix")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("ws+unix:", "no path of a socket"),
+        ("ws+unix::/x", "no path of a socket"),
+        ("ws+unix:/a%00b", "NUL"),
+        ("ws+unix://host/s", "has no host: write ws\\+unix:/path"),
+        ("ws+unix://tmp/s", "has no host"),
+        ("ws+unix://", "has no host"),
+        ("ws+unix:/s?query", "%3F"),
+        ("ws+unix:/s:chat", "%3A"),
+        ("ws+unix:/s#x", "fragment"),
+        ("ws+unix:/s%", "percent"),
+        ("ws+unix:/a b", "white space"),
+        ("http+unix:/s", "does not begin with"),
+        ("unix:/s", "does not begin with"),
+    ],
+)
+def test_a_bad_url_of_a_unix_socket_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(InvalidURL, match=complaint):
+        parse_url(text)
+
+
+def test_the_url_of_a_socket_is_made_of_the_address_that_the_system_gives() -> None:
+    for address in ("/run/s", "s", "/a b:c?d#e%f\n", "//s", "/\udcff", b"\0app", b"\0\xff\0:"):
+        url = parse_url(unix_url(address, secure=True))
+        assert url.secure
+        assert url.socket is not None
+        assert os.fsencode(url.socket) == os.fsencode(address)
+
+
+@given(st.binary(min_size=1, max_size=20))
+def test_any_address_of_a_socket_comes_back_out_of_its_url(address: bytes) -> None:
+    if b"\0" not in address[1:] or address[:1] == b"\0":
+        assert parse_url(unix_url(address, secure=False)).socket == os.fsdecode(address)
+
+
+def test_servers_on_two_sockets_have_two_origins() -> None:
+    one, two = parse_url("ws+unix:/one:/x"), parse_url("ws+unix:/two:/x")
+    assert one.origin != two.origin
+    assert one.origin == parse_url("ws+unix:/one:/y").origin
+    assert one.origin != parse_url("ws://localhost").origin
 
 
 # --- Locations ---
@@ -267,7 +346,7 @@ def test_a_location_is_resolved(location: str, url: str) -> None:
 @pytest.mark.parametrize(
     "location",
     ["https://", "https:/x", "http:x", "ftp://h/", "mailto:a@b", "//[::1", "//[x]/", "//h:0/", "//h:x/", "/%",
-        "//a b/", "//\xff/", "//a\\b/", "https://u@:80/"],
+        "//a b/", "//\xff/", "//a\\b/", "https://u@:80/", "ws+unix:/run/docker.sock", "wss+unix:/s:/x"],
 )  # fmt: skip
 def test_a_location_that_is_no_websocket_url_is_refused(location: str) -> None:
     with pytest.raises(InvalidURL):

@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import ByteStream
 
 from wsstream import Server
@@ -21,18 +20,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def tls(authority: trustme.CA) -> SimpleNamespace:
+def tls(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> SimpleNamespace:
     """A server's and a client's context that trust each other."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return SimpleNamespace(server=server, client=client)
+    return SimpleNamespace(server=server_tls, client=client_tls)
 
 
 class Http:

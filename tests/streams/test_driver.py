@@ -6,12 +6,17 @@ import asyncio  # noqa: TID251 - anybody can cancel its tasks
 import logging
 import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import pytest
 import trustme
 
 import wsstream
+from wsstream.codec.decoder import MAX_STEPS
+from wsstream.codec.events import Event
+from wsstream.protocol.connection import Connection
+from wsstream.testing import frames
 from wsstream.transports.base import Transport
 
 pytestmark = pytest.mark.anyio
@@ -151,3 +156,56 @@ async def _send_until_it_ends(ws: wsstream.WebSocketStream) -> None:
     with pytest.raises(wsstream.ConnectionBroken):
         while True:
             await ws.send(bytes(1 << 20))
+
+
+# -- one step takes little time, whatever the peer sends -----------------------------------------------
+
+
+FLOODS = {
+    "pings": frames.ping(mask=frames.EXAMPLE_KEY) * 20_000,
+    "pongs": frames.pong(mask=frames.EXAMPLE_KEY) * 20_000,
+    "empty fragments": frames.continuation(fin=False, mask=frames.EXAMPLE_KEY) * 20_000,
+    "fragments": frames.continuation(b"x", fin=False, mask=frames.EXAMPLE_KEY) * 20_000,
+}
+for name in ("empty fragments", "fragments"):
+    FLOODS[name] = frames.text(fin=False, mask=frames.EXAMPLE_KEY) + FLOODS[name]
+
+
+@pytest.mark.parametrize("flood_of", FLOODS)
+async def test_a_flood_of_tiny_frames_is_handled_a_few_at_a_time(
+    flood_of: str,
+    tls: tuple[ssl.SSLContext | None, ssl.SSLContext | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted, not timed: the frames that are handled one by one between two turns of another task."""
+    turn = 0
+    handled: dict[int, int] = {}
+    receive = Connection.receive
+
+    def counting(connection: Connection, *arguments: Any, **options: Any) -> list[Event]:
+        events = receive(connection, *arguments, **options)
+        if not connection.client:
+            handled[turn] = handled.get(turn, 0) + connection.steps
+        return events
+
+    monkeypatch.setattr(Connection, "receive", counting)
+
+    async def skip_all(ws: wsstream.WebSocketStream) -> None:
+        async for _ in ws.readable.messages():
+            pass
+
+    async with (
+        wsstream.serve(skip_all, "127.0.0.1", ssl=tls[0], shutdown_timeout=1) as server,
+        wsstream.connect(server.url, ssl=tls[1]) as ws,
+    ):
+        flood = FLOODS[flood_of]
+        sent = 0
+        with anyio.fail_after(30):
+            while sum(handled.values()) < 20_000:
+                if sent < len(flood):
+                    sent += _transport(ws).send([memoryview(flood)[sent:]])
+                turn += 1
+                await anyio.lowlevel.checkpoint()
+        most = max(handled.values())
+        ws.abort()
+    assert most <= 3 * MAX_STEPS, "a step of the driver, and two of the call that receives"

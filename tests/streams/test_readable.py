@@ -126,6 +126,7 @@ async def test_max_message_size_is_exact_for_receive_and_for_read_and_does_not_b
             with pytest.raises(wsstream.ConnectionBroken) as broken:
                 await server.receive()
             assert broken.value.info == (1009, "a message has more than 1000 bytes", False)
+            assert "raise max_message_size, or read it in chunks" in str(caught.value)
             assert isinstance(broken.value.__cause__, wsstream.MessageTooBig)
             with pytest.raises(wsstream.StreamEnded) as ended:
                 await client.receive()
@@ -212,3 +213,18 @@ async def test_a_task_that_waits_for_data_is_told_of_a_local_close() -> None:
             await anyio.wait_all_tasks_blocked()
             assert server.statistics().tasks_waiting_receive == 1
             await server.aclose()
+
+
+async def test_reading_goes_on_when_the_last_thing_that_was_taken_is_an_empty_fragment() -> None:
+    """It counts as a piece, and may be what brings the unread bytes down to the low-water mark."""
+    flow = wsstream.FlowControl(receive_high_water=68 + 64, receive_low_water=0)
+    async with connected_pair(server_options={"flow": flow}) as (client, server):
+        async with client.writable.message() as writer:
+            await writer.send(b"1234")
+        await client.send("next")
+        await anyio.wait_all_tasks_blocked()
+        assert server.statistics().reading_paused
+        async with server.readable.message() as reader:
+            assert [chunk async for chunk in reader] == [b"1234"]
+        with anyio.fail_after(1):
+            assert await server.receive() == "next"

@@ -18,6 +18,7 @@ from wsstream.testing import (
     StallStream,
     connected_pair,
     memory_pair,
+    parse_frames,
     ping,
 )
 
@@ -93,7 +94,7 @@ async def test_a_declared_message_is_one_frame() -> None:
         async with ws.writable.message(size=300_000) as writer:
             for _ in range(3):
                 await writer.send(bytes(100_000))
-            with pytest.raises(ValueError, match="declared with 300000"):
+            with pytest.raises(ValueError, match="must have the 300000 bytes it was declared with"):
                 await writer.send(b"x")
         frame = await peer.read_frame()
         assert (frame.opcode, len(frame.payload), frame.fin) == (2, 300_000, True)
@@ -105,9 +106,32 @@ async def test_a_declared_message_is_one_frame() -> None:
         assert (await peer.read_frame()).payload == b"after"
 
 
+@pytest.mark.parametrize("marks", [{}, {"send_high_water": 8, "send_low_water": 4}], ids=["default", "tiny"])
+async def test_a_pong_that_waits_for_the_rest_of_a_frame_holds_up_nothing(marks: dict[str, int]) -> None:
+    flow = wsstream.FlowControl(**marks)
+    async with raw_server(flow=flow) as (ws, peer):
+        async with ws.writable.message(size=12) as writer:
+            await writer.send(b"one ")
+            data = await peer.stream.receive()
+            for number in range(5):
+                await peer.send(ping(bytes([number]) * 100))
+            await anyio.wait_all_tasks_blocked()  # the Pongs cannot leave inside the frame
+            with anyio.fail_after(1):
+                await writer.send(b"two ")
+                data += await peer.stream.receive()
+                await writer.flush()
+                await anyio.sleep(0.5)  # of virtual time, which stands still if a task never rests
+                await writer.send(b"end.")
+        while len(data) < 18 + 106:  # with the headers and masking keys
+            data += await peer.stream.receive()
+    first, second = parse_frames(data[: 18 + 106])
+    assert (first.kind, first.payload) == ("binary", b"one two end.")
+    assert (second.kind, len(second.payload)) == ("pong", 100)
+
+
 async def test_a_declared_message_that_stays_short_breaks_the_connection() -> None:
     async with raw_server() as (ws, peer):
-        with pytest.raises(ValueError, match="3 bytes were sent of a message declared with 10"):
+        with pytest.raises(ValueError, match="must have the 10 bytes it was declared with, got 3"):
             async with ws.writable.message(size=10) as writer:
                 await writer.send(b"abc")
         with pytest.raises(wsstream.ConnectionBroken) as caught:
@@ -145,7 +169,7 @@ async def test_wrong_arguments_are_refused_and_change_nothing() -> None:
                 await client.send(item)  # type: ignore[arg-type]
         with pytest.raises(UnicodeEncodeError):
             await client.send("\ud800")
-        with pytest.raises(ValueError, match="not contiguous"):
+        with pytest.raises(ValueError, match="must be contiguous"):
             await client.send(memoryview(b"abcd")[::2])
         with pytest.raises(ValueError, match="'text' or 'binary'"):
             client.writable.message("json")  # type: ignore[arg-type]
@@ -247,7 +271,7 @@ async def test_send_file_sends_a_file_or_a_part_of_it_as_one_message(tmp_path: P
 async def test_send_file_refuses_what_it_cannot_send(tmp_path: Path) -> None:
     async with connected_pair() as (client, server):
         for arguments in ({"offset": -1}, {"count": -1}):
-            with pytest.raises(ValueError, match="not negative"):
+            with pytest.raises(ValueError, match="must not be negative, got -1"):
                 await client.writable.send_file(tmp_path, **arguments)
         with pytest.raises(FileNotFoundError):
             await client.writable.send_file(tmp_path / "missing")

@@ -123,7 +123,9 @@ async def test_split_at_no_offset_splits_nothing() -> None:
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"at": [-1]}])
 async def test_split_checks_its_arguments(options) -> None:
-    with pytest.raises(ValueError, match="at least 1 byte"):
+    with pytest.raises(
+        ValueError, match=r"size must be at least 1, got 0|an offset must not be negative, got -1"
+    ):
         SplitStream(memory_pair()[0], **options)
 
 
@@ -295,7 +297,7 @@ async def test_a_rate_below_a_byte_per_second_passes_single_bytes() -> None:
 
 
 async def test_a_rate_is_positive() -> None:
-    with pytest.raises(ValueError, match="more than 0"):
+    with pytest.raises(ValueError, match="the rate must be greater than 0, got"):
         RateStream(memory_pair()[0], send=0)
 
 

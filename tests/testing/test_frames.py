@@ -52,7 +52,7 @@ def test_close_has_a_code_and_a_reason_or_no_body() -> None:
     assert close(65535, "é") == b"\x88\x04\xff\xff\xc3\xa9"
     assert close(0, b"\xff") == b"\x88\x03\x00\x00\xff"
     assert frame(8, b"\x03") == b"\x88\x01\x03"
-    with pytest.raises(ValueError, match="without a code"):
+    with pytest.raises(ValueError, match="must have a code"):
         close(reason="why")
 
 

@@ -163,19 +163,36 @@ async def test_two_answers_in_the_same_moment_leave_one_connection(no_new_files)
 async def test_when_all_fail_one_error_names_them_all(refusing, no_new_files):
     other = Address(socket.AF_INET, ("127.0.0.2", refusing.sockaddr[1]))
     with no_new_files(), pytest.raises(ConnectionRefusedError) as raised:
-        await connect_first([refusing, other], LONG)
-    assert f"127.0.0.1 port {refusing.sockaddr[1]}" in str(raised.value)
-    assert f"127.0.0.2 port {other.sockaddr[1]}" in str(raised.value)
+        await connect_first([refusing, other], LONG, "feed.example")
+    assert raised.value.errno == errno.ECONNREFUSED
+    assert raised.value.strerror == (
+        f"cannot connect to feed.example port {refusing.port}: "
+        "Connection refused (tried 127.0.0.1, 127.0.0.2)"
+    )
     assert isinstance(raised.value.__cause__, ExceptionGroup)
     assert len(raised.value.__cause__.exceptions) == 2
 
 
 async def test_different_errors_are_summed_up_as_a_plain_oserror(refusing):
     broadcast = Address(socket.AF_INET, ("255.255.255.255", 80))
-    with pytest.raises(OSError, match=r"255\.255\.255\.255") as raised:
-        await connect_first([refusing, broadcast], LONG)
+    with pytest.raises(OSError, match=r"255\.255\.255\.255: .* unreachable") as raised:
+        await connect_first([refusing, broadcast], LONG, "feed.example")
+    text = str(raised.value)
+    assert text.startswith(
+        f"cannot connect to feed.example port {refusing.port}: 127.0.0.1: Connection refused; "
+    )
     assert type(raised.value) is OSError
     assert raised.value.errno is None
+
+
+async def test_the_host_that_was_asked_for_is_named_with_the_addresses_tried(refusing):
+    with pytest.raises(OSError) as raised:
+        await open_tcp("localhost", refusing.port)
+    assert f"cannot connect to localhost port {refusing.port}: " in str(raised.value)
+    assert "127.0.0.1" in str(raised.value)
+    with pytest.raises(ConnectionRefusedError) as raised:
+        await open_tcp("127.0.0.1", refusing.port)
+    assert raised.value.strerror == f"cannot connect to 127.0.0.1 port {refusing.port}: Connection refused"
 
 
 async def test_addresses_behind_the_sixteenth_are_not_tried(refusing, listener):

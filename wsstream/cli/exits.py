@@ -26,5 +26,9 @@ class CommandFailed(Exception):
     """Ends a command with `status`; ``str()`` of it is what the user is told."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
+        super().__init__(status, message)
         self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

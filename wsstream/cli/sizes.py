@@ -19,7 +19,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size; write 4096, 64k, 1M or 2G")
+        raise ValueError(f"{text!r} is not a size; write 4096, 64k, 1M or 2G")
     number, unit = match.groups()
     size = int(number) << (10 * (_UNITS.index(unit.upper()) + 1) if unit else 0)
     if size > _LARGEST:

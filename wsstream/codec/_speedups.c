@@ -190,7 +190,7 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     if (key.len != 4) {
-        PyErr_SetString(PyExc_ValueError, "a masking key has 4 bytes");
+        PyErr_SetString(PyExc_ValueError, "a masking key must be 4 bytes long");
     }
     else if ((result = PyBytes_FromStringAndSize(NULL, payload.len)) != NULL) {
         xor_bytes((uint8_t *)PyBytes_AS_STRING(result), payload.buf, payload.len, key.buf, offset & 3);
@@ -228,7 +228,7 @@ const uint8_t *
 key_bytes(PyObject *key)
 {
     if (!PyBytes_Check(key) || PyBytes_GET_SIZE(key) != 4) {
-        PyErr_SetString(PyExc_ValueError, "a masking key has 4 bytes");
+        PyErr_SetString(PyExc_ValueError, "a masking key must be 4 bytes long");
         return NULL;
     }
     return (const uint8_t *)PyBytes_AS_STRING(key);

@@ -13,10 +13,13 @@ from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, CloseCode, Op
 from wsstream.codec.twin import COMPILED, apply_mask, scan_messages
 from wsstream.codec.utf8 import UTF8Validator
 
-__all__ = ["MAX_EVENTS", "Decoder"]
+__all__ = ["MAX_EVENTS", "MAX_STEPS", "Decoder"]
 
 MAX_EVENTS = 1024
 """Events of one call, so that a read full of tiny frames does not hold up other tasks."""
+MAX_STEPS = 128
+"""Steps of one call outside of `scan_messages`: a control frame is one, a fragment one or two. With what a
+connection does for a Ping such a step takes 5 µs, and so all of them about half a millisecond."""
 
 _MAX_KEPT = MAX_HEADER + MAX_CONTROL_PAYLOAD
 _KINDS: dict[int, Kind] = {Opcode.TEXT: "text", Opcode.BINARY: "binary"}
@@ -44,7 +47,9 @@ class Decoder:
         consumed: bytes of the last `decode`'s data that are done with.
         cost: payload bytes handed on by the last `decode`, plus 64 for each piece.
         control: whether the last `decode` gave anything else than messages and chunks.
+        crossed: whether the last `decode` came past the end of a message, or of a control frame between two.
         finished: a Close or a violation was found; all further data is ignored.
+        steps: what the last `decode` spent of :data:`MAX_STEPS`.
     """
 
     __slots__ = (
@@ -63,7 +68,9 @@ class Decoder:
         "consumed",
         "control",
         "cost",
+        "crossed",
         "finished",
+        "steps",
     )
 
     def __init__(self, *, masked: bool, rsv1: bool = False) -> None:
@@ -83,40 +90,52 @@ class Decoder:
         self.consumed = 0
         self.cost = 0
         self.control = False
+        self.crossed = False
         self.finished = False
+        self.steps = 0
 
     @property
     def inside_message(self) -> bool:
         """Whether a message has begun and not ended."""
         return self._kind is not None
 
+    @property
+    def inside_frame(self) -> bool:
+        """Whether the beginning of a header or of a control frame has arrived, and no more of it."""
+        return bool(self._kept)
+
     def decode(self, data: bytes | memoryview, room: int) -> list[Event]:
-        """Decode `data` until `cost` reaches `room`, or 1024 events are found; see `consumed` for how far.
+        """Decode `data` until `cost` reaches `room` or enough was done for one call; see `consumed`.
 
         The events are in the order of the wire. A message whose frame lies whole in `data` is one
         ``str`` or ``bytes``, or if compressed one :class:`Chunk`; other messages come as chunks, without
         empty ones except for empty fragments. Close and Violation are the last event ever.
         """
         events: list[Event] = []
-        self.control = False
+        self.control = self.crossed = False
         self.cost = 0
         pos, end = 0, len(data)
+        self.steps = 0
         if not COMPILED and self._left < end:
             data = bytes(data)  # its slices cost less than those of a memoryview
         try:
-            while pos < end and self.cost < room and len(events) < MAX_EVENTS and not self.finished:
+            while pos < end and self.cost < room and not self.finished:
+                if self.steps == MAX_STEPS or len(events) >= MAX_EVENTS:
+                    break
+                if not self._left and not self._kept and self._kind is None:
+                    start, room_left, most = pos, room - self.cost, MAX_EVENTS - len(events)
+                    pos, cost = scan_messages(data, pos, self._masked, room_left, most, events)
+                    self.cost += cost
+                    if pos != start:
+                        self.crossed = True
+                        continue
+                self.steps += 1
                 if self._left:
                     pos = self._take_payload(data, pos, events)
                 elif self._kept:
                     pos = self._resume(data, events)
                 else:
-                    start = pos
-                    if self._kind is None:
-                        room_left, most = room - self.cost, MAX_EVENTS - len(events)
-                        pos, cost = scan_messages(data, pos, self._masked, room_left, most, events)
-                        self.cost += cost
-                    if pos == start:
-                        pos = self._take_frame(data, pos, events)
+                    pos = self._take_frame(data, pos, events)
         except _Broken as broken:
             self.control = self.finished = True
             events.append(broken.violation)
@@ -166,7 +185,7 @@ class Decoder:
             raise _protocol_error(f"opcode {opcode} is reserved")
         elif opcode == Opcode.CONTINUATION:
             if self._kind is None:
-                raise _protocol_error("a continuation frame continues nothing")
+                raise _protocol_error("a continuation frame without a message to continue")
         elif self._kind is not None:
             raise _protocol_error("a message begins inside a fragmented message")
         if available < 2:
@@ -208,6 +227,7 @@ class Decoder:
             if self._fin and len(data) - pos >= length:
                 events.append(self._whole_message(data[pos : pos + length]))
                 self.cost += length + PIECE_OVERHEAD
+                self.crossed = True
                 return pos + length
             self._kind = _KINDS[self._opcode]
             self._utf8 = UTF8Validator()
@@ -246,6 +266,7 @@ class Decoder:
             raise _Broken(CloseCode.INVALID_PAYLOAD, "a text message is not UTF-8")
         if last:
             self._kind = None
+            self.crossed = True
         self.cost += len(payload) + PIECE_OVERHEAD
         return Chunk(kind, payload, last, self._compressed)
 
@@ -261,6 +282,7 @@ class Decoder:
         if not complete:
             return 0
         self.control = True
+        self.crossed = self.crossed or self._kind is None
         if close is not None:
             self.finished = True
             events.append(close)

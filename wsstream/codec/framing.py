@@ -13,7 +13,7 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
     `first` is its first byte: FIN, the reserved bits and the opcode. It is masked if there is a `key`.
     """
     if key is not None and len(key) != 4:
-        raise ValueError("a masking key has 4 bytes")
+        raise ValueError("a masking key must be 4 bytes long")
     mask = 0x80 if key is not None else 0
     if length < 126:
         header = bytes((first, mask | length))

@@ -115,6 +115,21 @@ class Connection:
         self._frame_offset = 0
 
     @property
+    def steps(self) -> int:
+        """What the last `receive` took of the time that one call may take, see :data:`MAX_STEPS`."""
+        return self._decoder.steps
+
+    @property
+    def receiving(self) -> bool:
+        """Whether a message of the peer, or a frame, has begun to arrive and not ended."""
+        return self._decoder.inside_message or self._decoder.inside_frame
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the last `receive` came past the end of a message."""
+        return self._decoder.crossed
+
+    @property
     def mid_frame(self) -> bool:
         """Whether a frame of declared size has been begun and not completed."""
         return self._declared > 0

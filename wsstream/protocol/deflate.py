@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
+from wsstream.arguments import check_int, check_type
 from wsstream.protocol.extensions import Extension
 
 __all__ = [
@@ -69,21 +70,13 @@ class Deflate:
     min_size: int = 64
 
     def __post_init__(self) -> None:
-        _check("level", self.level, -1, 9)
-        _check("mem_level", self.mem_level, 1, 9)
-        _check("window_bits", self.window_bits, 9, 15)
-        _check("peer_window_bits", self.peer_window_bits, 9, 15)
-        _check("min_size", self.min_size, 0, 1 << 62)
+        check_int("level", self.level, -1, 9)
+        check_int("mem_level", self.mem_level, 1, 9)
+        check_int("window_bits", self.window_bits, 9, 15)
+        check_int("peer_window_bits", self.peer_window_bits, 9, 15)
+        check_int("min_size", self.min_size, 0, 1 << 62)
         for name in ("context_takeover", "peer_context_takeover"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} is a bool")
-
-
-def _check(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} is an int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {least} to {most}, not {value}")
+            check_type(name, getattr(self, name), bool, "a bool")
 
 
 # -- negotiation (section 7.1) -------------------------------------------------------------------

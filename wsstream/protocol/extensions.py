@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from wsstream.protocol.showing import quoted
+
 __all__ = ["Extension", "format_extensions", "is_token", "parse_extensions", "parse_token_list"]
 
 _TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -49,9 +51,9 @@ def parse_token_list(values: Iterable[str]) -> tuple[str, ...]:
     """
     values = tuple(values)
     tokens = tuple(token for value in values for item in value.split(",") if (token := item.strip(" \t")))
-    for token in tokens:
-        if not is_token(token):
-            raise ValueError(f"{_excerpt(token)} is not a token")
+    for number, token in enumerate(tokens, 1):
+        if not is_token(token):  # nor shown: it may be a secret
+            raise ValueError(f"element {number} is not a token")
     if values and not tokens:
         raise ValueError("the list is empty")
     return tokens
@@ -90,7 +92,7 @@ def _parse_value(value: str, extensions: list[Extension]) -> None:
         extension, position = _parse_extension(value, position)
         end = _END_OF_ELEMENT.match(value, position)
         if end is None:
-            raise ValueError(f"unexpected {_excerpt(value[position:])}")
+            raise ValueError(f"unexpected {quoted(value[position:], 40)}")
         extensions.append(extension)
         position = _skip_empty(value, end.end())
 
@@ -104,12 +106,12 @@ def _skip_empty(value: str, position: int) -> int:
 def _parse_extension(value: str, position: int) -> tuple[Extension, int]:
     name = _TOKEN.match(value, position)
     if name is None:
-        raise ValueError(f"{_excerpt(value[position:])} does not begin with a token")
+        raise ValueError(f"{quoted(value[position:], 40)} does not begin with a token")
     params: list[tuple[str, str | None]] = []
     position = name.end()
     while match := _PARAMETER.match(value, position):
-        param, token, quoted = match.groups()
-        params.append((param, token if quoted is None else quoted.replace("\\", "")))
+        param, token, string = match.groups()
+        params.append((param, token if string is None else string.replace("\\", "")))
         position = match.end()
     return Extension(name.group(), tuple(params)), position
 
@@ -121,9 +123,5 @@ def _format_param(param: tuple[str, str | None]) -> str:
 
 def _checked(token: str) -> str:
     if not is_token(token):
-        raise ValueError(f"{_excerpt(token)} is not a token")
+        raise ValueError(f"{quoted(token, 40)} is not a token")
     return token
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}…")

@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from wsstream.arguments import check_type
 from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.protocol.extensions import (
     Extension,
@@ -23,6 +24,7 @@ from wsstream.protocol.extensions import (
     parse_token_list,
 )
 from wsstream.protocol.http import HeaderPairs, Headers, Request, Response
+from wsstream.protocol.showing import quoted
 from wsstream.protocol.url import URL
 
 __all__ = [
@@ -75,6 +77,9 @@ class Offer(NamedTuple):
     extensions: tuple[Extension, ...]
     """In the client's order of preference."""
 
+    def __repr__(self) -> str:  # a subprotocol may be a secret
+        return f"<Offer of {len(self.subprotocols)} subprotocols, {format_extensions(self.extensions)!r}>"
+
 
 class Agreement(NamedTuple):
     """What client and server agreed on."""
@@ -82,6 +87,9 @@ class Agreement(NamedTuple):
     subprotocol: str
     """``""`` for none."""
     extensions: tuple[Extension, ...]
+
+    def __repr__(self) -> str:
+        return f"<Agreement on {format_extensions(self.extensions)!r}>"
 
 
 def accept_key(key: str) -> str:
@@ -98,15 +106,14 @@ def validate_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:
         ValueError: an element is not a token, or is there twice (RFC 6455 section 4.1).
     """
     if isinstance(subprotocols, str):
-        raise TypeError("subprotocols is a sequence of str, not a str")
+        raise TypeError("subprotocols must be a sequence of str, got a str")
     names = tuple(subprotocols)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"a subprotocol is a str, not {type(name).__name__}")
-        if not is_token(name):
-            raise ValueError(f"subprotocol {name[:80]!r} is not a token (RFC 6455 section 4.1)")
+    for number, name in enumerate(names, 1):
+        check_type("a subprotocol", name, str, "a str")
+        if not is_token(name):  # nor shown, as some pass their credentials as a subprotocol
+            raise ValueError(f"subprotocol {number} must be a token (RFC 6455 section 4.1)")
     if len(set(names)) != len(names):
-        raise ValueError("a subprotocol is there twice (RFC 6455 section 4.1)")
+        raise ValueError("duplicate subprotocol (RFC 6455 section 4.1)")
     return names
 
 
@@ -122,11 +129,10 @@ def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | No
     if origins is None:
         return None
     if isinstance(origins, str):
-        raise TypeError("origins is a sequence of str or None, not a str")
+        raise TypeError("origins must be a sequence of str or None, got a str")
     admitted = tuple(origins)
     for origin in admitted:
-        if origin is not None and not isinstance(origin, str):
-            raise TypeError(f"an origin is a str or None, not {type(origin).__name__}")
+        check_type("an origin", origin, str | None, "a str or None")
         if origin is not None and not _ORIGIN.fullmatch(origin):
             raise ValueError(f'an origin must be like "https://a.example" or "null", got {origin[:80]!r}')
     # RFC 6454 section 4: scheme and host are in lower case.
@@ -167,7 +173,7 @@ def client_request_headers(
     extra = Headers(() if headers is None else headers)
     check_extra(extra)
     if len(extra.get_all("host")) > 1 or (origin is not None and "origin" in extra):
-        raise ValueError("Host or Origin is there twice")
+        raise ValueError("Host or Origin was given twice")
     fields = [] if "host" in extra else [("Host", url.host_header)]
     fields += [("Upgrade", "websocket"), ("Connection", "Upgrade")]
     fields += [("Sec-WebSocket-Key", key), ("Sec-WebSocket-Version", "13")]
@@ -176,10 +182,10 @@ def client_request_headers(
     if extensions:
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
     if origin is not None:
-        fields.append(("Origin", origin))
+        fields += Headers([("Origin", origin)]).items()
     if url.userinfo is not None and "authorization" not in extra:
         fields.append(("Authorization", basic_credentials(*url.userinfo)))
-    return Headers([*fields, *extra.items()])
+    return Headers.well_formed([*fields, *extra.items()])
 
 
 def check_extra(extra: Headers) -> None:
@@ -190,7 +196,7 @@ def check_extra(extra: Headers) -> None:
     """
     for name in extra:
         if name in _RESERVED or name.startswith("sec-websocket-"):
-            raise ValueError(f"header field {name!r} is set by the opening handshake itself")
+            raise ValueError(f"headers must not have {quoted(name)}: the opening handshake sets it itself")
 
 
 def basic_credentials(user: str, password: str) -> str:
@@ -218,12 +224,14 @@ def check_response(
     headers = response.headers
     # RFC 6455 section 4.1, what the client must validate, 2 to 6.
     if [value.lower() for value in headers.get_all("upgrade")] != ["websocket"]:
-        raise HandshakeError("the server's answer has not exactly one Upgrade: websocket")
+        raise HandshakeError('the server\'s answer must have exactly one "Upgrade: websocket"')
     if not _has_upgrade_option(headers):
-        raise HandshakeError("the server's answer has no Connection: Upgrade")
+        raise HandshakeError('the server\'s answer must have "Connection: Upgrade"')
     accept = headers.get_all("sec-websocket-accept")
     if len(accept) != 1 or not hmac.compare_digest(accept[0].encode("latin-1"), accept_key(key).encode()):
-        raise HandshakeError("the server's answer has a wrong Sec-WebSocket-Accept, none, or several")
+        raise HandshakeError(
+            "the server's answer must have exactly one Sec-WebSocket-Accept, made of the key that was sent"
+        )
     return Agreement(_agreed_subprotocol(headers, subprotocols), _agreed_extensions(headers, extensions))
 
 
@@ -233,10 +241,10 @@ def _agreed_subprotocol(headers: Headers, offered: Collection[str]) -> str:
         raise HandshakeError("the server chose several subprotocols")
     if not chosen:
         if offered:
-            raise HandshakeError(f"the server chose none of the subprotocols {', '.join(offered)}")
+            raise HandshakeError("the server chose none of the subprotocols that were offered")
         return ""
     if chosen[0] not in offered:
-        raise HandshakeError(f"the server chose the subprotocol {chosen[0][:80]!r}, not offered")
+        raise HandshakeError("the server chose a subprotocol that was not offered")
     return chosen[0]
 
 
@@ -248,7 +256,7 @@ def _agreed_extensions(headers: Headers, offered: Collection[Extension]) -> tupl
     names = {extension.name for extension in offered}
     for extension in chosen:
         if extension.name not in names:
-            raise HandshakeError(f"the server chose the extension {extension.name[:80]!r}, not offered")
+            raise HandshakeError(f"the server chose the extension {quoted(extension.name)}, not offered")
     return chosen
 
 
@@ -313,7 +321,7 @@ def accepting_headers(
     fields.append(("Sec-WebSocket-Accept", accept_key(offer.key)))
     if subprotocol:
         if subprotocol not in offer.subprotocols:
-            raise ValueError(f"subprotocol {subprotocol!r} was not offered")
+            raise ValueError("the subprotocol must be one of those that the client offered")
         fields.append(("Sec-WebSocket-Protocol", subprotocol))
     if extensions:
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))

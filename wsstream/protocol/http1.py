@@ -1,13 +1,14 @@
 """The opening handshake over HTTP/1.1: Upgrade, with h11 as the judge of what is unusual.
 
-The bounds of :mod:`wsstream.protocol.http1_messages` hold for any peer.
+The bounds of :mod:`wsstream.protocol.http1_heads` and :mod:`wsstream.protocol.http1_messages` hold for
+any peer.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 
@@ -23,15 +24,9 @@ from wsstream.protocol.handshake import (
     check_response,
     client_request_headers,
 )
-from wsstream.protocol.http import HeaderPairs, PeerAddress, Request, Response
-from wsstream.protocol.http1_messages import (
-    Exchange,
-    Head,
-    decoded,
-    may_begin_request,
-    read_opening,
-    what_is_wrong,
-)
+from wsstream.protocol.http import HeaderPairs, Headers, PeerAddress, Request, Response
+from wsstream.protocol.http1_heads import Head, decoded, not_a_request, read_by_h11, read_opening
+from wsstream.protocol.http1_messages import Exchange
 from wsstream.protocol.url import URL
 
 __all__ = ["Accepted", "ClientHandshake", "ServerHandshake"]
@@ -45,9 +40,9 @@ class Accepted:
     """
 
     response: Response
-    subprotocol: str
+    subprotocol: str = field(repr=False)
     extensions: tuple[Extension, ...]
-    trailing: bytes
+    trailing: bytes = field(repr=False)
 
 
 class ClientHandshake:
@@ -79,22 +74,29 @@ class ClientHandshake:
         origin: str | None = None,
     ) -> None:
         if len(key) != NONCE_SIZE:
-            raise ValueError(f"the nonce has {NONCE_SIZE} bytes, not {len(key)} (RFC 6455 section 4.1)")
+            raise ValueError(f"the nonce must have {NONCE_SIZE} bytes, got {len(key)} (RFC 6455 section 4.1)")
         self._key = base64.b64encode(key).decode()
         self._subprotocols = subprotocols
         self._extensions = extensions
         fields = client_request_headers(url, self._key, subprotocols, extensions, origin, headers)
         self.request = Request(url.target, fields)
+        self._url = url
         self._exchange = Exchange("GET", url.target, fields)
 
     def data_to_send(self) -> bytes:
         """What has to be sent now: the request at the first call, nothing later."""
         return self._exchange.data_to_send()
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server refused, and no more than a part of the body of its answer is missing."""
+        return self._exchange.answered
+
     def receive_data(self, data: bytes) -> Accepted | None:
         """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
 
-        To be called until it gives something else or raises.
+        To be called until it gives something else or raises; the end may be told as soon as it is
+        `answered`, though the stream goes on.
 
         Raises:
             HandshakeRejected: the status is not 101. Raised when the first KiB of the body is there,
@@ -104,15 +106,25 @@ class ClientHandshake:
         try:
             response = self._exchange.receive_data(data)
         except EOFError as exc:
-            raise HandshakeError("the server closed the connection before it answered") from exc
+            raise self._failure("the server closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
-            raise HandshakeError(f"the server's answer is not HTTP/1.1: {what_is_wrong(exc)}") from exc
+            raise self._failure(f"the server's answer cannot be read: {exc}") from exc
         if response is None:
             return None
         agreement = check_response(
             response, key=self._key, subprotocols=self._subprotocols, extensions=self._extensions
         )
         return Accepted(response, agreement.subprotocol, agreement.extensions, self._exchange.rest())
+
+    def broken(self, cause: Exception) -> HandshakeError:
+        """The error for a connection that broke before the server answered. `cause` is only named."""
+        return self._failure(f"the connection broke before the server answered: {cause}")
+
+    def _failure(self, message: str) -> HandshakeError:
+        error = HandshakeError(message)
+        if self._url.scheme == "ws" and self._exchange.may_be_tls:
+            error.hint = "if the port speaks TLS, use wss://"
+        return error
 
 
 class ServerHandshake:
@@ -133,7 +145,7 @@ class ServerHandshake:
 
     def __init__(self, *, peer: PeerAddress = None) -> None:
         self._peer = peer
-        self._head = Head(may_begin_request)
+        self._head = Head(not_a_request)
         self._method = b"GET"
 
     @property
@@ -148,26 +160,31 @@ class ServerHandshake:
         has one, is not read.
 
         Raises:
-            RequestRefused: it is no HTTP request, its head is too large, or it is a CONNECT. To be
+            RequestRefused: it is no HTTP request, its head is beyond a limit, or it is a CONNECT. To be
                 answered.
             HandshakeError: the stream ended before the request did. There is nobody to answer.
         """
         if not data:
             raise HandshakeError("the client closed the connection before the end of its request")
         self._head.feed(data)
+        del data
         try:
-            head = self._head.take()
-            return None if head is None else self._parsed(head)
+            return self._next_request()
         except h11.RemoteProtocolError as exc:
-            reason = f"The request is not well-formed HTTP/1.1: {what_is_wrong(exc)}"
-            raise RequestRefused(Response(exc.error_status_hint, body=f"{reason}\n"), reason) from exc
+            # While the client reads the answer nothing of its head is held, not even by a traceback's frames.
+            self._head = Head(not_a_request)
+            reason = f"The request cannot be read: {exc}."
+            response = Response(exc.error_status_hint, body=f"{reason}\n")
+            raise RequestRefused(response, reason) from exc.with_traceback(None)
+
+    def _next_request(self) -> Request | None:
+        head = self._head.take()
+        return None if head is None else self._parsed(head)
 
     def _parsed(self, head: bytes) -> Request:
         if (opening := read_opening(head)) is not None:
             return Request(*opening, peer=self._peer)
-        connection = h11.Connection(h11.SERVER)
-        connection.receive_data(head)
-        event = connection.next_event()
+        event = read_by_h11(h11.Connection(h11.SERVER), head)
         assert isinstance(event, h11.Request)
         self._method = event.method
         if event.method == b"CONNECT":
@@ -203,7 +220,7 @@ class ServerHandshake:
         """
         fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions, headers=headers)
         self.response = Response.received(101, fields)
-        return _head_of_response(101, fields.items())
+        return _head_of_response(101, fields)
 
     def reject(self, response: Response) -> bytes:
         """The whole of another answer as bytes, after which the connection has to be closed.
@@ -211,23 +228,21 @@ class ServerHandshake:
         The answer to a HEAD has no body.
         """
         # RFC 9110 section 7.8: who sends Upgrade names it in Connection.
-        connection = "close, upgrade" if "upgrade" in response.headers else "close"
-        fields = [*response.headers.items(), ("Connection", connection)]
+        framing = [("Connection", "close, upgrade" if "upgrade" in response.headers else "close")]
         if response.status not in (204, 304):  # RFC 9110 section 8.6
-            fields.append(("Content-Length", str(len(response.body))))
-        head = _head_of_response(response.status, fields)
+            framing.append(("Content-Length", str(len(response.body))))
+        head = _head_of_response(response.status, response.headers, Headers.well_formed(framing))
         return head if self._method == b"HEAD" else head + response.body
 
 
-def _head_of_response(status: int, fields: Iterable[tuple[str, str]]) -> bytes:
-    """`fields` are well-formed, as :class:`~wsstream.protocol.http.Headers` checks that."""
-    lines = [f"{name}: {value}\r\n" for name, value in fields]
-    return f"HTTP/1.1 {status} {_reason_phrase(status)}\r\n{''.join(lines)}\r\n".encode("latin-1")
+def _head_of_response(status: int, *fields: Headers) -> bytes:
+    lines = b"".join([some.to_lines() for some in fields])
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _reason_phrase(status), lines)
 
 
 @cache
-def _reason_phrase(status: int) -> str:
+def _reason_phrase(status: int) -> bytes:
     try:
-        return HTTPStatus(status).phrase
+        return HTTPStatus(status).phrase.encode()
     except ValueError:
-        return ""
+        return b""

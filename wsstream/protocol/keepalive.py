@@ -53,6 +53,9 @@ class Keepalive:
         interval: send a Ping after this many seconds without a sign of life; ``None``: never.
         timeout: give up this many seconds after the Ping was due, without a sign of life; ``None``: never.
         now: the time.
+
+    Attributes:
+        timeout: as given; infinite for ``None``.
     """
 
     __slots__ = (
@@ -71,13 +74,13 @@ class Keepalive:
         "_pinged",
         "_reported",
         "_spoke",
-        "_timeout",
+        "timeout",
     )
 
     def __init__(self, interval: float | None, timeout: float | None, now: float) -> None:
         self._interval = inf if interval is None else interval
-        self._timeout = inf if timeout is None else timeout
-        self._pace = min(self._interval, self._timeout, _LONGEST_PERIOD) / 4
+        self.timeout = inf if timeout is None else timeout
+        self._pace = min(self._interval, self.timeout, _LONGEST_PERIOD) / 4
         self._heard = now  # something came, or we began to listen again
         self._pinged = -inf
         self._asked: float | None = None  # the clock of the first Ping since then: when it began
@@ -154,8 +157,8 @@ class Keepalive:
     @property
     def _patience(self) -> float:
         if not self._gap:
-            return self._timeout
-        return max(self._timeout, min(1.5 * self._gap, 2 * (self._interval + self._timeout)))
+            return self.timeout
+        return max(self.timeout, min(1.5 * self._gap, 2 * (self._interval + self.timeout)))
 
     @property
     def deadline(self) -> float:

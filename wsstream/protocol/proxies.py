@@ -13,7 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
 from wsstream.errors import InvalidURL
-from wsstream.protocol.url import URL, bracketed, parse_authority, parse_host, split_url
+from wsstream.protocol.authority import bracketed, parse_authority, parse_host
+from wsstream.protocol.url import URL, split_url
 
 __all__ = ["Proxy", "environment_proxy", "is_exempt", "parse_proxy_url"]
 

@@ -8,8 +8,10 @@ from wsstream.errors import HandshakeRejected, InvalidURL
 from wsstream.protocol.http import Headers
 from wsstream.protocol.url import URL
 
-__all__ = ["Destination", "redirected"]
+__all__ = ["MAX_LOCATION", "Destination", "not_followed", "redirected"]
 
+MAX_LOCATION = 8000
+"""Characters of a URL that a redirect may lead to: what RFC 9110 section 4.1 asks everybody to support."""
 _STATUSES = frozenset({301, 302, 303, 307, 308})
 # Credentials, and the name of a virtual host: meant for the origin that they were given for.
 _FOR_ONE_ORIGIN = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
@@ -55,7 +57,15 @@ def redirected(here: Destination, rejection: HandshakeRejected) -> Destination:
     )
 
 
+def not_followed(rejection: HandshakeRejected, most: int) -> None:
+    """Have `rejection` say, if it is a redirect, that `most` are followed and this is one more."""
+    if rejection.status in _STATUSES:
+        rejection.hint = f"this redirect was not followed, as max_redirects is {most}"
+
+
 def _followed(url: URL, location: str) -> URL:
+    if len(location) > MAX_LOCATION:
+        raise InvalidURL(f"the redirect leads to a URL of more than {MAX_LOCATION} characters")
     target = url.resolve(location)
     if url.secure and not target.secure:
         raise InvalidURL("the redirect leads from wss to ws")

@@ -11,8 +11,9 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
-from math import isfinite
 from typing import Final
+
+from wsstream.arguments import check_number
 
 __all__ = [
     "MAX_RETRY_AFTER",
@@ -63,9 +64,11 @@ class Backoff:
         for name in ("initial", "maximum", "factor"):
             check_delay(name, getattr(self, name))
         if not 0 < self.initial <= self.maximum:
-            raise ValueError("initial is above 0 and not above maximum")
+            raise ValueError(
+                f"initial must be greater than 0 and at most maximum, got {self.initial} and {self.maximum}"
+            )
         if self.factor < 1:
-            raise ValueError("factor is at least 1")
+            raise ValueError(f"factor must be at least 1, got {self.factor}")
 
     def __iter__(self) -> Iterator[float]:
         """The delays in seconds, from the first."""
@@ -77,10 +80,7 @@ class Backoff:
 
 def check_delay(name: str, value: object) -> None:
     """Raise TypeError or ValueError unless `value` is a finite number that is not negative."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number, not {type(value).__name__}")
-    if not (isfinite(value) and value >= 0):
-        raise ValueError(f"{name} is finite and not negative: {value}")
+    check_number(name, value, finite=True)
 
 
 def code_may_change(code: int) -> bool:

@@ -4,39 +4,67 @@ from __future__ import annotations
 
 import h11
 
-from wsstream.errors import ProxyError
+from wsstream.errors import ProxyError, quoted
+from wsstream.protocol.authority import bracketed
 from wsstream.protocol.handshake import basic_credentials
-from wsstream.protocol.http import Headers
-from wsstream.protocol.http1_messages import Exchange, what_is_wrong
-from wsstream.protocol.url import bracketed
+from wsstream.protocol.http import HeaderPairs, Headers, Response
+from wsstream.protocol.http1_messages import Exchange
+from wsstream.protocol.proxies import Proxy
 
-__all__ = ["TunnelHandshake"]
+__all__ = ["TunnelHandshake", "validate_proxy_headers"]
+
+# Host says where the tunnel leads; the others are about a body, which there is none, or about the connection.
+_RESERVED = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
+
+
+def validate_proxy_headers(headers: HeaderPairs | None) -> Headers:
+    """Check the header fields that an application adds to CONNECT.
+
+    Raises:
+        TypeError: a name or a value is not a ``str``.
+        ValueError: a field is malformed, or is one that CONNECT sets itself.
+    """
+    fields = Headers(() if headers is None else headers)
+    if reserved := _RESERVED.intersection(fields):
+        raise ValueError(
+            f"proxy_headers must not have {', '.join(sorted(reserved))}: wsstream sets that itself"
+        )
+    return fields
 
 
 class TunnelHandshake:
     """The client's side of one CONNECT.
 
     Args:
+        proxy: who is asked. Its userinfo is sent by the Basic scheme, unless `headers` has a
+            ``Proxy-Authorization``.
         host: where the tunnel ends: a host as in :class:`~wsstream.protocol.url.URL`.
         port: 1 to 65535.
-        userinfo: user and password for the proxy, sent by the Basic scheme, or ``None``.
+        headers: more header fields, as :func:`validate_proxy_headers` gives them.
     """
 
-    def __init__(self, host: str, port: int, userinfo: tuple[str, str] | None = None) -> None:
+    def __init__(self, proxy: Proxy, host: str, port: int, headers: Headers = Headers()) -> None:  # noqa: B008 - immutable
         target = f"{bracketed(host)}:{port}"
         fields = [("Host", target)]
-        if userinfo is not None:
-            fields.append(("Proxy-Authorization", basic_credentials(*userinfo)))
-        self._exchange = Exchange("CONNECT", target, Headers(fields))
+        if proxy.userinfo is not None and "proxy-authorization" not in headers:
+            fields.append(("Proxy-Authorization", basic_credentials(*proxy.userinfo)))
+        self._proxy = proxy
+        self._exchange = Exchange("CONNECT", target, Headers([*fields, *headers.items()]))
 
     def data_to_send(self) -> bytes:
         """What has to be sent now: the request at the first call, nothing later."""
         return self._exchange.data_to_send()
 
-    def receive_data(self, data: bytes) -> bool:
-        """Take what has arrived, ``b""`` for the end of the stream; true: the tunnel is open.
+    @property
+    def answered(self) -> bool:
+        """Whether the proxy refused, and no more than a part of the body of its answer is missing."""
+        return self._exchange.answered
 
-        To be called until it gives true or raises.
+    def receive_data(self, data: bytes) -> Response | None:
+        """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
+
+        The answer 2xx means that the tunnel is open. To be called until it gives that or raises; the
+        end may be told as soon as it is `answered`, though the stream goes on.
 
         Raises:
             ProxyError: the status is not 2xx, the answer is not HTTP/1.1 or cut off, or something
@@ -45,15 +73,26 @@ class TunnelHandshake:
         try:
             response = self._exchange.receive_data(data)
         except EOFError as exc:
-            raise ProxyError("the proxy closed the connection before it answered") from exc
+            raise self._failure("closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
-            raise ProxyError(f"the proxy's answer is not HTTP/1.1: {what_is_wrong(exc)}") from exc
-        if response is None:
-            return False
-        if not 200 <= response.status <= 299:
-            message = f"the proxy answered CONNECT with HTTP status {response.status}"
-            fields = [(name.lower(), value) for name, value in response.headers.items()]
-            raise ProxyError(message, response.status, fields, response.body)
-        if self._exchange.rest():
-            raise ProxyError("the proxy sent something in the tunnel before the client did")
-        return True
+            raise self._failure(f"gave an answer that cannot be read: {exc}") from exc
+        if response is not None and not 200 <= response.status <= 299:
+            raise self._refusal(response)
+        if response is not None and self._exchange.rest():
+            raise self._failure("sent something in the tunnel before the client did")
+        return response
+
+    def broken(self, cause: Exception) -> ProxyError:
+        """The error for a connection that broke before the proxy answered. `cause` is only named."""
+        return self._failure(f"did not answer before the connection to it broke: {cause}")
+
+    def _failure(self, what: str) -> ProxyError:
+        error = ProxyError(f"the proxy {self._proxy} {what}")
+        if self._proxy.scheme == "http" and self._exchange.may_be_tls:
+            error.hint = "if the proxy speaks TLS, use https:// in its URL"
+        return error
+
+    def _refusal(self, response: Response) -> ProxyError:
+        message = f"the proxy {self._proxy} answered CONNECT with HTTP status {response.status}"
+        fields = [(name.lower(), value) for name, value in response.headers.items()]
+        return ProxyError(message + quoted(response.body), response.status, fields, response.body)

@@ -1,32 +1,33 @@
-"""WebSocket URLs (RFC 6455 section 3), and what other URLs have in common with them."""
+"""WebSocket URLs (RFC 6455 section 3), and what other URLs have in common with them.
+
+Unix sockets have no place in the RFC. Theirs is the form of npm's ``ws``:
+``ws+unix:/path/to/socket:/path/of/the/request?query``, here percent-decoded.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from string import punctuation
-from typing import NamedTuple
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote, unquote_to_bytes, urljoin
 
 from wsstream.errors import InvalidURL
+from wsstream.protocol.authority import bracketed, parse_authority
+from wsstream.protocol.showing import excerpt, never_raises
 
-__all__ = ["URL", "Authority", "bracketed", "parse_authority", "parse_host", "parse_url", "split_url"]
+__all__ = ["URL", "parse_url", "split_url", "unix_url"]
 
 # White space, control characters and lone surrogates: nothing that could end a header line.
 _FORBIDDEN = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # RFC 3986 appendix B, without the fragment.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*+)://([^/?]*+)([^?]*+)(\?.*+)?+", re.DOTALL)
-_AUTHORITY = re.compile(r"(?:([^@]*+)@)?(\[[^\[\]@]*\]|[^:@\[\]]*+)(?::([0-9]*+))?")
-# RFC 3986 section 3.2.1, and everything that is not ASCII as RFC 3987 has it.
-_USERINFO = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:%\x80-\U0010ffff]*+")
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_\-]{0,61}[a-z0-9_])?")
-_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_UNIX_URL = re.compile(r"(ws|wss)\+unix:(.*+)", re.DOTALL | re.IGNORECASE)
 _SECURE = {"ws": False, "http": False, "wss": True, "https": True}
 # What RFC 3986 lets stand in a path and a query; square brackets are left as they were sent.
 _SAFE = "%/:@!$&'()*+,;=-._~[]"
-_MAX_HOST = 253  # characters of a DNS name (RFC 1035 section 2.3.4)
+_SAFE_IN_SOCKET = "/@!$&'()*+,;="  # a colon ends the path of a socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class URL:
         port: 1 to 65535.
         target: path and query as the request line has them, at least ``"/"``.
         userinfo: user and password, percent-decoded, or ``None``.
+        socket: the address of a Unix socket, as the module `socket` takes it, or ``None``. Then the
+            host is ``localhost``.
     """
 
     secure: bool
@@ -47,11 +50,13 @@ class URL:
     port: int
     target: str
     userinfo: tuple[str, str] | None = field(default=None, repr=False)
+    socket: str | None = None
 
     @property
     def scheme(self) -> str:
-        """``"wss"`` or ``"ws"``."""
-        return "wss" if self.secure else "ws"
+        """``"wss"`` or ``"ws"``, of a Unix socket ``"wss+unix"`` or ``"ws+unix"``."""
+        scheme = "wss" if self.secure else "ws"
+        return scheme if self.socket is None else f"{scheme}+unix"
 
     @property
     def host_header(self) -> str:
@@ -61,8 +66,13 @@ class URL:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: what two URLs of one server have in common."""
-        return self.scheme, self.host, self.port
+        """Scheme, host (or Unix socket) and port: what two URLs of one server have in common."""
+        return self.scheme, self.socket or self.host, self.port
+
+    @property
+    def shown(self) -> str:
+        """For errors and logs: without userinfo and query, which may hold secrets, and cut."""
+        return excerpt(str(replace(self, target=self.target.partition("?")[0])), 200)
 
     def resolve(self, reference: str) -> URL:
         """What a ``Location`` field stands for that came in answer to this URL (RFC 9110 section 10.2.2).
@@ -71,20 +81,26 @@ class URL:
         this URL are kept within its origin, and there are none outside. A fragment is left out.
 
         Raises:
-            InvalidURL: it stands for no WebSocket URL.
+            InvalidURL: it stands for no WebSocket URL, or for a Unix socket, which no server is to choose.
         """
         # Some servers send UTF-8 as it is; a field is read as ISO 8859-1.
         reference = quote(reference.partition("#")[0].encode("latin-1"), safe=punctuation)
-        try:
-            url = parse_url(urljoin(str(self), reference))
-        except InvalidURL:
-            raise
-        except ValueError as exc:
-            raise InvalidURL("the URL has a malformed host or port") from exc
+        url = parse_url(_joined(str(self), reference))
+        if url.socket is not None:
+            raise InvalidURL("the redirect leads to a Unix socket")
         return replace(url, userinfo=self.userinfo if url.origin == self.origin else None)
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.host_header}{self.target}"
+        if self.socket is None:
+            return f"{self.scheme}://{self.host_header}{self.target}"
+        path = quote(os.fsencode(self.socket), safe=_SAFE_IN_SOCKET)
+        if path.startswith("//"):  # would be read as a host (RFC 3986 section 3.3)
+            path = f"//{path}"
+        return f"{self.scheme}:{path}" if self.target == "/" else f"{self.scheme}:{path}:{self.target}"
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<URL {self.shown}>"
 
 
 def parse_url(url: str) -> URL:
@@ -96,8 +112,10 @@ def parse_url(url: str) -> URL:
             space or control characters, or a part that is malformed.
     """
     parts = split_url(url)
+    if match := _UNIX_URL.fullmatch(url):
+        return _parse_unix_url(match[1].lower() == "wss", match[2])
     if parts is None:
-        raise InvalidURL("the URL does not begin with ws:// or wss://")
+        raise InvalidURL("the URL does not begin with ws://, wss:// or ws+unix:")
     scheme, authority, path, query = parts
     secure = _SECURE.get(scheme)
     if secure is None:
@@ -107,9 +125,45 @@ def parse_url(url: str) -> URL:
         secure=secure,
         host=host,
         port=port or _default_port(secure),
-        target=quote(path or "/", safe=_SAFE) + quote(query, safe=_SAFE + "?"),
+        target=_target(path, query),
         userinfo=userinfo,
     )
+
+
+def _target(path: str, query: str) -> str:
+    return quote(path or "/", safe=_SAFE) + quote(query, safe=_SAFE + "?")
+
+
+def _parse_unix_url(secure: bool, rest: str) -> URL:
+    if rest.startswith("//"):
+        if not rest.startswith("///"):
+            raise InvalidURL("the URL of a Unix socket has no host: write ws+unix:/path/to/socket")
+        rest = rest[2:]
+    socket, _, target = rest.partition(":")
+    path, mark, query = target.partition("?")
+    if "?" in socket or (path and path[0] != "/"):
+        raise InvalidURL(
+            "the URL of a Unix socket is ws+unix:/path/to/socket:/path/of/the/request?query; "
+            "in the socket's path a colon is written %3A and a question mark %3F"
+        )
+    return _unix_url(os.fsdecode(_parse_socket(socket)), secure, _target(path, mark + query))
+
+
+def _parse_socket(path: str) -> bytes:
+    name = unquote_to_bytes(path)
+    # Linux has names in no file system, which begin with a NUL; in a path it would end the path.
+    if not name or (b"\0" in name and name[0]):
+        raise InvalidURL("the URL of a Unix socket has no path of a socket, or one with a NUL in it")
+    return name
+
+
+def _unix_url(socket: str, secure: bool, target: str = "/") -> URL:
+    return URL(secure, "localhost", _default_port(secure), target, socket=socket)
+
+
+def unix_url(address: str | bytes, *, secure: bool) -> str:
+    """The URL of the Unix socket at `address`, which is what the module `socket` gives and takes."""
+    return str(_unix_url(os.fsdecode(address), secure))
 
 
 def split_url(url: str) -> tuple[str, str, str, str] | None:
@@ -120,7 +174,7 @@ def split_url(url: str) -> tuple[str, str, str, str] | None:
         InvalidURL: it has a fragment, white space, control characters or a stray percent sign.
     """
     if not isinstance(url, str):
-        raise TypeError(f"a URL is a str, not {type(url).__name__}")
+        raise TypeError(f"a URL must be a str, not {type(url).__name__}")
     if _FORBIDDEN.search(url):
         raise InvalidURL("the URL has white space or control characters")
     # RFC 6455 section 3: "Fragment identifiers are meaningless in the context of WebSocket URIs
@@ -136,110 +190,13 @@ def split_url(url: str) -> tuple[str, str, str, str] | None:
     return scheme.lower(), authority, path, query or ""
 
 
-def bracketed(host: str) -> str:
-    """`host` as it stands before a port: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host
+def _joined(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError:  # which quotes user and password
+        pass
+    raise InvalidURL("the URL has a malformed host or port")
 
 
 def _default_port(secure: bool) -> int:
     return 443 if secure else 80
-
-
-class Authority(NamedTuple):
-    """The part of a URL that says where: user and password, host, port; see :class:`URL`."""
-
-    userinfo: tuple[str, str] | None
-    host: str
-    port: int | None
-
-
-def parse_authority(authority: str) -> Authority:
-    """Take the authority of a URL into its parts.
-
-    Raises:
-        InvalidURL: there is no host, or a part is malformed.
-    """
-    match = _AUTHORITY.fullmatch(authority)
-    if match is None:
-        # The authority is not quoted: it may hold a password.
-        raise InvalidURL("the URL has a malformed host or port")
-    userinfo, host, port = match.groups()
-    return Authority(
-        userinfo=_parse_userinfo(userinfo) if userinfo else None,
-        host=parse_host(host),
-        port=_parse_port(port),
-    )
-
-
-def _parse_port(port: str | None) -> int | None:
-    if not port:
-        return None  # RFC 3986 section 3.2.3: an empty port is the default port
-    if len(port) > 5 or not 1 <= int(port) <= 65535:
-        raise InvalidURL(f"port {port[:20]} is not in 1..65535")
-    return int(port)
-
-
-def _parse_userinfo(userinfo: str) -> tuple[str, str]:
-    if not _USERINFO.fullmatch(userinfo):
-        raise InvalidURL("the URL has a malformed user name or password")
-    user, _, password = userinfo.partition(":")
-    user, password = _percent_decoded(user), _percent_decoded(password)
-    # RFC 7617 section 2: neither has control characters, and the user name has no colon.
-    if ":" in user or re.search(r"[\x00-\x1f\x7f]", user + password):
-        raise InvalidURL("the URL has a user name or a password that cannot be sent (RFC 7617 section 2)")
-    return user, password
-
-
-def parse_host(host: str) -> str:
-    """The host of a URL as :class:`URL` has it.
-
-    Raises:
-        InvalidURL: it is neither a host name, nor an IPv4 address, nor an IPv6 address in brackets.
-    """
-    if host.startswith("["):
-        return _parse_ipv6(host[1:-1])
-    host = _percent_decoded(host).lower()
-    if not host:
-        raise InvalidURL("the URL has no host")
-    if len(host) > _MAX_HOST + 1:  # the last dot is no part of the limit
-        raise InvalidURL("the URL has a host of more than 253 characters")
-    name = host if host.isascii() else _a_labels(host)
-    labels = name.removesuffix(".").split(".")
-    if _NUMERIC_LABEL.fullmatch(labels[-1]):
-        return _parse_ipv4(name)
-    if len(name.removesuffix(".")) > _MAX_HOST or not all(map(_LABEL.fullmatch, labels)):
-        raise InvalidURL(f"{host[:80]!r} is not a host name")
-    return name
-
-
-def _parse_ipv6(host: str) -> str:
-    if "%" in host:
-        raise InvalidURL("the URL has an IPv6 address with a zone, which is no part of a URL")
-    try:
-        return IPv6Address(host).compressed
-    except AddressValueError:
-        raise InvalidURL(f"{host[:80]!r} is not an IPv6 address") from None
-
-
-def _parse_ipv4(host: str) -> str:
-    # A resolver may read "127.1" or "0x7f.0.0.1" as an address where others see a name.
-    try:
-        return str(IPv4Address(host))
-    except AddressValueError:
-        raise InvalidURL(f"{host[:80]!r} is neither an IPv4 address nor a host name") from None
-
-
-def _a_labels(host: str) -> str:
-    import idna  # here, as its tables take a while to load and few hosts need them
-
-    try:
-        return idna.encode(host, uts46=True).decode("ascii").lower()
-    except UnicodeError as exc:  # idna.IDNAError is one
-        raise InvalidURL(f"{host[:80]!r} is not an internationalised domain name") from exc
-
-
-def _percent_decoded(text: str) -> str:
-    try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidURL("the URL has a percent-encoded part that is not UTF-8") from None

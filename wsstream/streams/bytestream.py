@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint_if_cancelled
 
-from wsstream.errors import WebSocketError
+from wsstream.codec.frames import CloseCode
+from wsstream.errors import ConnectionBroken, ConnectionClosed, StreamEnded
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.message import MessageReader, payload_of
+from wsstream.streams.only import refuse_kind
+from wsstream.transports.reset import ResettableStream
 
 if TYPE_CHECKING:
     from wsstream.streams.websocket import WebSocketStream
@@ -16,31 +21,54 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketByteStream"]
 
 
-class WebSocketByteStream(ByteStream):
-    """An :class:`anyio.abc.ByteStream` over binary messages. Made by ``ws.byte_stream()``."""
+_NORMAL = {CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_CODE}
 
-    def __init__(self, ws: WebSocketStream, eof: bytes | None) -> None:
+
+class WebSocketByteStream(ResettableStream):
+    """An :class:`anyio.abc.ByteStream` over binary messages. Made by ``ws.byte_stream()``.
+
+    The end of the stream is a promise that nothing is missing. Where a mark was agreed on, it is the mark,
+    and the end of the connection is not enough. Without one, it is a clean end with 1000, 1001 or no code.
+
+    Leaving a block of ``async with stream`` closes as `aclose` does. Leaving it by an exception closes as
+    leaving the body of ``connect`` does, without the mark, so that what is missing is not taken for the end.
+
+    Attributes:
+        half_closes: a mark was agreed on, so that one direction can end and the other go on.
+    """
+
+    half_closes: bool
+
+    def __init__(self, ws: WebSocketStream, eof: bytes | None, close_timeout: float) -> None:
         if eof is not None and len(eof) == 1:
-            raise ValueError("an end mark of one byte could not be told from data")
+            raise ValueError("an end mark must be empty or longer than one byte, which is how data may look")
+        self.half_closes = eof is not None
         self._ws = ws
         self._eof = eof
+        self._close_timeout = close_timeout
         self._reader: MessageReader | None = None
         self._undecided = False  # whether the message is the end mark cannot be told yet
         self._held = bytearray()  # its beginning, until that is decided and while it is handed out
         self._ended = False  # the peer's direction
-        self._sent_eof = False
+        self._ending = False  # ours: nothing but the mark may follow,
+        self._sent_eof = False  # or it has been handed over
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<WebSocketByteStream over {self._ws!r}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next 1 to `max_bytes` bytes. If cancelled, none is lost.
 
         Raises:
-            anyio.EndOfStream: the end mark came, or the peer closed cleanly.
-            ConnectionBroken: the connection ended otherwise.
+            anyio.EndOfStream: the end mark came; without a mark, the peer closed with 1000, 1001 or no code.
+            ConnectionBroken: the connection ended otherwise, so something may be missing.
             ClosedLocally: it was closed on this side.
-            WebSocketError: a text message came; its code is 1003.
+            WebSocketError: a text message came. Its code is 1003; the connection is closing with that.
+            anyio.BusyResourceError: another task is receiving.
         """
         if max_bytes < 1:
-            raise ValueError("max_bytes is at least 1")
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
         while not self._ended:
             reader = self._reader or await self._next_message()
             self._undecided = self._undecided and self._may_be_mark(reader)
@@ -60,9 +88,15 @@ class WebSocketByteStream(ByteStream):
         raise anyio.EndOfStream
 
     async def _next_message(self) -> MessageReader:
-        reader = await self._ws.readable.next_reader()
+        try:
+            reader = await self._ws.readable.next_reader()
+        except StreamEnded as end:
+            if self._eof is None and end.code in _NORMAL:
+                raise
+            what = "the byte stream failed" if self._eof is None else "the byte stream has no end mark"
+            raise ConnectionBroken(f"{what}, so something may be missing", end.info) from None
         if reader.kind != "binary":
-            raise WebSocketError("a byte stream has binary messages only", code=1003)
+            raise refuse_kind("binary", self._ws.begin_close)
         self._reader = reader
         self._undecided = True
         return reader
@@ -78,10 +112,16 @@ class WebSocketByteStream(ByteStream):
         return chunk
 
     async def send(self, item: bytes | bytearray | memoryview) -> None:
-        """Send bytes as one binary message; no bytes, no message. If cancelled: as `Writable.send`."""
-        if self._sent_eof:
+        """Send bytes as one binary message; no bytes, no message. If cancelled: as `Writable.send`.
+
+        Raises:
+            TypeError: `item` is not bytes-like.
+            ConnectionBroken: the peer has closed, or the connection broke.
+            anyio.ClosedResourceError: after `send_eof`; ClosedLocally, after the connection was closed here.
+        """
+        if self._ending:
             raise anyio.ClosedResourceError
-        payload = payload_of(item)
+        payload = payload_of(item, "a byte stream takes bytes")
         if self._eof and payload == self._eof:
             await self._ws.send(payload[:1])
             payload = payload[1:]
@@ -89,17 +129,55 @@ class WebSocketByteStream(ByteStream):
             await self._ws.send(payload)
 
     async def send_eof(self) -> None:
-        """End this direction with the mark.
+        """End this direction with the mark; the other goes on. A second call does nothing.
+
+        If cancelled, the mark may have been handed over or not: call again, nothing else can be sent.
 
         Raises:
             NotImplementedError: no mark was agreed on.
+            ConnectionBroken, ClosedLocally: as `send` does.
         """
         if self._eof is None:
             raise NotImplementedError("without an end mark a WebSocket cannot close one direction alone")
+        self._ending = True
         if not self._sent_eof:
             await self._ws.send(self._eof)
             self._sent_eof = True
 
     async def aclose(self) -> None:
-        """Close the WebSocket with 1000."""
-        await self._ws.aclose(1000)
+        """Close in good order: end this direction with the mark, if one was agreed on, then Close 1000.
+
+        What was sent goes out first, what comes in is dropped. After ``close_timeout`` seconds, or if
+        cancelled, TCP is dropped, and the peer sees no normal end unless it has the mark already. Nothing is
+        raised if the connection has ended before, and then nothing happens.
+        """
+        try:
+            with anyio.move_on_after(self._close_timeout):
+                await checkpoint_if_cancelled()  # else the mark might go out behind what was cut short
+                await self._finish()
+                await self._ws.aclose(CloseCode.NORMAL)
+        finally:
+            self._ws.abort()  # which does nothing if it is closed
+        await self._ws.aclose()
+
+    async def _finish(self) -> None:
+        if self.half_closes:
+            try:
+                await self.send_eof()
+            except ConnectionClosed:
+                pass
+
+    def reset(self) -> None:
+        """End the stream as a reset ends TCP: no mark, and Close 1011 in place of what has not left yet.
+
+        Never waits. The peer's `receive` gives what has arrived and then raises :class:`ConnectionBroken`.
+        """
+        self._ws.writable.abort(CloseCode.INTERNAL_ERROR, "the byte stream was reset")
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if exc is None:
+            await self.aclose()
+        else:
+            await self._ws.__aexit__(exc_type, exc, tb)

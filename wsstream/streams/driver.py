@@ -39,6 +39,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from wsstream.codec.burst import FULL, LARGEST
+from wsstream.codec.decoder import MAX_STEPS
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import CloseCode
 from wsstream.codec.pieces import UNLIMITED
@@ -52,9 +53,11 @@ from wsstream.errors import (
     MessageAborted,
     MessageTooBig,
     ProtocolViolation,
+    ReceiveTimeout,
     StreamEnded,
     WebSocketError,
 )
+from wsstream.protocol.arrival import Arrival, ReceiveRate
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.filerange import FileEnded, FileRange
 from wsstream.protocol.keepalive import STANDSTILL, Action, Keepalive
@@ -115,6 +118,7 @@ class Driver:
         max_message_size: bytes of a message that is asked for whole.
         close_timeout: seconds for the closing handshake.
         ping_interval, ping_timeout: see :class:`~wsstream.protocol.keepalive.Keepalive`.
+        receive_timeout, receive_rate: see :class:`~wsstream.protocol.arrival.Arrival`.
 
     Attributes:
         info: how the connection ended; set as soon as that is certain.
@@ -131,6 +135,7 @@ class Driver:
         "_aborted",
         "_alarm",
         "_alarm_time",
+        "_arrival",
         "_arrived",
         "_close_deadline",
         "_close_timeout",
@@ -173,6 +178,7 @@ class Driver:
         "max_message_size",
         "outbox",
         "paused",
+        "reads_chunks",
         "transport",
     )
 
@@ -187,6 +193,8 @@ class Driver:
         close_timeout: float | None,
         ping_interval: float | None,
         ping_timeout: float | None,
+        receive_timeout: float | None = None,
+        receive_rate: ReceiveRate | None = None,
     ) -> None:
         self.id = f"{next(_connection_ids):x}"
         self.transport = transport
@@ -208,7 +216,8 @@ class Driver:
         self._tail = memoryview(received)  # arrived and not decoded
         self._found: Violation | None = None  # what the peer did, not yet acted on
         self._last_bytes = _LAST_BYTES
-        self._density = 1.0  # bytes read for each byte of cost, of late
+        self._density = 0.25  # bytes read for each byte of cost, of late; cautious at first
+        self.reads_chunks = False  # somebody reads the message in front in chunks
         self._drained = False  # the transport had nothing more at the last read
         self._reader_waits = False  # for the transport
         self._consumer_reads = False  # the reader leaves it one turn, or both would read in crumbs
@@ -228,6 +237,9 @@ class Driver:
         # time
         self._now = clock()
         self._keepalive = Keepalive(ping_interval, ping_timeout, self._now())
+        self._arrival = (
+            Arrival(receive_timeout, receive_rate) if receive_timeout is not None or receive_rate else None
+        )
         self._close_timeout = inf if close_timeout is None else close_timeout
         self._close_deadline = inf
         self._violation_deadline = inf
@@ -257,9 +269,18 @@ class Driver:
         return self.info is None and not self.closed_locally and self.connection.state is State.OPEN
 
     @property
+    def close_timeout(self) -> float:
+        """Seconds for the closing handshake."""
+        return self._close_timeout
+
+    @property
     def unsent(self) -> int:
-        """Bytes that were handed over and have not left for the kernel."""
-        return self.connection.outgoing.size + self.transport.unsent + self.outbox.size
+        """Bytes that have not left for the kernel.
+
+        Control frames behind an incomplete frame do not count: it is they that wait for the application.
+        """
+        outgoing = self.connection.outgoing
+        return (outgoing.size if outgoing.ready else 0) + self.transport.unsent + self.outbox.size
 
     @property
     def _has_output(self) -> bool:
@@ -347,6 +368,17 @@ class Driver:
         self._decode(view[:size], shared=True)
         return True
 
+    def _watch_arrival(self, arrival: Arrival, size: int) -> None:
+        connection = self.connection
+        arrival.received(
+            self._now(),
+            size,
+            inside=connection.receiving,
+            crossed=connection.crossed,
+            in_chunks=self.reads_chunks,
+        )
+        self._reschedule()
+
     async def more_or_raise(self) -> None:
         """Return when something may have arrived; raise if nothing can. If cancelled, nothing is lost."""
         if self.inbox.busy:
@@ -370,6 +402,8 @@ class Driver:
         if self.paused and self.inbox.held <= self.flow.receive_low_water:
             self._unpause()
             self._keepalive.resume(self._now())
+            if self._arrival is not None:
+                self._arrival.resume(self._now())
             self._go_on_reading()
             self._see_to_tail()
 
@@ -401,6 +435,13 @@ class Driver:
     def _room(self) -> int:
         return UNLIMITED if self.inbox.discarding else self.flow.receive_high_water - self.inbox.held
 
+    def _is_full(self) -> bool:
+        """Whether the mark is reached. What is not decoded counts too: tiny frames grow when they are."""
+        held, flow = self.inbox.held, self.flow
+        if held <= flow.receive_low_water or self.inbox.discarding:
+            return self._room() <= 0
+        return held + len(self._tail) >= flow.receive_high_water
+
     def _decode(self, data: memoryview, *, shared: bool) -> None:
         inbox, connection = self.inbox, self.connection
         events = connection.receive(data, self._room(), fail=False)
@@ -412,7 +453,9 @@ class Driver:
         if connection.consumed < len(data):
             rest = data[connection.consumed :]
             self._tail = memoryview(bytes(rest)) if shared else rest
-        if self._room() <= 0:
+        if self._arrival is not None:
+            self._watch_arrival(self._arrival, len(data) if shared else 0)
+        if self._is_full():
             self._pause()
         if connection.control:
             for event in events:
@@ -426,6 +469,8 @@ class Driver:
         self.paused = True
         self.inbox.queue.floor = self.flow.receive_low_water
         self._keepalive.pause(self._now())
+        if self._arrival is not None:
+            self._arrival.pause(self._now())
         self._reschedule()
 
     def _unpause(self) -> None:
@@ -616,7 +661,7 @@ class Driver:
             while budget > 0:
                 framed = 0
                 if outbox.message is not None or outbox.closing is not None:
-                    idle = not outgoing.size and not transport.unsent
+                    idle = not outgoing.ready and not transport.unsent
                     framed = outbox.fill(idle=idle, taking=not self._full, limit=budget)
                 if outgoing.files:
                     sent = transport.send_pieces(outgoing.pieces())
@@ -718,7 +763,7 @@ class Driver:
         except (InvalidUTF8, ProtocolViolation) as error:
             if self.is_open:
                 # As for what was found on arrival: the answer to the messages before it goes first.
-                self._find(Violation(error.default_code, str(error)))
+                self._find(Violation(error.default_code, error.reason or str(error)))
                 self.discard()
                 return None
             self.fail(error)
@@ -735,12 +780,12 @@ class Driver:
 
     def fail(
         self,
-        error: MessageTooBig | MessageAborted | KeepaliveTimeout | InvalidUTF8 | ProtocolViolation,
+        error: MessageTooBig | MessageAborted | ReceiveTimeout | InvalidUTF8 | ProtocolViolation,
     ) -> None:
         """Fail the connection for a reason found on this side."""
         self._fail_for_found()
         if self.info is None and self.connection.state in (State.OPEN, State.CLOSE_SENT):
-            self.connection.fail(Violation(error.default_code, str(error)))
+            self.connection.fail(Violation(error.default_code, error.reason or str(error)))
             self._conclude(error)
             self.discard()
             self.pump()
@@ -793,8 +838,9 @@ class Driver:
     def _lost(self, error: BaseException) -> None:
         """Sending failed. What the peer sent before that, perhaps a Close, is still there to be read."""
         self._write_failed = True
+        steps = 0
         for _ in range(_LAST_READS):
-            if not self.read_now():
+            if not self.read_now() or (steps := steps + self.connection.steps) >= MAX_STEPS:
                 break
         self.drop(error)
 
@@ -855,7 +901,11 @@ class Driver:
 
     def _deadline(self) -> float:
         deadline = min(self._close_deadline, self._violation_deadline, self._stall_deadline)
-        return min(deadline, self._keepalive.deadline) if self.connection.state is State.OPEN else deadline
+        if self.connection.state is State.OPEN:
+            deadline = min(deadline, self._keepalive.deadline)
+            if self._arrival is not None:
+                deadline = min(deadline, self._arrival.deadline)
+        return deadline
 
     def _reschedule(self) -> None:
         """Be woken at the deadline; a later one than before is seen to when the earlier one is over."""
@@ -881,9 +931,13 @@ class Driver:
         elif now >= self._stall_deadline:
             self._check_stall(now)
         elif self.connection.state is State.OPEN:
+            if self._arrival is not None and now >= self._arrival.deadline:
+                self.fail(ReceiveTimeout("a message of the peer took too long to arrive"))
             if self._keepalive.watches_output:
                 self._look()
-            while not self._gone and (action := self._keepalive.tick(now)) is not Action.NOTHING:
+            while self.connection.state is State.OPEN:
+                if (action := self._keepalive.tick(now)) is Action.NOTHING:
+                    break
                 self._carry_out(action)
 
     def _carry_out(self, action: Action) -> None:
@@ -902,7 +956,8 @@ class Driver:
                     STANDSTILL,
                 )
             case Action.TIMEOUT:
-                self.drop(KeepaliveTimeout("the peer gave no sign of life after a Ping"))
+                seconds = f"{self._keepalive.timeout:g} s"
+                self.drop(KeepaliveTimeout(f"the peer gave no sign of life within {seconds} after a Ping"))
 
     # -- the two tasks -----------------------------------------------------------------------
 

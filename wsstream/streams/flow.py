@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wsstream.arguments import check_int
+
 __all__ = ["FlowControl"]
 
 _MAX_CODE_POINT = 4  # bytes of UTF-8
@@ -38,22 +40,23 @@ class FlowControl:
         send_low_water: int | None = None,
         frame_size: int = 64 * 1024,
     ) -> None:
-        self._set("receive_high_water", receive_high_water, 1)
-        self._set("send_high_water", send_high_water, 1)
-        self._set("frame_size", frame_size, _MAX_CODE_POINT)
-        self._set("receive_low_water", _quarter(receive_high_water, receive_low_water), 0)
-        self._set("send_low_water", _quarter(send_high_water, send_low_water), 0)
-        if self.receive_low_water >= self.receive_high_water:
-            raise ValueError("receive_low_water is not below receive_high_water")
-        if self.send_low_water >= self.send_high_water:
-            raise ValueError("send_low_water is not below send_high_water")
-
-    def _set(self, name: str, value: object, least: int) -> None:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} is a number of bytes, not {type(value).__name__}")
-        if value < least:
-            raise ValueError(f"{name} is too small: {value}")
-        object.__setattr__(self, name, value)
+        check_int("receive_high_water", receive_high_water, 1)
+        check_int("send_high_water", send_high_water, 1)
+        check_int("frame_size", frame_size, _MAX_CODE_POINT)
+        marks = {
+            "receive_high_water": receive_high_water,
+            "receive_low_water": _quarter(receive_high_water, receive_low_water),
+            "send_high_water": send_high_water,
+            "send_low_water": _quarter(send_high_water, send_low_water),
+            "frame_size": frame_size,
+        }
+        for way in ("receive", "send"):
+            low, high = f"{way}_low_water", f"{way}_high_water"
+            check_int(low, marks[low], 0)
+            if marks[low] >= marks[high]:
+                raise ValueError(f"{low} must be below {high}, got {marks[low]} and {marks[high]}")
+        for name, value in marks.items():
+            object.__setattr__(self, name, value)
 
 
 def _quarter(high: int, low: int | None) -> int:

@@ -20,6 +20,7 @@ __all__ = ["Inbox"]
 
 _PIECE = 65536  # bytes inflated at once
 _STEP = 256 * 1024  # bytes inflated without giving other tasks their turn
+_PIECES = 512  # chunks taken without giving other tasks their turn
 
 
 class Inbox:
@@ -33,7 +34,7 @@ class Inbox:
         queue: whole messages, and the chunks of others, in the order of arrival. Its `pop` is the short
             way for most messages; it is shut while a message is being taken apart.
         discarding: everything is dropped, for good.
-        busy: compressed data is here that the last call left for the next one; no need to wait.
+        busy: the last call has left data for the next one, to bound its own time; no need to wait.
     """
 
     __slots__ = (
@@ -125,11 +126,12 @@ class Inbox:
         """
         self.busy = False
         _check(len(self._front) - self._start, limit)
-        room = _STEP
+        room, pieces = _STEP if self._compressed else UNLIMITED, _PIECES
         while (piece := self._next_piece(limit)) is not None:
             self._gather(piece)
             _check(len(self._front) - self._start, limit)
-            if self._compressed and (room := room - len(piece)) <= 0:
+            room, pieces = room - len(piece), pieces - 1
+            if (room <= 0 or not pieces) and not self._is_whole():
                 self.busy = True
                 return None
         if not self._is_whole():
@@ -193,8 +195,12 @@ class Inbox:
         self.busy = False
         if self._compressed and not self._front:
             return self._inflate_all(min(max_bytes, _STEP))
+        pieces = _PIECES
         while not self._front and self.queue and not self._ended:
             self._front = self._pop_chunk().payload
+            if not (pieces := pieces - 1):
+                self.busy = not self._front
+                break
         start, end = self._start, self._start + max_bytes
         if end < len(self._front):
             self._start = end
@@ -330,4 +336,5 @@ class Inbox:
 
 def _check(size: int, limit: int | None) -> None:
     if limit is not None and size > limit:
-        raise MessageTooBig(f"a message has more than {limit} bytes")
+        what = f"a message has more than {limit} bytes"
+        raise MessageTooBig(f"{what}: raise max_message_size, or read it in chunks by message()", reason=what)

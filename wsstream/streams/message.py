@@ -13,6 +13,7 @@ from wsstream.codec.events import Kind
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.errors import InvalidUTF8, MessageAborted
 from wsstream.protocol.filerange import FileRange
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.driver import Driver
 from wsstream.streams.outbox import OutgoingMessage
 
@@ -23,20 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["MessageReader", "MessageWriter", "payload_of"]
 
 
-def payload_of(data: object) -> bytes | memoryview:
+def payload_of(data: object, rule: str = "a message must be str or bytes-like") -> bytes | memoryview:
     """The bytes of a binary message or chunk; mutable buffers are referred to, not copied.
 
     Raises:
-        TypeError: `data` is not bytes-like.
+        TypeError: `data` is not bytes-like, which breaks the `rule`.
         ValueError: it is a memoryview that was released or is not contiguous.
     """
     if isinstance(data, bytes):
         return data
     if not isinstance(data, bytearray | memoryview):
-        raise TypeError(f"a str or a bytes-like object is wanted, not {type(data).__name__}")
+        raise TypeError(f"{rule}, not {type(data).__name__}")
     view = memoryview(data)
     if not view.c_contiguous:
-        raise ValueError("the memoryview is not contiguous")
+        raise ValueError("a memoryview must be contiguous to be sent")
     return view.cast("B")
 
 
@@ -66,6 +67,12 @@ class MessageReader(ByteReceiveStream):
         self._driver = driver
         self._closed = False
 
+    @never_raises
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "closed" if self._closed else "open"
+        text = f"{self.kind}, {self.bytes_received} bytes received, {state}"
+        return f"<MessageReader of connection {self._driver.id}: {text}>"
+
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next 1 to `max_bytes` bytes, as soon as there is one. If cancelled, none is lost.
 
@@ -76,7 +83,7 @@ class MessageReader(ByteReceiveStream):
             anyio.ClosedResourceError: the reader was closed.
         """
         if max_bytes < 1:
-            raise ValueError("max_bytes is at least 1")
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
         inbox, driver, readable = self._driver.inbox, self._driver, self._readable
         readable.check_free()
         while True:
@@ -86,10 +93,10 @@ class MessageReader(ByteReceiveStream):
             if chunk := driver.take(inbox.take_chunk, max_bytes):
                 self._taken(len(chunk))
                 return chunk
+            driver.consumed()  # empty fragments may have gone
             if inbox.complete:
                 self._finish()
                 raise anyio.EndOfStream
-            driver.consumed()  # empty fragments may have gone
             await readable.wait()
 
     async def read(self) -> bytes:
@@ -116,7 +123,12 @@ class MessageReader(ByteReceiveStream):
             await readable.wait()
 
     async def aclose(self) -> None:
-        """Skip the rest of the message without buffering it; never waits for the peer."""
+        """Skip the rest of the message without buffering it; the connection goes on. Never waits.
+
+        Afterwards the reader's calls raise ``anyio.ClosedResourceError``, or after the end of the message
+        ``anyio.EndOfStream`` as before. Closing again does nothing, and nothing is raised but cancellation:
+        then the rest is skipped all the same.
+        """
         self.close()
         await checkpoint()
 
@@ -181,6 +193,12 @@ class MessageWriter(ByteSendStream):
         self._closed = False
         self._sending = anyio.ResourceGuard("writing to")
 
+    @never_raises
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        text = f"{self.kind}, {self.bytes_sent} bytes sent, {state}"
+        return f"<MessageWriter of connection {self._driver.id}: {text}>"
+
     async def send(self, item: bytes | bytearray | memoryview | str) -> None:
         """Send a chunk. A text message takes ``str``, or bytes of UTF-8 cut anywhere.
 
@@ -199,7 +217,9 @@ class MessageWriter(ByteSendStream):
             payload = self._encode(item)
             size = len(payload)
             if self._message.declared is not None and self.bytes_sent + size > self._message.declared:
-                raise ValueError(f"the message was declared with {self._message.declared} bytes")
+                raise ValueError(
+                    f"the message must have the {self._message.declared} bytes it was declared with"
+                )
             await self._driver.wait_for_room()
             self._check()
             self._validate(payload)
@@ -226,9 +246,10 @@ class MessageWriter(ByteSendStream):
             self._driver.check_open()
 
     async def aclose(self) -> None:
-        """Finish the message. If cancelled, it is finished all the same.
+        """Finish the message. If cancelled, it is finished all the same. On a closed writer nothing happens.
 
         Raises:
+            ConnectionBroken, ClosedLocally: the connection has ended, so the peer does not see the end.
             InvalidUTF8: a text message ends inside a code point; the connection fails with 1011.
             ValueError: fewer bytes than declared; the connection fails.
         """
@@ -260,11 +281,11 @@ class MessageWriter(ByteSendStream):
         self._driver.check_open()
 
     def _encode(self, item: object) -> bytes | memoryview:
-        if not isinstance(item, str):
-            return payload_of(item)
-        if self.kind != "text":
-            raise TypeError("a binary message takes bytes, not str")
-        return item.encode()
+        if self.kind == "binary":
+            return payload_of(item, "a binary message takes bytes")
+        if isinstance(item, str):
+            return item.encode()
+        return payload_of(item, "a text message takes str or bytes")
 
     def _validate(self, payload: bytes | memoryview) -> None:
         if self.kind == "text" and not self._utf8.feed(payload, last=False):
@@ -273,7 +294,9 @@ class MessageWriter(ByteSendStream):
     def _unfinished(self) -> Exception | None:
         declared = self._message.declared
         if declared is not None and self.bytes_sent != declared:
-            return ValueError(f"{self.bytes_sent} bytes were sent of a message declared with {declared}")
+            return ValueError(
+                f"the message must have the {declared} bytes it was declared with, got {self.bytes_sent}"
+            )
         if self.kind == "text" and not self._utf8.feed(b"", last=True):
             return InvalidUTF8("the text message ends inside a code point")
         return None

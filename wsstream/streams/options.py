@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from wsstream.arguments import check_int, check_number, check_type
+from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Deflate
 from wsstream.streams.driver import Driver
 from wsstream.streams.flow import FlowControl
 from wsstream.transports.base import Transport
 
-__all__ = ["ConnectionOptions", "check_count", "check_limit", "release"]
+__all__ = ["ConnectionOptions", "release"]
 
 _RELEASE_TIMEOUT = 2.0  # seconds
 
@@ -29,7 +31,9 @@ class ConnectionOptions:
         open_timeout: for everything up to the end of the opening handshake.
         close_timeout: for the closing handshake.
         ping_interval: send a Ping when nothing was received for so long; ``None``: never.
-        ping_timeout: give up when nothing is received for so long after a Ping; ``None``: never.
+        ping_timeout: give up this long after a Ping was due without a sign of life; ``None``: never.
+        receive_timeout: for a message to arrive; ``None``: no limit.
+        receive_rate: the least rate for that, or ``None``.
     """
 
     max_message_size: int | None
@@ -39,17 +43,18 @@ class ConnectionOptions:
     close_timeout: float | None
     ping_interval: float | None
     ping_timeout: float | None
+    receive_timeout: float | None = None
+    receive_rate: ReceiveRate | None = None
 
     def __post_init__(self) -> None:
-        if self.compression is not None and not isinstance(self.compression, Deflate):
-            raise TypeError(f"compression is a Deflate or None, not {type(self.compression).__name__}")
-        if not isinstance(self.flow, FlowControl):
-            raise TypeError(f"flow is a FlowControl, not {type(self.flow).__name__}")
-        check_count("max_message_size", self.max_message_size)
-        for name in ("open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
-            check_limit(name, getattr(self, name))
+        check_type("compression", self.compression, Deflate | None, "a Deflate or None")
+        check_type("flow", self.flow, FlowControl, "a FlowControl")
+        check_type("receive_rate", self.receive_rate, ReceiveRate | None, "a ReceiveRate or None")
+        check_int("max_message_size", self.max_message_size, 0, optional=True)
+        for name in ("open_timeout", "close_timeout", "ping_interval", "ping_timeout", "receive_timeout"):
+            check_number(name, getattr(self, name), optional=True)
         if self.ping_interval == 0:
-            raise ValueError("ping_interval is above 0, or None for no Pings")
+            raise ValueError("ping_interval must be greater than 0; use None to send no Pings")
 
     def start(self, transport: Transport, connection: Connection, received: bytes) -> Driver:
         """Start the driver of a connection whose opening handshake is done."""
@@ -62,26 +67,11 @@ class ConnectionOptions:
             close_timeout=self.close_timeout,
             ping_interval=self.ping_interval,
             ping_timeout=self.ping_timeout,
+            receive_timeout=self.receive_timeout,
+            receive_rate=self.receive_rate,
         )
         driver.start()
         return driver
-
-
-def check_limit(name: str, value: object) -> None:
-    """Raise TypeError or ValueError unless `value` is a number that is not negative, or ``None``."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} is a number or None, not {type(value).__name__}")
-    if not value >= 0:
-        raise ValueError(f"{name} is not negative: {value}")
-
-
-def check_count(name: str, value: object) -> None:
-    """Raise TypeError or ValueError unless `value` is a whole number that is not negative, or ``None``."""
-    if isinstance(value, float):
-        raise TypeError(f"{name} is an int or None, not float")
-    check_limit(name, value)
 
 
 async def release(transport: Transport) -> None:

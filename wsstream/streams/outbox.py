@@ -230,7 +230,7 @@ class Outbox:
         while (
             framed < limit
             and self._worth_a_frame(idle)
-            and (connection.outgoing.size < mark or not self._is_copied())
+            and (idle or connection.outgoing.size < mark or not self._is_copied())
         ):
             framed += self._make_frames(limit - framed)
             idle = False

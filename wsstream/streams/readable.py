@@ -12,8 +12,12 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.twin import Messages
 from wsstream.errors import StreamEnded, check_close_arguments
+from wsstream.protocol.showing import never_raises
+from wsstream.streams.block import AsyncBlock
+from wsstream.streams.condition import described
 from wsstream.streams.driver import Driver
 from wsstream.streams.message import MessageReader
+from wsstream.streams.only import Only, Payload
 
 __all__ = ["Readable"]
 
@@ -29,6 +33,10 @@ class Readable(ObjectReceiveStream[str | bytes]):
         self._queue = driver.inbox.queue
         self._reader: MessageReader | None = None
         self.waiting = False  # a task waits for data
+
+    @never_raises
+    def __repr__(self) -> str:
+        return described(self, self._driver)
 
     async def receive(self) -> str | bytes:
         """The next message: ``str`` for text, ``bytes`` for binary.
@@ -48,7 +56,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
         return await self._receive() if message is None else message
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
-        """``async with readable.message() as reader``: wait for the next message and read it in chunks.
+        """``async with ws.readable.message() as reader``: wait for the next message and read it in chunks.
 
         Leaving the block early skips the rest without buffering it. If entering is cancelled,
         nothing is lost. Raises what :meth:`receive` raises, but never ``MessageTooBig``.
@@ -62,12 +70,29 @@ class Readable(ObjectReceiveStream[str | bytes]):
         """
         return _Messages(self)
 
+    def only(self, payload: type[Payload]) -> ObjectReceiveStream[Payload]:
+        """The same messages as a stream of ``str`` (``only(str)``) or of ``bytes`` (``only(bytes)``).
+
+        Of the stream, ``receive()`` and ``async for`` are as here. A message of the other kind closes the
+        connection with 1003, and the call that meets it raises :class:`WebSocketError` with that code.
+
+        Raises:
+            TypeError: `payload` is neither ``str`` nor ``bytes``.
+        """
+        return Only(self, payload, self._driver.close)
+
     def discard(self) -> None:
         """Drop what was received and what will be; control frames go on. For those who only send."""
         self._driver.discard()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
-        """Close the connection, like :meth:`WebSocketStream.aclose`."""
+        """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
+
+        What was received and not read yet is dropped. If cancelled, TCP is dropped.
+
+        Raises:
+            TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
+        """
         check_close_arguments(code, reason)
         self._driver.close(code, reason)
         await self._driver.wait_finished()
@@ -107,6 +132,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
             driver.consumed()
             await self.wait()
         driver.consumed()
+        driver.reads_chunks = True
         self._reader = MessageReader(self, driver, kind)
         return self._reader
 
@@ -136,6 +162,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
         """`reader` is done with its message."""
         if self._reader is reader:
             self._reader = None
+            self._driver.reads_chunks = False
 
     def _take(self) -> str | bytes | None:
         driver = self._driver
@@ -150,10 +177,16 @@ class Readable(ObjectReceiveStream[str | bytes]):
             self._reader.close()
 
 
-class _NextMessage(AbstractAsyncContextManager[MessageReader]):
+class _NextMessage(AsyncBlock[MessageReader]):
+    use = "ws.readable.message() as message"
+
     def __init__(self, readable: Readable) -> None:
         self._readable = readable
         self._reader: MessageReader | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<the next message of {self._readable!r}>"
 
     async def __aenter__(self) -> MessageReader:
         self._reader = await self._readable.next_reader()
@@ -169,6 +202,10 @@ class _NextMessage(AbstractAsyncContextManager[MessageReader]):
 class _Messages(AsyncIterator[MessageReader]):
     def __init__(self, readable: Readable) -> None:
         self._readable = readable
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<the messages of {self._readable!r}>"
 
     async def __anext__(self) -> MessageReader:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
@@ -12,22 +11,16 @@ from anyio.abc import ObjectStream
 
 from wsstream.errors import CloseInfo, check_close_arguments
 from wsstream.protocol.http import Request, Response
+from wsstream.protocol.showing import never_raises, without_query
 from wsstream.streams.bytestream import WebSocketByteStream
+from wsstream.streams.condition import ConnectionState, state_of
 from wsstream.streams.driver import Driver
 from wsstream.streams.leaving import leave
 from wsstream.streams.readable import Readable
 from wsstream.streams.writable import Writable
 from wsstream.transports.attributes import TransportAttributes
 
-__all__ = ["ConnectionState", "Statistics", "WebSocketStream", "closed_here"]
-
-
-class ConnectionState(StrEnum):
-    """The state of a connection, as ``str``."""
-
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
+__all__ = ["Statistics", "WebSocketStream", "closed_here"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +49,12 @@ class WebSocketStream(ObjectStream[str | bytes]):
 
     Made by :func:`~wsstream.connect`, :func:`~wsstream.serve` and :func:`~wsstream.accept`.
     ``receive``, ``send`` and ``async for`` are short forms of the streams' own. Leaving a block of
-    ``async with ws`` closes as leaving that of ``connect`` does.
+    ``async with ws`` closes as leaving that of ``connect`` does. It belongs to the event loop in which it was
+    opened, and so to one thread: from others, use ``anyio.from_thread.run(ws.send, message)``.
 
     Attributes:
         readable: the peer's messages.
         writable: where messages are sent.
-        url: the normalised URL; on a server as the client asked for it.
         subprotocol: the one that was agreed on, or ``""``.
         extensions: the agreed extensions as in the header, or ``""``.
         request: the opening handshake's request.
@@ -72,7 +65,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         self,
         driver: Driver,
         *,
-        url: str,
+        url: object,
         subprotocol: str,
         extensions: str,
         request: Request,
@@ -81,19 +74,25 @@ class WebSocketStream(ObjectStream[str | bytes]):
         self._driver = driver
         self.readable = Readable(driver)
         self.writable = Writable(driver)
-        self.url = url
+        self._url = url  # str() makes the URL: it would be one more copy of the request's target
         self.subprotocol = subprotocol
         self.extensions = extensions
         self.request = request
         self.response = response
 
+    @never_raises
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.url} {self.state}>"
+        return f"<{type(self).__name__} {self.id} {without_query(self._url)} {self.state}>"
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         await leave(self, exc)
+
+    @property
+    def url(self) -> str:
+        """The normalised URL; on a server as the client asked for it."""
+        return str(self._url)
 
     @property
     def id(self) -> str:
@@ -131,22 +130,20 @@ class WebSocketStream(ObjectStream[str | bytes]):
     def byte_stream(self, eof: bytes | None = None) -> WebSocketByteStream:
         """The binary messages as one stream of bytes, for tunnels. Their borders mean nothing.
 
-        With `eof`, a message with just that payload (``b""``: an empty message) ends one direction,
-        so that both ends can half-close.
+        With `eof`, a message with just that payload (``b""``: an empty message) ends one direction, so that
+        both ends can half-close, and an end without it is never taken for a normal one.
 
         Raises:
             ValueError: `eof` has one byte, which could not be told from data.
         """
-        return WebSocketByteStream(self, eof)
+        return WebSocketByteStream(self, eof, self._driver.close_timeout)
 
     # -- the connection ----------------------------------------------------------------------
 
     @property
     def state(self) -> ConnectionState:
         """Whether messages can be sent (``"open"``), the end has begun (``"closing"``) or is over."""
-        if self._driver.finished.is_set():
-            return ConnectionState.CLOSED
-        return ConnectionState.OPEN if self._driver.is_open else ConnectionState.CLOSING
+        return state_of(self._driver)
 
     @property
     def close_info(self) -> CloseInfo | None:

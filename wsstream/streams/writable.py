@@ -11,9 +11,13 @@ from typing import IO
 import anyio
 from anyio.abc import ObjectSendStream
 
+from wsstream.arguments import check_int
 from wsstream.codec.events import Kind
 from wsstream.errors import ConnectionBroken, check_close_arguments
 from wsstream.protocol.filerange import FileEnded, FileRange
+from wsstream.protocol.showing import never_raises
+from wsstream.streams.block import AsyncBlock
+from wsstream.streams.condition import described
 from wsstream.streams.driver import Driver
 from wsstream.streams.filesource import FileSource, regular_file
 from wsstream.streams.message import MessageWriter, payload_of
@@ -31,6 +35,10 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         self._driver = driver
         self._put = driver.connection.outgoing.burst.put
         self._writer: MessageWriter | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return described(self, self._driver)
 
     async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
         """Send one message: ``str`` as text, bytes-like as binary. First in, first out.
@@ -81,9 +89,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             RuntimeError: on entering, this task already holds an unfinished writer.
         """
         if kind not in ("text", "binary"):
-            raise ValueError(f"a message is 'text' or 'binary', not {kind!r}")
-        if size is not None and not 0 <= size < 1 << 63:
-            raise ValueError(f"the size of a message cannot be {size}")
+            raise ValueError(f"the kind of a message must be 'text' or 'binary', got {kind!r}")
+        check_int("the size of a message", size, 0, (1 << 63) - 1, optional=True)
         return _NewMessage(self, kind, size, compress)
 
     async def send_file(
@@ -106,8 +113,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             EOFError: the file has less than `count` bytes behind `offset`, or became shorter; the connection
                 fails.
         """
-        if offset < 0 or (count is not None and count < 0):
-            raise ValueError("offset and count are not negative")
+        check_int("offset", offset, 0)
+        check_int("count", count, 0, optional=True)
         if not isinstance(file, str | os.PathLike):
             return await self._send_open_file(file, offset, count)
         async with await anyio.open_file(file, "rb") as opened:
@@ -116,7 +123,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     async def _send_open_file(self, file: IO[bytes], offset: int, count: int | None) -> int:
         kind: object = file
         if isinstance(kind, io.TextIOBase) or not hasattr(kind, "read") or not hasattr(kind, "seek"):
-            raise TypeError(f"a path or a seekable binary file is wanted, not {type(file).__name__}")
+            raise TypeError(f"file must be a path or a seekable binary file, got {type(file).__name__}")
         wrapped = anyio.wrap_file(file)
         await wrapped.seek(offset)  # also writes what the object has in its buffer
         source = regular_file(file)
@@ -159,7 +166,14 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         self._driver.check_open()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
-        """Close the connection, like :meth:`WebSocketStream.aclose`: behind all that was sent."""
+        """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
+
+        What was handed over goes out first; calls of `send` that still wait raise ``ClosedLocally``, and
+        nothing of their messages is sent. If cancelled, TCP is dropped.
+
+        Raises:
+            TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
+        """
         check_close_arguments(code, reason)
         self._driver.close(code, reason)
         await self._driver.wait_finished()
@@ -188,16 +202,22 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     @staticmethod
     def _refuse_deadlock(writer: MessageWriter) -> None:
         if writer.owner == anyio.get_current_task().id:
-            raise RuntimeError("this task has to finish its MessageWriter first")
+            raise RuntimeError("this task must finish its MessageWriter before it sends another message")
 
 
-class _NewMessage(AbstractAsyncContextManager[MessageWriter]):
+class _NewMessage(AsyncBlock[MessageWriter]):
+    use = "ws.writable.message() as message"
+
     def __init__(self, writable: Writable, kind: Kind, size: int | None, compress: bool) -> None:
         self._writable = writable
         self._kind: Kind = kind
         self._size = size
         self._compress = compress
         self._writer: MessageWriter | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<a new {self._kind} message for {self._writable!r}>"
 
     async def __aenter__(self) -> MessageWriter:
         self._writer = await self._writable.new_writer(self._kind, self._size, self._compress)

@@ -57,14 +57,14 @@ def virtual_clock(backend: str = "asyncio", *, idle: float = 0.0) -> tuple[str, 
         ValueError: there is no such backend, or `idle` is negative.
     """
     if idle < 0:
-        raise ValueError("idle is not negative")
+        raise ValueError(f"idle must not be negative, got {idle}")
     if backend == "asyncio":
         return backend, {"loop_factory": lambda: _make_loop(_JumpingSelector(idle))}
     if backend == "trio":
         from trio.testing import MockClock  # noqa: TID251 - the clock belongs to the backend
 
         return backend, {"clock": MockClock(autojump_threshold=idle)}
-    raise ValueError(f"there is no backend {backend!r}")
+    raise ValueError(f"backend must be 'asyncio' or 'trio', got {backend!r}")
 
 
 class _JumpingSelector(selectors.DefaultSelector):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import sys
-from contextlib import suppress
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
+from wsstream.transports.reset import reset
+
 from .faults import Wrapper
-from .memory import MemoryStream
 
 __all__ = ["CutStream", "reset_stream"]
 
@@ -47,7 +45,7 @@ class CutStream(Wrapper):
         self._to_receive = _NO_LIMIT if after_receive is None else after_receive
         self._to_send = _NO_LIMIT if after_send is None else after_send
         if self._to_receive < 0 or self._to_send < 0:
-            raise ValueError("a limit is not negative")
+            raise ValueError("after_receive and after_send must not be negative")
         self._reset = reset
         self._broken = False
 
@@ -122,10 +120,5 @@ async def reset_stream(stream: ByteStream) -> None:
     inner = stream
     while isinstance(inner, Wrapper):
         inner = inner.stream
-    if isinstance(inner, MemoryStream):
-        inner.reset()
-    elif (raw_socket := inner.extra(SocketAttribute.raw_socket, None)) is not None:
-        linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-        with suppress(OSError):  # it is closed already
-            raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    await anyio.aclose_forcefully(stream)
+    await reset(inner)
+    await anyio.aclose_forcefully(stream)  # who waits in a wrapper has to be woken

@@ -17,6 +17,8 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream
 
+from wsstream.arguments import check_int
+
 __all__ = ["DelayStream", "RateStream", "SplitStream", "StallStream", "Wrapper"]
 
 
@@ -75,8 +77,9 @@ class SplitStream(Wrapper):
 
     def __init__(self, stream: ByteStream, size: int = 1, *, at: Sequence[int] | None = None) -> None:
         super().__init__(stream)
-        if size < 1 or any(position < 0 for position in at or ()):
-            raise ValueError("a piece has at least 1 byte, and no offset is negative")
+        check_int("size", size, 1)
+        for offset in at or ():
+            check_int("an offset", offset, 0)
         self._size = size
         self._at = None if at is None else sorted(at)
         self._position = 0
@@ -210,7 +213,7 @@ class _Pace:
 
     def __init__(self, rate: float) -> None:
         if rate <= 0:
-            raise ValueError("a rate is more than 0 bytes per second")
+            raise ValueError(f"the rate must be greater than 0, got {rate}")
         self.piece = max(1, int(rate / 20))
         self._rate = rate
         self._free_at = -math.inf

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypedDict, Unpack
 
+from wsstream.arguments import check_int
+
 __all__ = [
     "EXAMPLE_KEY",
     "Frame",
@@ -87,10 +89,9 @@ def frame(
         ValueError: the arguments do not fit into a header.
     """
     payload = payload.encode() if isinstance(payload, str) else payload
-    if not 0 <= opcode <= 15:
-        raise ValueError(f"an opcode has 4 bits; {opcode} does not fit")
+    check_int("opcode", opcode, 0, 15)
     if mask is not None and len(mask) != 4:
-        raise ValueError("a masking key has 4 bytes")
+        raise ValueError("a masking key must be 4 bytes long")
     length = len(payload) if declared_length is None else declared_length
     first = opcode | fin << 7 | rsv1 << 6 | rsv2 << 5 | rsv3 << 4
     head = bytes([first]) + _length(length, length_bytes, masked=mask is not None)
@@ -101,9 +102,9 @@ def _length(length: int, length_bytes: int | None, *, masked: bool) -> bytes:
     if length_bytes is None:
         length_bytes = 0 if length < 126 else 2 if length < 1 << 16 else 8
     if length_bytes not in _LENGTH_FORMATS:
-        raise ValueError("length_bytes is 0, 2 or 8")
+        raise ValueError(f"length_bytes must be 0, 2 or 8, got {length_bytes}")
     if not 0 <= length < (126 if length_bytes == 0 else 1 << 8 * length_bytes):
-        raise ValueError(f"a length of {length} does not fit into {length_bytes} extra bytes")
+        raise ValueError(f"the length must fit into {length_bytes} extra bytes, got {length}")
     if length_bytes == 0:
         return bytes([length | masked << 7])
     indicator = 126 if length_bytes == 2 else 127
@@ -141,7 +142,7 @@ def close(code: int | None = None, reason: str | bytes = "", **options: Unpack[F
     """
     if code is None:
         if reason:
-            raise ValueError("a reason cannot stand without a code")
+            raise ValueError("a reason must have a code before it")
         return frame(CLOSE, **options)
     body = reason.encode() if isinstance(reason, str) else reason
     return frame(CLOSE, struct.pack("!H", code) + body, **options)

@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import anyio
-from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
+
+from wsstream.arguments import check_int
+from wsstream.transports.reset import ResettableStream
 
 __all__ = ["MemoryStream", "MemoryStreamStatistics", "lockstep_pair", "memory_pair"]
 
@@ -121,7 +123,7 @@ class _Channel:
             self.writer.set()
 
 
-class MemoryStream(ByteStream):
+class MemoryStream(ResettableStream):
     """One end of a pair, made by :func:`memory_pair` or :func:`lockstep_pair`.
 
     One task at a time may send and one may receive; a second one gets
@@ -146,8 +148,7 @@ class MemoryStream(ByteStream):
             anyio.BrokenResourceError: the other end was reset.
             ValueError: `max_bytes` is less than 1.
         """
-        if max_bytes < 1:
-            raise ValueError("max_bytes is at least 1")
+        check_int("max_bytes", max_bytes, 1)
         with self._receiving:
             await checkpoint()
             while True:
@@ -253,7 +254,7 @@ def memory_pair(max_buffer: int = 65536) -> tuple[MemoryStream, MemoryStream]:
         ValueError: `max_buffer` is less than 1.
     """
     if max_buffer < 1:
-        raise ValueError("max_buffer is at least 1; lockstep_pair() has no buffer")
+        raise ValueError(f"max_buffer must be at least 1, got {max_buffer}; lockstep_pair() has no buffer")
     return _pair(max_buffer)
 
 

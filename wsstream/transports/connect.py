@@ -15,6 +15,7 @@ from itertools import chain, zip_longest
 
 import anyio
 
+from .progress import Progress
 from .resolve import Address, resolve
 
 __all__ = ["connect_first", "in_turn", "open_tcp", "open_unix"]
@@ -28,7 +29,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.1
 _IN_PROGRESS = {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR}
 
 
-async def open_tcp(host: str, port: int, *, happy_eyeballs_delay: float = 0.25) -> socket.socket:
+async def open_tcp(
+    host: str, port: int, *, happy_eyeballs_delay: float = 0.25, progress: Progress | None = None
+) -> socket.socket:
     """Connect to `host`, which is a name or an IP address.
 
     At most 16 addresses are tried, address families in turn, beginning with the one that the
@@ -39,13 +42,19 @@ async def open_tcp(host: str, port: int, *, happy_eyeballs_delay: float = 0.25) 
         port: 1 to 65535.
         happy_eyeballs_delay: seconds after which the next address is tried beside the ones that
             have not answered yet; it is tried at once when the one before fails.
+        progress: is told what is waited for.
 
     Raises:
-        OSError: the name has no address (``socket.gaierror``), or no address answered. After several
-            attempts the message names them all and the cause is an ``ExceptionGroup`` of their errors.
+        OSError: the name has no address (``socket.gaierror``), or no address answered. The message
+            names `host` and all addresses tried; after several attempts the cause is an
+            ``ExceptionGroup`` of their errors.
     """
-    addresses = await resolve(host, port)
-    return await connect_first(in_turn(addresses), happy_eyeballs_delay)
+    progress = progress or Progress(host)
+    progress.wait_for(f"address of {host} for {progress.url}")
+    addresses = in_turn(await resolve(host, port))[:MAX_ADDRESSES]
+    tried = _others(host, [address.host for address in addresses])
+    progress.wait_for(f"TCP connection to {host} port {port}{tried} for {progress.url}")
+    return await connect_first(addresses, happy_eyeballs_delay, host)
 
 
 async def open_unix(path: str | bytes | os.PathLike[str]) -> socket.socket:
@@ -73,26 +82,31 @@ async def open_unix(path: str | bytes | os.PathLike[str]) -> socket.socket:
     return sock
 
 
-async def connect_first(addresses: Sequence[Address], delay: float) -> socket.socket:
+async def connect_first(addresses: Sequence[Address], delay: float, host: str = "") -> socket.socket:
     """Connect to the first of `addresses` that answers, trying one more every `delay` seconds.
 
-    There is at least one address, and those behind the 16th are not tried.
+    There is at least one address, and those behind the 16th are not tried. They are those of `host`,
+    by default that of the first one.
 
     Raises:
         OSError: none answered, as in :func:`open_tcp`.
     """
-    if len(addresses) == 1:
-        return await _connect(addresses[0])
     connected: list[socket.socket] = []
-    errors: list[OSError] = []
+    failures: list[tuple[Address, OSError]] = []
 
     async def attempt(address: Address, failed: anyio.Event) -> None:
         try:
             connected.append(await _connect(address))
             group.cancel_scope.cancel()
         except OSError as exc:
-            errors.append(exc)
+            failures.append((address, exc))
             failed.set()
+
+    if len(addresses) == 1:
+        try:
+            return await _connect(addresses[0])
+        except OSError as exc:
+            raise _summary(host or addresses[0].host, [(addresses[0], exc)]) from None
 
     try:
         async with anyio.create_task_group() as group:
@@ -106,7 +120,7 @@ async def connect_first(addresses: Sequence[Address], delay: float) -> socket.so
         raise
     _close_all(connected[1:])  # answered in the same moment
     if not connected:
-        raise _summary(errors)
+        raise _summary(host or addresses[0].host, failures)
     return connected[0]
 
 
@@ -141,11 +155,23 @@ def _close_all(sockets: Sequence[socket.socket]) -> None:
         sock.close()
 
 
-def _summary(errors: list[OSError]) -> OSError:
-    """One error for several failed attempts; it keeps their number (and so its class) if it is the same."""
-    text = "; ".join(error.strerror or str(error) for error in errors)
-    numbers = {error.errno for error in errors}
+def _summary(host: str, failures: list[tuple[Address, OSError]]) -> OSError:
+    """One error for all attempts; it keeps their number (and so its class) if that is the same."""
+    reasons = [os.strerror(error.errno) if error.errno else str(error) for _, error in failures]
+    tried = [address.host for address, _ in failures]
+    numbers = {error.errno for _, error in failures}
+    if len(set(reasons)) == 1:
+        text = reasons[0] + _others(host, tried)
+    else:
+        text = "; ".join(f"{where}: {why}" for where, why in zip(tried, reasons, strict=True))
+    text = f"cannot connect to {host} port {failures[0][0].port}: {text}"
     number = numbers.pop() if len(numbers) == 1 else None
     summary = OSError(text) if number is None else OSError(number, text)
-    summary.__cause__ = ExceptionGroup("all attempts to connect failed", errors)
+    if len(failures) > 1:
+        summary.__cause__ = ExceptionGroup("all attempts to connect failed", [error for _, error in failures])
     return summary
+
+
+def _others(host: str, tried: Sequence[str]) -> str:
+    """The addresses of `host`, if it is not one itself."""
+    return "" if list(tried) == [host] else f" (tried {', '.join(tried)})"

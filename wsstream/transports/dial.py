@@ -12,10 +12,14 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
+from wsstream.protocol.http import Headers
 from wsstream.protocol.proxies import Proxy
+from wsstream.protocol.url import URL
 
 from .base import Transport, receive_some, send_all
-from .connect import open_tcp
+from .connect import open_tcp, open_unix
+from .failures import add_tls_hint, reported
+from .progress import Progress
 from .proxy import open_tunnel
 from .sockets import SocketTransport
 from .streams import StreamTransport
@@ -32,14 +36,21 @@ class TLS(NamedTuple):
     """The name that the certificate must have, also sent to the server (SNI)."""
 
 
-async def dial(host: str, port: int, tls: TLS | None = None, proxy: Proxy | None = None) -> Transport:
-    """Connect to `host`. If cancelled, every connection that was begun is dropped.
+async def dial(
+    url: URL,
+    tls: TLS | None = None,
+    proxy: Proxy | None = None,
+    proxy_headers: Headers = Headers(),  # noqa: B008 - immutable
+    progress: Progress | None = None,
+) -> Transport:
+    """Connect to the server of `url`. If cancelled, every connection that was begun is dropped.
 
     Args:
-        host: a host name or an IP address (no brackets).
-        port: 1 to 65535.
+        url: where to.
         tls: ``None`` for none.
-        proxy: what to go through, ``None`` for a direct connection.
+        proxy: what to go through, ``None`` for a direct connection. Not to a Unix socket.
+        proxy_headers: as in :func:`~wsstream.transports.proxy.open_tunnel`.
+        progress: is told what is waited for.
 
     Raises:
         OSError: no connection; of TLS it is an ``ssl.SSLError``.
@@ -47,14 +58,29 @@ async def dial(host: str, port: int, tls: TLS | None = None, proxy: Proxy | None
         ValueError: the server's name does not fit the TLS context.
     """
     await checkpoint()  # nothing is sent if this is cancelled already
-    transport = (
-        SocketTransport(await open_tcp(host, port)) if proxy is None else await open_tunnel(proxy, host, port)
-    )
+    progress = progress or Progress(url.shown)
+    transport: SocketTransport | TLSTransport
+    if proxy is not None:
+        transport = await open_tunnel(proxy, url.host, url.port, proxy_headers, progress)
+    elif url.socket is not None:
+        transport = SocketTransport(await open_unix(url.socket))
+    else:
+        transport = SocketTransport(await open_tcp(url.host, url.port, progress=progress))
     if tls is None:
         return transport
-    if isinstance(transport, SocketTransport):
+    kind = "TCP" if url.socket is None else "Unix"
+    progress.wait_for(f"end of the TLS handshake with {progress.url}", f"the {kind} connection was open")
+    return await _secured(transport, tls)
+
+
+async def _secured(transport: SocketTransport | TLSTransport, tls: TLS) -> TLSTransport | StreamTransport:
+    if isinstance(transport, TLSTransport):
+        return StreamTransport(await start_tls(_TransportStream(transport), tls))
+    try:
         return await TLSTransport.client(transport.extra("socket"), tls.context, tls.server_hostname)
-    return StreamTransport(await start_tls(_TransportStream(transport), tls))
+    except ssl.SSLError as error:
+        add_tls_hint(error, plain="ws")
+        raise
 
 
 async def start_tls(stream: ByteStream, tls: TLS) -> ByteStream:
@@ -71,12 +97,22 @@ async def start_tls(stream: ByteStream, tls: TLS) -> ByteStream:
             ssl_context=tls.context,
             standard_compatible=False,  # a peer need not say goodbye: Close frames tell a clean end
         )
-    except (anyio.EndOfStream, anyio.BrokenResourceError) as error:
-        await anyio.aclose_forcefully(stream)
-        raise ConnectionResetError(ECONNRESET, "the connection broke in the TLS handshake") from error
+    except (anyio.EndOfStream, anyio.BrokenResourceError, OSError) as error:
+        failure = _explained(error)
     except BaseException:
         await anyio.aclose_forcefully(stream)
         raise
+    await anyio.aclose_forcefully(stream)
+    raise failure
+
+
+def _explained(error: Exception) -> OSError:
+    failure = reported(error)
+    if failure is None:
+        failure = ConnectionResetError(ECONNRESET, "the connection broke in the TLS handshake")
+        failure.__cause__ = error
+    add_tls_hint(failure, plain="ws")
+    return failure
 
 
 class _TransportStream(ByteStream):

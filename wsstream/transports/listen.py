@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 import anyio
 
-from .eventloop import event_loop
-from .resolve import Address, resolve
+from wsstream.protocol.authority import bracketed
+from wsstream.protocol.url import unix_url
 
-__all__ = ["UnixListener", "accept", "close_listener", "listen_all", "listen_tcp", "listen_unix"]
+from .eventloop import event_loop
+from .resolve import Address, SocketName, resolve
+
+__all__ = ["UnixListener", "accept", "close_listener", "listen_all", "listen_tcp", "listen_unix", "url_of"]
 
 # How often a free port is looked for that is free in all address families.
 PORT_ATTEMPTS = 8
@@ -42,7 +45,8 @@ async def listen_tcp(host: str | None, port: int, *, backlog: int = 1024) -> lis
     there are others. If cancelled, nothing listens.
 
     Args:
-        host: a name or an IP address; ``None`` means all interfaces, IPv4 and IPv6.
+        host: a name or an IP address, also one with a scope (``fe80::1%eth0``); ``None`` means all
+            interfaces, IPv4 and IPv6.
         port: 0 means a free port, the same one for all addresses.
         backlog: connections that the kernel holds until they are accepted.
 
@@ -58,7 +62,7 @@ def listen_all(addresses: Sequence[Address], *, backlog: int = 1024) -> list[soc
     A free port (0) that the kernel picks for the first address may be taken on another one; then it
     is asked for a new one, 8 times at most.
     """
-    attempts = 1 if addresses[0].sockaddr[1] else PORT_ATTEMPTS
+    attempts = 1 if addresses[0].port else PORT_ATTEMPTS
     while True:
         attempts -= 1
         try:
@@ -72,11 +76,11 @@ def _listen_once(addresses: Sequence[Address], backlog: int) -> list[socket.sock
     listeners: list[socket.socket] = []
     missing: OSError | None = None
     try:
-        for family, (host, port) in addresses:
+        for address in addresses:
             if listeners:
-                port = listeners[0].getsockname()[1]
+                address = address.with_port(listeners[0].getsockname()[1])
             try:
-                listeners.append(_listen(Address(family, (host, port)), backlog))
+                listeners.append(_listen(address, backlog))
             except OSError as exc:
                 if exc.errno not in _NOT_HERE:
                     raise
@@ -172,6 +176,29 @@ def _remove_stale(path: str | bytes) -> None:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED:
             os.unlink(path)
+
+
+def url_of(names: Sequence[SocketName | str | bytes], *, secure: bool) -> str:
+    """A URL by which clients on this machine reach one of several listeners, the first one that has a URL.
+
+    Args:
+        names: their ``getsockname()``: addresses of TCP, or those of Unix sockets.
+        secure: whether TLS is spoken there.
+
+    Raises:
+        ValueError: they listen on addresses that are only valid on one link, which no URL can hold.
+    """
+    for name in names:
+        if not isinstance(name, tuple):
+            return unix_url(name, secure=secure)
+        if not Address(socket.AF_INET6, name).scope:
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name[0], name[0])  # noqa: S104 - not bound here
+            return f"{'wss' if secure else 'ws'}://{bracketed(host)}:{name[1]}"
+    where = ", ".join(str(Address(socket.AF_INET6, name)) for name in names if isinstance(name, tuple))
+    raise ValueError(
+        f"there is no URL for a server that listens on {where}: a URL cannot hold the scope of an IPv6 "
+        "address. Use a host name that resolves to it, or give connect() an open stream as transport"
+    )
 
 
 async def accept(listener: socket.socket) -> socket.socket:

@@ -8,26 +8,36 @@ from __future__ import annotations
 
 import math
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import anyio
 
 from wsstream.errors import ProxyError
+from wsstream.protocol.http import Headers
 from wsstream.protocol.proxies import Proxy
 from wsstream.protocol.tunnel import TunnelHandshake
 
 from .base import Transport, receive_some, send_all
 from .connect import open_tcp
+from .exchange import ask
+from .failures import add_tls_hint, reported
+from .progress import Progress
 from .resolve import resolve
 from .sockets import SocketTransport
 from .tls import TLSTransport, default_client_context
 
 __all__ = ["open_tunnel", "require_socks"]
 
-_READ_SIZE = 16 * 1024  # bytes
 
-
-async def open_tunnel(proxy: Proxy, host: str, port: int) -> SocketTransport | TLSTransport:
+async def open_tunnel(
+    proxy: Proxy,
+    host: str,
+    port: int,
+    headers: Headers = Headers(),  # noqa: B008 - immutable
+    progress: Progress | None = None,
+) -> SocketTransport | TLSTransport:
     """Have `proxy` connect to `host`. If cancelled, the connection to the proxy is closed.
 
     For ``socks5`` the name is resolved here, otherwise by the proxy. An ``https`` proxy is verified by
@@ -37,19 +47,26 @@ async def open_tunnel(proxy: Proxy, host: str, port: int) -> SocketTransport | T
         proxy: if it speaks SOCKS, :func:`require_socks` has been called.
         host: a host name or an IP address (no brackets).
         port: 1 to 65535.
+        headers: for an HTTP proxy, as :func:`~wsstream.protocol.tunnel.validate_proxy_headers` gives them.
+        progress: is told what is waited for.
 
     Raises:
         ProxyError: the proxy refused, or does not speak its protocol as it should.
         OSError: the proxy cannot be reached; of TLS with it, an ``ssl.SSLError``.
     """
+    progress = progress or Progress(host)
     if proxy.scheme == "socks5":
+        progress.wait_for(f"address of {host} for {progress.url}")
         host = await _resolved(host, port)
-    transport = await _reach(proxy)
+    with _named(proxy):
+        transport = await _reach(proxy, progress)
+    progress.wait_for(f"answer from the proxy {proxy} for {progress.url}", "the connection to it was open")
     try:
         if proxy.is_socks:
             await _ask_by_socks(transport, proxy, host, port)
         else:
-            await _ask_by_http(transport, TunnelHandshake(host, port, proxy.userinfo))
+            with _named(proxy):
+                await ask(transport, TunnelHandshake(proxy, host, port, headers))
     except BaseException:
         transport.close()
         raise
@@ -58,29 +75,30 @@ async def open_tunnel(proxy: Proxy, host: str, port: int) -> SocketTransport | T
 
 async def _resolved(host: str, port: int) -> str:
     """One address of `host`; IPv4 if there is one, as a proxy may have no IPv6."""
-    addresses = await resolve(host, port)
-    return min(addresses, key=lambda address: address.family != socket.AF_INET).sockaddr[0]
+    addresses = [address for address in await resolve(host, port) if not address.scope]
+    if not addresses:
+        raise OSError(f"{host} has only link-local addresses, which mean nothing to a proxy")
+    return min(addresses, key=lambda address: address.family != socket.AF_INET).host
 
 
-async def _reach(proxy: Proxy) -> SocketTransport | TLSTransport:
+@contextmanager
+def _named(proxy: Proxy) -> Iterator[None]:
+    """What the system or TLS reports is of the connection to `proxy`."""
     try:
-        sock = await open_tcp(proxy.host, proxy.port)
-        if proxy.scheme == "https":
-            return await TLSTransport.client(sock, default_client_context(), proxy.host.rstrip("."))
+        yield
     except OSError as exc:
         exc.add_note(f"This was the connection to the proxy {proxy}.")
+        add_tls_hint(exc, plain="http")
         raise
-    return SocketTransport(sock)
 
 
-async def _ask_by_http(transport: Transport, tunnel: TunnelHandshake) -> None:
-    try:
-        await send_all(transport, tunnel.data_to_send())
-        while not tunnel.receive_data(await receive_some(transport, _READ_SIZE)):
-            pass
-    except anyio.BrokenResourceError as error:
-        tunnel.receive_data(b"")  # the answer may be there, cut short: that tells more
-        raise ProxyError("the connection to the proxy broke") from error.__cause__
+async def _reach(proxy: Proxy, progress: Progress) -> SocketTransport | TLSTransport:
+    sock = await open_tcp(proxy.host, proxy.port, progress=progress)
+    if proxy.scheme != "https":
+        return SocketTransport(sock)
+    missing = f"end of the TLS handshake with the proxy {proxy} for {progress.url}"
+    progress.wait_for(missing, "the TCP connection was open")
+    return await TLSTransport.client(sock, default_client_context(), proxy.host.rstrip("."))
 
 
 def require_socks() -> None:
@@ -103,14 +121,14 @@ async def _ask_by_socks(transport: Transport, proxy: Proxy, host: str, port: int
     from python_socks.async_.anyio import Proxy as Socks
 
     user, password = proxy.userinfo or (None, None)
-    way = cast(Any, _Way(transport))
+    way = cast(Any, _Way(transport, proxy))
     socks = Socks(ProxyType.SOCKS5, proxy.host, proxy.port, user, password, rdns=True, forward=way)
     try:
         await socks.connect(host, port, timeout=math.inf)
     except Refusal as exc:
-        raise ProxyError(f"the SOCKS proxy refused: {exc}") from exc
+        raise ProxyError(f"the proxy {proxy} refused: {exc}") from exc
     except ValueError as exc:  # an answer that cannot be decoded
-        raise ProxyError("the SOCKS proxy's answer is malformed") from exc
+        raise ProxyError(f"the answer of the proxy {proxy} is malformed") from exc
 
 
 class _Way:
@@ -119,8 +137,9 @@ class _Way:
     It asks for no more bytes than belong to an answer, so none is lost for what comes afterwards.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, proxy: Proxy) -> None:
         self._transport = transport
+        self._proxy = proxy
 
     async def connect(self, **_: object) -> _Way:
         return self
@@ -129,16 +148,21 @@ class _Way:
         try:
             await send_all(self._transport, item)
         except anyio.BrokenResourceError as error:
-            raise ProxyError("the connection to the SOCKS proxy broke") from error.__cause__
+            raise self._broken(error) from reported(error)
 
     async def receive(self, max_bytes: int) -> bytes:
         try:
             data = await receive_some(self._transport, max_bytes)
         except anyio.BrokenResourceError as error:
-            raise ProxyError("the connection to the SOCKS proxy broke") from error.__cause__
+            raise self._broken(error) from reported(error)
         if not data:
-            raise ProxyError("the SOCKS proxy closed the connection before it answered") from EOFError()
+            raise ProxyError(
+                f"the proxy {self._proxy} closed the connection before it answered"
+            ) from EOFError()
         return data
+
+    def _broken(self, error: Exception) -> ProxyError:
+        return ProxyError(f"the connection to the proxy {self._proxy} broke: {reported(error)}")
 
     async def aclose(self) -> None:
         await self._transport.aclose()
