@@ -241,6 +241,6 @@ def test_a_worker_process_reports_how_its_connection_ended(backend: str, tmp_pat
     broken, refused, again = done.stdout.splitlines()
     assert broken == again == "ConnectionBroken the connection broke (no Close frame) "
     assert refused.startswith("HandshakeRejected ")
-    assert refused.count("404") == 1
+    assert refused.count("status 404") == 1
     assert refused.endswith("no such page")
     assert done.stderr == ""
