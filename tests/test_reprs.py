@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 SECRET = "s3cr3t"
 PUBLIC = {name: getattr(wsstream, name) for name in wsstream.__all__}
 ERRORS = [name for name, value in PUBLIC.items() if inspect.isclass(value) and issubclass(value, Exception)]
-COROUTINES = {"pipe", "proxy"}  # coroutine functions: what they return has Python's own repr
+COROUTINES = {"join", "pipe", "proxy"}  # coroutine functions: what they return has Python's own repr
 
 
 async def idle(ws: wsstream.WebSocketStream) -> None:
@@ -72,6 +72,7 @@ class Witness:
     def see_connection(self, ws: wsstream.WebSocketStream) -> None:
         self.see("WebSocketStream", ws, ws.byte_stream())
         self.see("Readable", ws.readable, ws.readable.message(), ws.readable.messages())
+        self.see("Readable", ws.readable.only(str), ws.readable.only(bytes))
         self.see("Writable", ws.writable, ws.writable.message("text"))
         self.see("ConnectionState", ws.state)
         self.see("Statistics", ws.statistics())

@@ -21,8 +21,9 @@ from wsstream.protocol.tunnel import validate_proxy_headers
 from wsstream.protocol.url import URL, parse_url
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.flow import FlowControl
+from wsstream.streams.leaving import leave
 from wsstream.streams.options import ConnectionOptions
-from wsstream.streams.websocket import WebSocketStream, leave
+from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["connect"]
 

@@ -32,7 +32,8 @@ from wsstream.protocol.retry import (
 )
 from wsstream.protocol.showing import never_raises
 from wsstream.streams.block import AsyncLoop
-from wsstream.streams.websocket import WebSocketStream, closed_here, leave
+from wsstream.streams.leaving import leave
+from wsstream.streams.websocket import WebSocketStream, closed_here
 
 __all__ = ["reconnect"]
 
