@@ -151,8 +151,11 @@ index = socket.if_nametoindex(interface)
 real = socket.getaddrinfo
 
 def as_mdns_does(host, port, *args, **kwargs):
+    scoped = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", int(port), 0, index))
     if host in ("device.local", b"device.local"):
-        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", int(port), 0, index))]
+        return [scoped]
+    if host in ("both.local", b"both.local"):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", int(port))), scoped]
     return real(host, port, *args, **kwargs)
 
 socket.getaddrinfo = as_mdns_does
@@ -178,8 +181,10 @@ async def main():
             pass
     except ConnectionRefusedError as error:
         print(error)
-    async with serve(handler, "device.local") as server:
-        print(server.port > 0)
+    async with serve(handler, "both.local") as server:
+        print(server.url == f"ws://127.0.0.1:{server.port}")
+        async with connect(f"ws://device.local:{server.port}/") as ws:
+            print(await ws.receive())
 
 anyio.run(main, backend=backend)
 """
@@ -209,7 +214,7 @@ def test_a_link_local_address_keeps_its_scope_from_end_to_end(namespace: list[st
     assert lines[:2] == [f"fe80::1 {index}"] * 2, done.stderr
     assert lines[2].startswith(f"there is no URL for a server that listens on fe80::1%{index} port ")
     assert f"(tried fe80::1%{index})" in lines[3]
-    assert lines[4:] == ["True"]
+    assert lines[4:] == ["True", f"fe80::1 {index}"]
 
 
 async def test_without_the_address_it_is_not_the_scope_that_is_missing() -> None:

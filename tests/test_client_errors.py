@@ -368,8 +368,6 @@ async def test_connect_in_another_statement_says_what_to_write() -> None:
         await connect("ws://h/")  # type: ignore[misc]
     with pytest.raises(TypeError, match=use), connect("ws://h/"):  # type: ignore[attr-defined]
         pytest.fail("entered")
-    with pytest.raises(TypeError, match=use):
-        list(connect("ws://h/"))  # type: ignore[call-overload]
     with pytest.raises(TypeError, match='use "async for ws in reconnect\\(url\\)"'):
         async for _ in connect("ws://h/"):  # type: ignore[attr-defined]
             pytest.fail("entered")

@@ -17,6 +17,7 @@ import pytest
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError, Response, WebSocketError
+from wsstream.acceptor import Answered
 from wsstream.cli.exits import CommandFailed
 from wsstream.codec.decoder import _Broken
 from wsstream.errors import NOT_CLOSED, ClosedLocally, ConnectionClosed, StreamEnded, _Failure
@@ -33,7 +34,8 @@ ARGUMENTS: dict[type[BaseException], tuple[object, ...]] = {
     ConnectionClosed: ("closed", INFO),
     HandshakeRejected: (404, FIELDS, b"no such page"),
     ProxyError: ("the proxy refuses", 407, FIELDS, b"who are you?"),
-    RequestRefused: (Response(403, FIELDS, "go away\n"),),
+    Answered: (Response(200, FIELDS, "fine\n"), "answered"),
+    RequestRefused: (Response(403, FIELDS, "go away\n"), "go away"),
     StreamEnded: ("ended", INFO),
 }
 """What the exceptions are made with; those that are not here take a message."""
@@ -241,6 +243,6 @@ def test_a_worker_process_reports_how_its_connection_ended(backend: str, tmp_pat
     broken, refused, again = done.stdout.splitlines()
     assert broken == again == "ConnectionBroken the connection broke (no Close frame) "
     assert refused.startswith("HandshakeRejected ")
-    assert refused.count("404") == 1
+    assert refused.count("HTTP status 404") == 1
     assert refused.endswith("no such page")
     assert done.stderr == ""

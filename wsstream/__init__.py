@@ -8,6 +8,7 @@ TYPE_CHECKING = False  # as type checkers read it; importing typing would cost t
 if TYPE_CHECKING:
     from typing import Any
 
+    from wsstream.acceptor import Accept as Accept
     from wsstream.attempts import Target as Target
     from wsstream.client import connect as connect
     from wsstream.errors import ClosedLocally as ClosedLocally
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 
 # Imported at first use: the command line answers --help without loading anyio and h11.
 _HOMES = {
+    "wsstream.acceptor": ("Accept",),
     "wsstream.attempts": ("Target",),
     "wsstream.client": ("connect",),
     "wsstream.errors": (
@@ -91,6 +93,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 - sorted without regard to case
     "accept",
+    "Accept",
     "Backoff",
     "ClosedLocally",
     "CloseInfo",

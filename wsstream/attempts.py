@@ -46,6 +46,7 @@ class ConnectOptions(TypedDict, total=False):
     close_timeout: float | None
     ping_interval: float | None
     ping_timeout: float | None
+    receive_timeout: float | None
 
 
 class Target:

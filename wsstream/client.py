@@ -19,10 +19,11 @@ from wsstream.protocol.redirect import Destination
 from wsstream.protocol.showing import never_raises
 from wsstream.protocol.tunnel import validate_proxy_headers
 from wsstream.protocol.url import URL, parse_url
+from wsstream.streams.block import AsyncBlock
 from wsstream.streams.flow import FlowControl
+from wsstream.streams.leaving import leave
 from wsstream.streams.options import ConnectionOptions
-from wsstream.streams.usage import ForAsyncWith
-from wsstream.streams.websocket import WebSocketStream, leave
+from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["connect"]
 
@@ -46,6 +47,7 @@ def connect(
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
+    receive_timeout: float | None = None,
 ) -> AbstractAsyncContextManager[WebSocketStream]:
     """``async with connect(url) as ws``: open a connection, and close it when the block is left.
 
@@ -82,7 +84,12 @@ def connect(
         open_timeout: seconds until the opening handshake must be done, with proxy and redirects.
         close_timeout: seconds for the closing handshake.
         ping_interval: seconds without a byte from the peer after which a Ping is sent; ``None``: never.
-        ping_timeout: seconds after a Ping without a byte until the peer is given up; ``None``: never.
+        ping_timeout: seconds without a sign of life, after a Ping was due, until the peer is given up;
+            ``None``: never. A byte from the peer is a sign of life, and so is one that moves on towards it
+            while output is blocked.
+        receive_timeout: the most seconds from a message's first byte to its end or, if it is read in chunks,
+            without progress; then the connection fails with 1008. ``None``: no limit. The time in which
+            reading is paused does not count.
 
     Raises:
         InvalidURL: `url` is not a WebSocket URL, or `proxy` or the variable that counts not one of a
@@ -114,6 +121,7 @@ def connect(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        receive_timeout=receive_timeout,
     )
     offer = Offer(
         subprotocols=validate_subprotocols(subprotocols),
@@ -151,22 +159,19 @@ def _check_redirects(count: object) -> None:
         raise ValueError(f"max_redirects must not be negative, got {count}")
 
 
-class _Connect(ForAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
-    _usage = "async with connect(url) as ws"
+class _Connect(AsyncBlock[WebSocketStream]):
+    use = "connect(url) as ws"
 
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._ws: WebSocketStream | None = None
-        self._entered = False
 
     @never_raises
     def __repr__(self) -> str:
         return f"<connect: {self._ws or self._connector.progress.url}>"
 
     async def __aenter__(self) -> WebSocketStream:
-        if self._entered:
-            raise RuntimeError("connect() gives one connection; call it again for another")
-        self._entered = True
+        self.enter_once()
         timeout = self._connector.options.open_timeout
         with anyio.move_on_after(timeout):
             self._ws = await self._connector.open()
@@ -180,5 +185,5 @@ class _Connect(ForAsyncWith, AbstractAsyncContextManager[WebSocketStream]):
         assert self._ws is not None
         await leave(self._ws, exc)
 
-    def __aiter__(self, *_: object) -> NoReturn:
+    def __aiter__(self) -> NoReturn:
         raise TypeError('use "async for ws in reconnect(url)"')

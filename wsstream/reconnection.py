@@ -31,8 +31,9 @@ from wsstream.protocol.retry import (
     status_may_change,
 )
 from wsstream.protocol.showing import never_raises
-from wsstream.streams.usage import ForAsyncFor
-from wsstream.streams.websocket import WebSocketStream, closed_here, leave
+from wsstream.streams.block import AsyncLoop
+from wsstream.streams.leaving import leave
+from wsstream.streams.websocket import WebSocketStream, closed_here
 
 __all__ = ["reconnect"]
 
@@ -102,10 +103,10 @@ def reconnect(
     return _Reconnect(Attempts(url, options), delays, retry, healthy_after)
 
 
-class _Reconnect(ForAsyncFor, AsyncIterator[WebSocketStream]):
+class _Reconnect(AsyncLoop[WebSocketStream]):
     """All that lasts is here and not in a coroutine, so that a cancelled `__anext__` can be repeated."""
 
-    _usage = "async for ws in reconnect(url)"
+    use = "ws in reconnect(url)"
 
     def __init__(
         self,

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import socket
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TypeAlias
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import ByteStream
 
-from wsstream.acceptor import Acceptor, ProcessRequest
+from wsstream.acceptor import Acceptor, Opening, ProcessRequest
 from wsstream.arguments import check_int, check_number
-from wsstream.errors import ConnectionClosed, WebSocketError
+from wsstream.handling import Handler, Handling
+from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
-from wsstream.protocol.http import Request, Response
 from wsstream.protocol.showing import never_raises, without_query
+from wsstream.reception import Reception
+from wsstream.streams.block import AsyncBlock
 from wsstream.streams.flow import FlowControl
+from wsstream.streams.leaving import is_closing, leave
 from wsstream.streams.options import ConnectionOptions
-from wsstream.streams.tasks import Signal
-from wsstream.streams.websocket import WebSocketStream, leave
-from wsstream.transports.base import Transport
-from wsstream.transports.listen import accept as accept_socket
-from wsstream.transports.listen import close_listener, listen_tcp, listen_unix, url_of
+from wsstream.streams.websocket import WebSocketStream
+from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName
-from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.streams import StreamTransport
-from wsstream.transports.tls import TLSTransport
 
 __all__ = ["Server", "accept", "serve"]
-
-Handler: TypeAlias = Callable[[WebSocketStream], Awaitable[object]]
-
-logger = logging.getLogger("wsstream.server")
-
-_REFUSALS = 64  # connections above max_connections that are answered at a time
-_PAUSE = 0.1  # seconds, when the system has no descriptor left
-_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 def accept(
@@ -57,6 +44,8 @@ def accept(
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
+    receive_timeout: float | None = None,
+    receive_rate: ReceiveRate | None = None,
 ) -> AbstractAsyncContextManager[WebSocketStream]:
     """``async with accept(stream) as ws``: the server's side over a byte stream that is already open.
 
@@ -65,7 +54,7 @@ def accept(
 
     Raises:
         HandshakeError: on entering: no opening handshake came, or it was refused; the answer was sent.
-        TimeoutError: on entering: `open_timeout` has passed.
+        TimeoutError: on entering: `open_timeout` has passed; the message says what was waited for.
     """
     options = ConnectionOptions(
         max_message_size=max_message_size,
@@ -75,11 +64,15 @@ def accept(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        receive_timeout=receive_timeout,
+        receive_rate=receive_rate,
     )
     return _Accept(transport, Acceptor(subprotocols, origins, process_request, options))
 
 
-class _Accept(AbstractAsyncContextManager[WebSocketStream]):
+class _Accept(AsyncBlock[WebSocketStream]):
+    use = "accept(stream) as ws"
+
     def __init__(self, stream: ByteStream, acceptor: Acceptor) -> None:
         self._stream = stream
         self._acceptor = acceptor
@@ -90,9 +83,17 @@ class _Accept(AbstractAsyncContextManager[WebSocketStream]):
         return f"<accept: {self._ws or type(self._stream).__name__!r}>"
 
     async def __aenter__(self) -> WebSocketStream:
-        with anyio.fail_after(self._acceptor.options.open_timeout):
-            self._ws = await self._acceptor.open(StreamTransport(self._stream))
-        return self._ws
+        self.enter_once()
+        timeout = self._acceptor.options.open_timeout
+        transport = StreamTransport(self._stream)
+        opening = Opening(self._acceptor, transport, transport.extra("peername"))
+        with anyio.move_on_after(timeout):
+            self._ws = await opening.run()
+            return self._ws
+        raise TimeoutError(
+            f"the opening handshake did not end within open_timeout, {timeout} s: "
+            f"still waiting for {opening.waits_for}"
+        )
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -112,6 +113,7 @@ def serve(
     subprotocols: Iterable[str] = (),
     origins: Iterable[str | None] | None = None,
     process_request: ProcessRequest | None = None,
+    max_handshakes: int | None = 1024,
     max_connections: int | None = None,
     shutdown_timeout: float | None = 10,
     max_message_size: int | None = 2**20,
@@ -121,13 +123,21 @@ def serve(
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
+    receive_timeout: float | None = None,
+    receive_rate: ReceiveRate | None = None,
 ) -> AbstractAsyncContextManager[Server]:
     """``async with serve(handler, host, port) as server``: run a server while the block runs.
 
     Each connection gets a task that awaits ``handler(ws)`` and then closes as the body of :func:`connect`
-    does; an exception of the handler is logged, with the connection's id, and answered with 1011.
-    Leaving the block stops listening, closes all connections with 1001 and waits for their handlers;
-    after `shutdown_timeout` seconds, or when the block was cancelled, they are cancelled.
+    does. What a handler raises ends its own connection: it is logged, with the connection's id, and answered
+    with 1011. Only ``KeyboardInterrupt`` and ``SystemExit`` go further: they stop the server, leave the event
+    loop on asyncio, and are raised by `wait_closed` and by leaving the block.
+
+    The handlers see the context variables of the task that enters the block. Another task may leave it.
+    Leaving stops listening, closes all connections with 1001 and waits for their handlers. After
+    `shutdown_timeout` seconds the connections that are left are dropped and their handlers cancelled, after 2
+    seconds those whose clients read nothing while output waits for them. If the
+    block was cancelled, or left by ``KeyboardInterrupt`` or ``SystemExit``, they are cancelled at once.
 
     Args:
         handler: called with each open :class:`WebSocketStream`.
@@ -138,17 +148,27 @@ def serve(
         ssl: the TLS context; with it the server speaks ``wss``.
         subprotocols: those the server speaks, the preferred first.
         origins: the ``Origin`` values that are let in (``None`` in it: no such header); by default all.
-        process_request: sees each HTTP request first; may be asynchronous. Returns ``None`` to go on, or
-            a :class:`Response` to send instead.
-        max_connections: more are answered with 503.
+        process_request: sees each HTTP request first; may be asynchronous. Returns ``None`` to go on, an
+            :class:`Accept` to take part in the answer, or a :class:`Response` to send instead.
+        max_handshakes: clients that have not sent a whole request. When there is one too many, the one that
+            came first is dropped.
+        max_connections: clients whose request is there or whose connection is open. More are answered with
+            503.
         shutdown_timeout: seconds that handlers get to end.
-        max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout:
-            as for :func:`connect`.
+        max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout,
+            receive_timeout: as for :func:`connect`.
+        receive_rate: a :class:`ReceiveRate`, the least rate at which a message has to arrive; slower ones
+            fail with 1008. ``None``: any rate.
 
     Raises:
-        OSError: on entering: cannot listen.
+        OSError: on entering: cannot listen. On leaving: the server had to stop listening, and neither
+            `wait_closed` nor the body of the block raised that.
         TypeError, ValueError: an argument is not as it should be.
     """
+    if not callable(handler):
+        raise TypeError(f"handler must be an async function, got {type(handler).__name__}")
+    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
+        raise TypeError(f"ssl must be an ssl.SSLContext or None, got {type(ssl).__name__}")
     if sum((host is not None or port != 0, path is not None, listeners is not None)) > 1:
         raise ValueError("give either host and port, or path, or listeners")
     options = ConnectionOptions(
@@ -159,9 +179,12 @@ def serve(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        receive_timeout=receive_timeout,
+        receive_rate=receive_rate,
     )
     check_number("shutdown_timeout", shutdown_timeout, optional=True)
-    check_int("max_connections", max_connections, 1, optional=True)
+    for name, limit in (("max_handshakes", max_handshakes), ("max_connections", max_connections)):
+        check_int(name, limit, 1, optional=True)
     given = None if listeners is None else list(listeners)
     if given == []:
         raise ValueError("listeners must not be empty")
@@ -171,8 +194,12 @@ def serve(
             return given
         return await listen_tcp(host, port) if path is None else [listen_unix(path)]
 
-    acceptor = Acceptor(subprotocols, origins, process_request, options)
-    return _Serve(Server(handler, acceptor, ssl, max_connections, shutdown_timeout), listen)
+    acceptor = Acceptor(subprotocols, origins, process_request, options, own_tasks=True)
+
+    def make_server() -> Server:
+        return Server(handler, acceptor, ssl, max_handshakes, max_connections, shutdown_timeout)
+
+    return _Serve(listen, make_server)
 
 
 class Server:
@@ -187,29 +214,23 @@ class Server:
         handler: Handler,
         acceptor: Acceptor,
         ssl: ssl_module.SSLContext | None,
+        max_handshakes: int | None,
         max_connections: int | None,
         shutdown_timeout: float | None,
     ) -> None:
-        self.connections: set[WebSocketStream] = set()
-        self._handler = handler
-        self._acceptor = acceptor
+        handling = Handling(handler, lambda: self._is_closed)
+        self.connections = handling.connections
         self._ssl = ssl
-        self._max_connections = max_connections
         self._shutdown_timeout = shutdown_timeout
-        self._listeners: list[socket.socket] = []
         self._names: list[SocketName | str | bytes] = []  # of the listeners
-        self._serving = 0  # connections, from accepting to the end of the handler
-        self._refusing = 0
-        self._opening: set[anyio.CancelScope] = set()
-        self._shutting_down = False
-        self._closed = anyio.Event()
-        self._idle = Signal()
+        self._reception = Reception(acceptor, ssl, max_handshakes, max_connections, handling.run)
+        self._error_raised = False
 
     @never_raises
     def __repr__(self) -> str:
-        if not self._listeners and not self._closed.is_set():
+        if not self._names:
             return "<Server, not started>"
-        end = ", closed" if self._closed.is_set() else ""
+        end = ", closed" if self._is_closed else ""
         return f"<Server {without_query(self.url)}, connections: {len(self.connections)}{end}>"
 
     @property
@@ -231,163 +252,84 @@ class Server:
 
     def close(self) -> None:
         """Stop listening, so that `wait_closed` returns. The open connections go on."""
-        for listener in self._listeners:
-            close_listener(listener)
-        self._listeners.clear()
-        self._closed.set()
+        self._reception.close()
 
     async def wait_closed(self) -> None:
-        """Wait until `close` was called. May be cancelled."""
-        await self._closed.wait()
+        """Wait until the server stops listening, mostly because `close` was called. May be cancelled.
+
+        Raises:
+            OSError: it had to stop, as the system accepts no more connections for it.
+            KeyboardInterrupt, SystemExit: it stopped because a handler or ``process_request`` raised this.
+        """
+        await self._reception.closed.wait()
+        self._raise_error()
+
+    @property
+    def _is_closed(self) -> bool:
+        return self._reception.closed.is_set()
+
+    def _raise_error(self) -> None:
+        if self._reception.error is not None:
+            self._error_raised = True
+            raise self._reception.error
 
     # -- for the context manager -------------------------------------------------------------
 
-    def start(self, listeners: Sequence[socket.socket], tasks: TaskGroup) -> None:
-        """Accept on `listeners` in `tasks`."""
-        self._listeners = list(listeners)
-        self._names = [listener.getsockname() for listener in self._listeners]
-        for listener in self._listeners:
-            listener.setblocking(False)
-            tasks.start_soon(self._accept_loop, listener, tasks)
+    def _start(self, listeners: Sequence[socket.socket]) -> None:
+        """Accept on `listeners`."""
+        self._names = [listener.getsockname() for listener in listeners]
+        self._reception.listen(listeners)
 
-    async def shut_down(self) -> None:
+    async def _shut_down(self) -> None:
         """Close everything with 1001 and wait for the handlers, for `shutdown_timeout` seconds at most."""
         self.close()
-        self._shutting_down = True
-        for scope in self._opening:
-            scope.cancel()
+        self._reception.dismiss_handshakes()
         with anyio.move_on_after(self._shutdown_timeout):
-            for ws in self.connections:
-                ws.begin_close(1001)
-            while self._serving:
-                await self._idle.wait()
+            for ws in tuple(self.connections):
+                ws._driver.close(1001, "", hurried=True)
+            await self._reception.wait_idle()
+        for ws in tuple(self.connections):
+            ws.abort()  # the Close frame has gone out, and the peer had its time
 
-    # -- connections -------------------------------------------------------------------------
-
-    async def _accept_loop(self, listener: socket.socket, tasks: TaskGroup) -> None:
-        while True:
-            try:
-                sock = await accept_socket(listener)
-            except anyio.ClosedResourceError:
-                return
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise
-                logger.warning("cannot accept connections: %s", error)
-                await anyio.sleep(_PAUSE)
-                continue
-            if self._max_connections is None or self._serving < self._max_connections:
-                self._serving += 1
-                tasks.start_soon(self._serve, sock)
-            elif self._refusing < _REFUSALS:
-                self._refusing += 1
-                tasks.start_soon(self._turn_away, sock)
-            else:
-                sock.close()
-
-    async def _serve(self, sock: socket.socket) -> None:
-        try:
-            ws = await self._open(sock, self._acceptor)
-            if ws is not None:
-                await self._handle(ws)
-        finally:
-            self._serving -= 1
-            if not self._serving:
-                self._idle.notify()
-
-    async def _turn_away(self, sock: socket.socket) -> None:
-        try:
-            await self._open(sock, Acceptor((), None, _no_room, self._acceptor.options))
-        finally:
-            self._refusing -= 1
-
-    async def _open(self, sock: socket.socket, acceptor: Acceptor) -> WebSocketStream | None:
-        """Shake hands; ``None`` if that came to nothing."""
-        timeout = acceptor.options.open_timeout
-        try:
-            with anyio.move_on_after(timeout) as scope:
-                self._opening.add(scope)
-                if self._shutting_down:  # accepted just before
-                    scope.cancel()
-                try:
-                    return await acceptor.open(await self._transport(sock))
-                finally:
-                    self._opening.discard(scope)
-            if not self._closed.is_set():
-                logger.info("an opening handshake took more than %s seconds", timeout)
-        except (WebSocketError, OSError, anyio.BrokenResourceError) as error:
-            logger.info("an opening handshake failed: %s", error)
-        return None
-
-    async def _transport(self, sock: socket.socket) -> Transport:
-        return SocketTransport(sock) if self._ssl is None else await TLSTransport.server(sock, self._ssl)
-
-    async def _handle(self, ws: WebSocketStream) -> None:
-        error: BaseException | None = None
-        self.connections.add(ws)
-        if self._shutting_down:  # too late to be cancelled while it opened
-            ws.begin_close(1001)
-        logger.info("connection %s: open", ws.id)
-        try:
-            await self._handler(ws)
-        except Exception as exc:
-            error = exc
-            self._log_failure(ws, exc)
-        except BaseException as exc:
-            error = exc
-            raise
-        finally:
-            try:
-                await leave(ws, error)
-            finally:
-                self.connections.discard(ws)
-                logger.info("connection %s: closed, %s", ws.id, ws.close_info)
-
-    @staticmethod
-    def _log_failure(ws: WebSocketStream, error: Exception) -> None:
-        if isinstance(error, ConnectionClosed) or (isinstance(error, WebSocketError) and error.code):
-            logger.info("connection %s: %s", ws.id, error)
-        else:
-            logger.error("connection %s: the handler failed", ws.id, exc_info=error)
+    def _cancel(self) -> None:
+        """Cancel whatever runs."""
+        self.close()
+        self._reception.cancel()
 
 
-def _no_room(request: Request) -> Response:
-    return Response(503, [("Retry-After", "1")], "The server has as many connections as it takes.\n")
+class _Serve(AsyncBlock[Server]):
+    use = "serve(...) as server"
 
-
-class _Serve(AbstractAsyncContextManager[Server]):
-    def __init__(self, server: Server, listen: Callable[[], Awaitable[list[socket.socket]]]) -> None:
-        self._server = server
+    def __init__(
+        self, listen: Callable[[], Awaitable[list[socket.socket]]], make_server: Callable[[], Server]
+    ) -> None:
         self._listen = listen
-        self._tasks = anyio.create_task_group()
+        self._make_server = make_server  # which needs the event loop
+        self._server: Server | None = None
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<serve: {self._server!r}>"
+        return f"<serve: {self._server or 'not started'}>"
 
     async def __aenter__(self) -> Server:
+        self.enter_once()
         listeners = await self._listen()
-        await self._tasks.__aenter__()
-        self._server.start(listeners, self._tasks)
+        self._server = self._make_server()
+        self._server._start(listeners)
         return self._server
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> bool | None:
-        cancelled = isinstance(exc, anyio.get_cancelled_exc_class())
-        self._server.close()
+    ) -> None:
+        server = self._server
+        assert server is not None
         try:
-            if not cancelled:
-                await self._server.shut_down()
-        except BaseException as error:
-            exc_type, exc, tb, cancelled = type(error), error, error.__traceback__, True
-        self._tasks.cancel_scope.cancel()
-        try:
-            # An exception of the body is not the task group's, which would wrap it.
-            if cancelled:
-                return await self._tasks.__aexit__(exc_type, exc, tb)
-            return await self._tasks.__aexit__(None, None, None) and None
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
+            if exc_type is None or issubclass(exc_type, Exception):
+                await server._shut_down()
+        finally:
+            server._cancel()
+            if not is_closing(exc):
+                with anyio.CancelScope(shield=True):
+                    await server._reception.wait_idle()
+        if exc is None and not server._error_raised:
+            server._raise_error()

@@ -13,7 +13,7 @@ import pytest
 
 import wsstream
 from wsstream.protocol.handshake import accept_key
-from wsstream.testing import RateStream, RawPeer, connected_pair, memory_pair
+from wsstream.testing import RateStream, RawPeer, connected_pair, frames, memory_pair
 
 pytestmark = pytest.mark.anyio
 
@@ -254,3 +254,122 @@ def _answer_and_hang(listener: socket.socket, peers: list[socket.socket]) -> Non
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: " + accept_key(key.decode()).encode() + b"\r\n\r\n"
     )
+
+
+# -- a message that does not come to its end -----------------------------------------------------------
+
+
+async def test_a_message_that_drips_in_may_be_bounded(raw_server: RawServer) -> None:
+    async with raw_server(receive_timeout=5, ping_interval=1, ping_timeout=1) as (ws, peer):
+        start = anyio.current_time()
+        await peer.binary(b"x", declared_length=1000)
+
+        with anyio.move_on_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_drip, peer)
+                with pytest.raises(wsstream.ConnectionBroken) as caught:
+                    await ws.receive()
+                tasks.cancel_scope.cancel()
+        assert anyio.current_time() - start == pytest.approx(5, abs=0.1)
+        assert isinstance(caught.value.__cause__, wsstream.ReceiveTimeout)
+        assert caught.value.code == 1008
+
+
+async def _drip(peer: RawPeer) -> None:
+    """One byte of a payload each half second; its key is the one that `RawPeer` uses."""
+    while True:
+        await anyio.sleep(0.5)
+        await peer.send(b"x")
+
+
+async def test_a_header_that_drips_in_is_bounded_too(raw_server: RawServer) -> None:
+    async with raw_server(receive_timeout=5, ping_interval=None) as (ws, peer):
+        await peer.send(b"\x82")
+        with pytest.raises(wsstream.ConnectionBroken) as caught, anyio.fail_after(20):
+            await ws.receive()
+        assert isinstance(caught.value.__cause__, wsstream.ReceiveTimeout)
+
+
+async def test_read_in_chunks_a_message_may_take_any_time_while_it_goes_on(raw_server: RawServer) -> None:
+    async with raw_server(receive_timeout=5, ping_interval=None) as (ws, peer):
+        await peer.binary(b"x", declared_length=1000)
+        async with ws.readable.message() as reader:
+            for _ in range(30):
+                assert await reader.receive() == b"x"
+                await peer.send(b"x")
+                await anyio.sleep(4)
+            assert await reader.receive() == b"x"
+            with pytest.raises(wsstream.ConnectionBroken) as caught, anyio.fail_after(5.1):
+                await reader.receive()
+        assert isinstance(caught.value.__cause__, wsstream.ReceiveTimeout)
+
+
+async def test_the_time_in_which_reading_is_paused_does_not_count(raw_server: RawServer) -> None:
+    async with raw_server(receive_timeout=5, ping_interval=None, max_message_size=None) as (ws, peer):
+        size = 2_000_000
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(peer.binary, bytes(size))
+            await anyio.sleep(60)
+            assert ws.statistics().reading_paused
+            assert len(await ws.receive()) == size
+
+
+async def test_whole_messages_and_pauses_between_them_are_not_bounded(raw_server: RawServer) -> None:
+    async with raw_server(receive_timeout=5, ping_interval=None) as (ws, peer):
+        for _ in range(5):
+            await peer.text("whole")
+            await peer.send(frames.text("be", fin=False))
+            await anyio.sleep(4)
+            await peer.send(frames.continuation("gun"))
+            assert [await ws.receive(), await ws.receive()] == ["whole", "begun"]
+            await anyio.sleep(10)
+
+
+async def test_a_server_may_ask_for_a_least_rate() -> None:
+    rate = wsstream.ReceiveRate(at_least=1000)
+    async with _raw_client(receive_rate=rate, ping_interval=None) as (ws, peer):
+        start = anyio.current_time()
+        await peer.binary(b"x", declared_length=100_000)
+        async with ws.readable.message() as reader, anyio.create_task_group() as tasks:
+            tasks.start_soon(_drip, peer)
+            with pytest.raises(wsstream.ConnectionBroken) as caught:
+                async for _ in reader:
+                    pass
+            tasks.cancel_scope.cancel()
+        assert isinstance(caught.value.__cause__, wsstream.ReceiveTimeout)
+        assert anyio.current_time() - start == pytest.approx(5, abs=0.2)
+
+
+async def test_a_peer_that_is_fast_enough_may_take_any_time() -> None:
+    rate = wsstream.ReceiveRate(at_least=1000)
+    async with _raw_client(receive_rate=rate, ping_interval=None) as (ws, peer):
+        await peer.binary(b"x", declared_length=100_000)
+        async with ws.readable.message() as reader, anyio.create_task_group() as tasks:
+
+            async def send() -> None:
+                for _ in range(99):
+                    await anyio.sleep(0.9)
+                    await peer.send(bytes(1000))
+                await peer.send(bytes(999))
+
+            tasks.start_soon(send)
+            assert len(await reader.read()) == 100_000
+
+
+async def test_a_server_that_shuts_down_drops_who_reads_nothing_after_two_seconds(
+    hung_peer: RawServer,
+) -> None:
+    async with hung_peer(close_timeout=60) as (ws, _), anyio.create_task_group() as tasks:
+
+        async def send() -> None:
+            with pytest.raises(wsstream.ConnectionClosed):
+                while True:
+                    await ws.send(bytes(65536))
+
+        tasks.start_soon(send)
+        await anyio.wait_all_tasks_blocked()
+        start = anyio.current_time()
+        ws._driver.close(1001, "", hurried=True)
+        with pytest.raises(wsstream.ConnectionBroken):
+            await ws.wait_closed()
+        assert anyio.current_time() - start == pytest.approx(2, abs=0.6)

@@ -6,11 +6,13 @@ import asyncio  # noqa: TID251 - started by its own functions, not by anyio's
 import contextvars
 import socket
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 import trio  # noqa: TID251 - as a guest
+import trio.testing  # noqa: TID251
 
 from wsstream.transports.eventloop import event_loop
 
@@ -177,3 +179,85 @@ class TestSpawn:
         await asyncio.sleep(0)
         assert over == ["over"]
         assert begun == [True][:turns]
+
+    async def test_a_task_sees_the_variables_of_its_context(self) -> None:
+        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+        variable.set("given")
+        context, seen = contextvars.copy_context(), []
+        variable.set("later")
+
+        async def task() -> None:
+            seen.append(variable.get())
+            variable.set("its own")
+
+        over = anyio.Event()
+        event_loop().spawn(task, "context", over.set, context)
+        await over.wait()
+        assert seen == ["given"]
+        assert variable.get() == "later"
+        assert context[variable] == "its own"
+
+
+@pytest.mark.parametrize("run", PLAIN)
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_ends_a_program_ends_asyncios_loop(run: Run, kind: type[BaseException]) -> None:
+    over = []
+
+    async def main() -> None:
+        event_loop().spawn(partial(_raise, kind), "ends the program", lambda: over.append("over"))
+        await asyncio.sleep(30)
+
+    with pytest.raises(kind):
+        run(main)
+    assert over == ["over"]
+
+
+def test_an_exit_in_a_task_does_not_crash_the_run_of_trio() -> None:
+    async def main() -> None:
+        over = trio.Event()
+        event_loop().spawn(partial(_raise, SystemExit), "exits", over.set)
+        await over.wait()
+
+    trio.run(main)
+
+
+def test_an_interrupt_in_a_task_is_passed_on_to_trios_main_task() -> None:
+    over = []
+
+    async def main() -> None:
+        interrupted = partial(_raise, KeyboardInterrupt)
+        event_loop().spawn(interrupted, "is interrupted", lambda: over.append("over"))
+        await trio.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert over == ["over"]
+
+
+def test_a_nursery_that_was_left_open_does_not_crash_the_run_of_trio() -> None:
+    cancelled = []
+
+    async def forgotten() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.append("forgotten")
+
+    async def task() -> None:
+        nursery = await trio.open_nursery().__aenter__()
+        nursery.start_soon(forgotten)
+        await trio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        over = trio.Event()
+        event_loop().spawn(task, "leaves a nursery open", over.set)
+        await over.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        assert cancelled == ["forgotten"]
+
+    trio.run(main)
+
+
+async def _raise(kind: type[BaseException]) -> None:
+    await anyio.lowlevel.checkpoint()
+    raise kind

@@ -35,6 +35,7 @@ __all__ = [
     "accept_key",
     "accepting_headers",
     "basic_credentials",
+    "check_extra",
     "check_request",
     "check_response",
     "client_request_headers",
@@ -48,14 +49,21 @@ NONCE_SIZE = 16
 """Bytes of the nonce that `Sec-WebSocket-Key` carries in base64 (RFC 6455 section 4.1)."""
 # RFC 3986 section 3.2.2 with an optional port; who is meant is no business of the handshake.
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
+# What browsers send (RFC 6454 section 6.2): a scheme and a host with an optional port, without a path.
+_ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+\-.]*://[!-.0->@-~]*")
 _RESERVED = frozenset({"connection", "upgrade", "content-length", "transfer-encoding"})
 
 
 class RequestRefused(HandshakeError):
-    """A request is not the opening handshake of a WebSocket. `response` is what to answer."""
+    """A request does not open a WebSocket.
 
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.body.decode(errors="replace").strip())
+    Args:
+        response: what to answer.
+        message: the reason. Not made of the body of `response`, which may be the application's.
+    """
+
+    def __init__(self, response: Response, message: str) -> None:
+        super().__init__(message)
         self.response = response
 
 
@@ -116,6 +124,7 @@ def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | No
 
     Raises:
         TypeError: `origins` is itself a ``str``, or an element is neither ``str`` nor ``None``.
+        ValueError: an element can be the origin of no request.
     """
     if origins is None:
         return None
@@ -124,6 +133,8 @@ def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | No
     admitted = tuple(origins)
     for origin in admitted:
         check_type("an origin", origin, str | None, "a str or None")
+        if origin is not None and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f'an origin must be like "https://a.example" or "null", got {origin[:80]!r}')
     # RFC 6454 section 4: scheme and host are in lower case.
     return frozenset(origin and origin.lower() for origin in admitted)
 
@@ -160,7 +171,7 @@ def client_request_headers(
         ValueError: `headers` or `origin` is malformed, or a field is one the handshake sets itself.
     """
     extra = Headers(() if headers is None else headers)
-    _check_extra(extra)
+    check_extra(extra)
     if len(extra.get_all("host")) > 1 or (origin is not None and "origin" in extra):
         raise ValueError("Host or Origin was given twice")
     fields = [] if "host" in extra else [("Host", url.host_header)]
@@ -177,7 +188,12 @@ def client_request_headers(
     return Headers.well_formed([*fields, *extra.items()])
 
 
-def _check_extra(extra: Headers) -> None:
+def check_extra(extra: Headers) -> None:
+    """Check header fields that an application adds to its side of the handshake.
+
+    Raises:
+        ValueError: a field is one that the handshake sets itself.
+    """
     for name in extra:
         if name in _RESERVED or name.startswith("sec-websocket-"):
             raise ValueError(f"headers must not have {quoted(name)}: the opening handshake sets it itself")
@@ -311,13 +327,13 @@ def accepting_headers(
         fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
     if headers != ():
         extra = Headers(headers)
-        _check_extra(extra)
+        check_extra(extra)
         fields += extra.items()
     return Headers.well_formed(fields)
 
 
 def _refusal(status: int, text: str, *fields: tuple[str, str]) -> RequestRefused:
-    return RequestRefused(Response(status, fields, f"{text}\n"))
+    return RequestRefused(Response(status, fields, f"{text}\n"), text)
 
 
 def _check_http(request: Request) -> None:

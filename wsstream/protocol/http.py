@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
 
 from wsstream.arguments import check_int, check_type
 from wsstream.protocol.extensions import is_token, parse_token_list
@@ -18,6 +18,10 @@ __all__ = ["HeaderItems", "HeaderPairs", "Headers", "PeerAddress", "Request", "R
 _NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 _ABSOLUTE_FORM = re.compile(r"(?:https?|wss?)://[^/?]*+", re.IGNORECASE)
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
+
+_T = TypeVar("_T")
+_Default = TypeVar("_Default")
+_REQUIRED = object()
 
 PeerAddress: TypeAlias = tuple[Any, ...] | str | None
 """What the transport knows of the peer: (host, port, …) of a TCP socket, the path of a Unix socket."""
@@ -33,6 +37,12 @@ class HeaderItems(Protocol):
 
 
 HeaderPairs: TypeAlias = HeaderItems | Iterable[tuple[str, str]]
+
+
+class _Attributes(Protocol):
+    """As anyio's ``TypedAttributeProvider``."""
+
+    def extra(self, attribute: Any, default: object) -> Any: ...
 
 
 class Headers:
@@ -199,6 +209,27 @@ class Request:
         self.headers = headers
         self.http_version = http_version
         self.peer = peer
+        self.attributes: _Attributes | None = None  # of the transport, where a server has one
+
+    @overload
+    def extra(self, attribute: _T) -> _T: ...
+
+    @overload
+    def extra(self, attribute: _T, default: _Default) -> _T | _Default: ...
+
+    def extra(self, attribute: Any, default: object = _REQUIRED) -> object:
+        """What a server's transport knows of the connection, as anyio's typed attributes.
+
+        Such as ``request.extra(TLSAttribute.peer_certificate)`` or
+        ``request.extra(SocketAttribute.remote_address)``; also before the handshake is answered.
+
+        Raises:
+            LookupError: this is not known, and no `default` was given.
+        """
+        value = default if self.attributes is None else self.attributes.extra(attribute, default)
+        if value is _REQUIRED:
+            raise LookupError("the transport does not know this attribute")
+        return value
 
     @cached_property
     def state(self) -> SimpleNamespace:

@@ -173,8 +173,9 @@ class ServerHandshake:
         except h11.RemoteProtocolError as exc:
             # While the client reads the answer nothing of its head is held, not even by a traceback's frames.
             self._head = Head(not_a_request)
-            reason = f"The request cannot be read: {exc}.\n"
-            raise RequestRefused(Response(exc.error_status_hint, body=reason)) from exc.with_traceback(None)
+            reason = f"The request cannot be read: {exc}."
+            response = Response(exc.error_status_hint, body=f"{reason}\n")
+            raise RequestRefused(response, reason) from exc.with_traceback(None)
 
     def _next_request(self) -> Request | None:
         head = self._head.take()
@@ -188,9 +189,8 @@ class ServerHandshake:
         self._method = event.method
         if event.method == b"CONNECT":
             # An answer 2xx to it would open a tunnel (RFC 9110 section 9.3.6).
-            raise RequestRefused(
-                Response(405, {"Allow": "GET"}, "This is a WebSocket server, not a proxy.\n")
-            )
+            reason = "This is a WebSocket server, not a proxy."
+            raise RequestRefused(Response(405, {"Allow": "GET"}, f"{reason}\n"), reason)
         return Request(
             event.target.decode("ascii"),
             decoded(event.headers.raw_items()),

@@ -1,17 +1,18 @@
-"""Objects that are made for one ``async with``, and say so to whoever tries something else."""
+"""Objects that are made for one kind of statement, and say so to whoever tries another."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, NoReturn, TypeVar
 
-__all__ = ["AsyncBlock"]
+__all__ = ["AsyncBlock", "AsyncLoop"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 class AsyncBlock(AbstractAsyncContextManager[T_co]):
-    """The base of what `serve`, `accept` and the `message` of a readable or a writable return.
+    """For one ``async with``: the base of what `connect`, `serve`, `accept` and `message` return.
 
     Attributes:
         use: how it is used, for messages.
@@ -41,3 +42,19 @@ class AsyncBlock(AbstractAsyncContextManager[T_co]):
 
     def __aiter__(self) -> NoReturn:
         raise TypeError(f'use "async with {self.use}"')
+
+
+class AsyncLoop(AsyncIterator[T_co]):
+    """For an ``async for``: the base of what `reconnect` returns.
+
+    Attributes:
+        use: how it is used, for messages.
+    """
+
+    use: ClassVar[str]
+
+    def _refuse(self, *exc_info: object) -> NoReturn:
+        raise TypeError(f'use "async for {self.use}"')
+
+    __await__ = __enter__ = __aenter__ = __iter__ = _refuse
+    __exit__ = __aexit__ = _refuse  # or the statement would complain that these are missing

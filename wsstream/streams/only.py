@@ -10,6 +10,7 @@ from anyio.abc import ObjectReceiveStream
 from wsstream.codec.events import Kind
 from wsstream.codec.frames import CloseCode
 from wsstream.errors import WebSocketError
+from wsstream.protocol.showing import never_raises
 
 __all__ = ["Only", "Payload", "refuse_kind"]
 
@@ -32,6 +33,10 @@ class Only(ObjectReceiveStream[Payload]):
         self._readable = readable
         self._payload = payload
         self._begin_close = begin_close
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<the {self._payload.__name__} messages of {self._readable!r}>"
 
     async def receive(self) -> Payload:
         """The next message. If cancelled, nothing is lost.

@@ -10,6 +10,7 @@ so what has to happen at their end does not stand in the task itself.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 from anyio.lowlevel import checkpoint
@@ -19,12 +20,13 @@ from wsstream.transports.eventloop import Clock, Task, event_loop
 __all__ = ["Latch", "Signal", "clock", "spawn"]
 
 
-def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
+def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
     """Start `task`, which raises nothing but cancellation, as a task of the event loop itself.
 
-    `over` is called once when it has ended, even if it was cancelled before its first step.
+    `over` is called once when it has ended, even if it was cancelled before its first step. It sees the
+    variables of `context`, by default those of the event loop.
     """
-    event_loop().spawn(task, name, over)
+    event_loop().spawn(task, name, over, context)
 
 
 def clock() -> Clock:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Any
 
-import anyio
-from anyio.abc import ObjectStream, SocketAttribute
-from anyio.streams.tls import TLSAttribute
+from anyio.abc import ObjectStream
 
-from wsstream.errors import CloseInfo, WebSocketError, check_close_arguments
+from wsstream.errors import CloseInfo, check_close_arguments
 from wsstream.protocol.http import Request, Response
 from wsstream.protocol.showing import never_raises, without_query
 from wsstream.streams.bytestream import WebSocketByteStream
 from wsstream.streams.condition import ConnectionState, state_of
 from wsstream.streams.driver import Driver
+from wsstream.streams.leaving import leave
 from wsstream.streams.readable import Readable
 from wsstream.streams.writable import Writable
+from wsstream.transports.attributes import TransportAttributes
 
-__all__ = ["Statistics", "WebSocketStream", "closed_here", "leave"]
-
-_FAREWELL = 0.25  # seconds for the closing handshake of a body that was cancelled
+__all__ = ["Statistics", "WebSocketStream", "closed_here"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,34 +202,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """What anyio calls typed attributes, as in ``ws.extra(SocketAttribute.remote_address)``."""
-        names: dict[Any, str] = {
-            SocketAttribute.remote_address: "peername",
-            SocketAttribute.local_address: "sockname",
-            SocketAttribute.raw_socket: "socket",
-            TLSAttribute.ssl_object: "ssl_object",
-        }
-        lookup = self._driver.transport.extra
-        return {key: partial(lookup, name) for key, name in names.items() if lookup(name) is not None}
-
-
-async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
-    """Leave the body of a connection: close with the code that fits how it ended, and wait for the end.
-
-    Normally 1000; a :class:`WebSocketError` that has a code to send gives that; another exception
-    1011. A cancelled body says 1001 if that needs no waiting, then TCP is dropped.
-    """
-    if isinstance(error, anyio.get_cancelled_exc_class()):
-        with anyio.move_on_after(_FAREWELL, shield=True):
-            await ws.aclose(1001)
-        ws.abort()
-    elif error is not None and not isinstance(error, Exception):
-        ws.abort()
-    else:
-        ws.begin_close(*_farewell(error))
-        await ws._driver.wait_finished()
-    if not ws._driver.finished.is_set():
-        with anyio.CancelScope(shield=True):
-            await ws._driver.finished.wait()  # the driver bounds this itself
+        return TransportAttributes(self._driver.transport).extra_attributes
 
 
 def closed_here(ws: WebSocketStream) -> bool:
@@ -241,15 +211,3 @@ def closed_here(ws: WebSocketStream) -> bool:
     answer = connection.close_received  # the very object, if the peer's Close was answered with it
     sent = connection.close_sent
     return sent is not None and sent is not answer and connection.violation is None
-
-
-def _farewell(error: BaseException | None) -> tuple[int, str]:
-    if error is None:
-        return 1000, ""
-    if isinstance(error, WebSocketError) and error.code is not None:
-        try:
-            check_close_arguments(error.code, error.reason)
-        except ValueError:
-            return 1011, ""
-        return error.code, error.reason
-    return 1011, ""

@@ -14,9 +14,12 @@ when the connection is made.
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,8 +35,11 @@ class EventLoop(NamedTuple):
     """The operations of one kind of event loop; they act on the one that runs.
 
     Attributes:
-        spawn: start a task, which raises nothing but cancellation and has this name. The last argument is
-            called once when the task is over, even if it was cancelled before its first step.
+        spawn: start a task, which raises nothing but cancellation and has this name. The third argument is
+            called once when the task is over, even if it was cancelled before its first step. The last are
+            the context variables that the task sees (``None``: those of the loop). ``KeyboardInterrupt`` and
+            ``SystemExit`` may leave the task. They end asyncio's loop; on trio the first one interrupts the
+            main task, and the other is lost.
         clock: ``anyio.current_time`` that need not look up the loop at each call.
         park: put something that stands for this task into the list and wait; take it out if cancelled.
         wake: wake the task that something from the list stands for.
@@ -43,7 +49,7 @@ class EventLoop(NamedTuple):
             right before the socket is closed.
     """
 
-    spawn: Callable[[Task, str, Callable[[], None]], object]
+    spawn: Callable[[Task, str, Callable[[], None], Context | None], object]
     clock: Callable[[], Clock]
     park: Callable[[list[Any]], Awaitable[None]]
     wake: Callable[[Any], object]
@@ -91,14 +97,20 @@ def _trio() -> EventLoop:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
-        async def run() -> None:  # trio cancels a task at a checkpoint, never before its first step
-            try:
-                await task()
-            finally:
-                over()
+    async def run(task: Task, over: Callable[[], None]) -> None:
+        # An exception that leaves a system task, or a nursery that was left open in it, crashes the run.
+        try:
+            await task()
+        except KeyboardInterrupt:
+            _pass_on_interrupt()
+        except SystemExit:
+            pass
+        finally:
+            _abandon_nurseries(trio.lowlevel.current_task())
+            over()  # trio cancels a task at a checkpoint, never before its first step
 
-        trio.lowlevel.spawn_system_task(run, name=name)
+    def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
+        trio.lowlevel.spawn_system_task(run, task, over, name=name, context=context)
 
     return EventLoop(
         spawn,
@@ -110,6 +122,27 @@ def _trio() -> EventLoop:
         anyio.wait_writable,
         trio.lowlevel.notify_closing,
     )
+
+
+def _pass_on_interrupt() -> None:
+    """Have Trio interrupt its main task, as it does when Ctrl-C comes in a moment without a task.
+
+    A system task is protected, but the tasks that it starts are not: the exception may come in one of them.
+    """
+    ours = getattr(signal.getsignal(signal.SIGINT), "__module__", None) == "trio._core._ki"
+    if ours and threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGINT)
+
+
+def _abandon_nurseries(task: Any) -> None:
+    """Cancel the nurseries that were opened in a Trio task and never closed, and have the task forget them.
+
+    An asynchronous generator with a nursery in it that was not read to its end leaves one. When the task
+    ends, Trio makes an error of it, and has no public way to avoid that.
+    """
+    for nursery in task.child_nurseries:
+        nursery.cancel_scope.cancel()
+    task._child_nurseries.clear()
 
 
 @cache
@@ -126,11 +159,16 @@ def _asyncio() -> EventLoop:
         finally:
             waiting.remove(future)
 
-    def spawn(task: Task, name: str, over: Callable[[], None]) -> None:
+    def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
         # Not a `finally` in the task: one that is cancelled before its first step never gets there.
-        running.add(started := asyncio.get_running_loop().create_task(task(), name=name))
-        started.add_done_callback(running.discard)
-        started.add_done_callback(lambda _: over())
+        running.add(started := asyncio.get_running_loop().create_task(task(), name=name, context=context))
+        started.add_done_callback(partial(ended, over))
+
+    def ended(over: Callable[[], None], task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        if not task.cancelled():
+            task.exception()  # or asyncio would report that nobody asked for it
+        over()
 
     waits = _AsyncioWaits()
     return EventLoop(

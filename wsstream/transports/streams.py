@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
-from anyio.streams.tls import TLSAttribute
+from anyio.abc import ByteStream
 
+from .attributes import ATTRIBUTES
 from .base import Backlog, Transport
 from .pieces import pieces
 from .sockets import backlog
@@ -23,13 +23,6 @@ __all__ = ["StreamTransport"]
 
 # Bytes asked for in one receive and given to one send.
 PIECE_SIZE = 64 * 1024
-
-_ATTRIBUTES: dict[str, Any] = {
-    "peername": SocketAttribute.remote_address,
-    "sockname": SocketAttribute.local_address,
-    "socket": SocketAttribute.raw_socket,
-    "ssl_object": TLSAttribute.ssl_object,
-}
 
 # How a stream may fail: by anyio's rules, and what some let through.
 _FAILURES = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
@@ -202,7 +195,7 @@ class StreamTransport(Transport):
     def extra(self, name: str) -> Any:
         """What the stream's typed attributes say."""
         try:
-            return self._stream.extra(_ATTRIBUTES[name], None)
+            return self._stream.extra(ATTRIBUTES[name], None)
         except (KeyError, OSError):
             return None
 

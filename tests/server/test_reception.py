@@ -1,47 +1,38 @@
-"""`serve` with more clients than it takes, and with clients that do not behave or vanish."""
+"""Taking in clients: more than a server takes, silent ones, and those that do not behave or vanish."""
 
 from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 
 from wsstream import (
     CloseInfo,
     HandshakeError,
     HandshakeRejected,
     Request,
+    Response,
     Server,
     WebSocketError,
     WebSocketStream,
     connect,
     serve,
 )
-from wsstream.testing import RateStream, RawPeer, reset_stream, virtual_clock
+from wsstream.testing import RateStream, RawPeer, reset_stream
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
-
-
-@pytest.fixture(scope="module")
-def server_tls() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    return context
 
 
 async def _echo(ws: WebSocketStream) -> None:
@@ -140,14 +131,6 @@ async def test_a_slot_gets_free_however_a_connection_ends(how: str) -> None:
             await ws.send("x")
 
 
-async def test_handshakes_in_progress_count() -> None:
-    async with serve(_echo, "127.0.0.1", max_connections=1) as server, await _stream(server):
-        await anyio.sleep(1)
-        with pytest.raises(HandshakeRejected):
-            async with connect(server.url):
-                pytest.fail("entered")
-
-
 async def test_the_limit_holds_when_all_come_at_once() -> None:
     started = 0
 
@@ -179,27 +162,158 @@ def _received(client: socket.socket) -> bytes | None:
         return None
 
 
-async def test_refusing_is_bounded_too() -> None:
-    """Clients that wait for their refusal do not pile up: the sockets above the bound are closed at once."""
-    async with serve(_echo, "127.0.0.1", max_connections=1) as server:
-        with ExitStack() as stack:
-            address = ("127.0.0.1", server.port)
-            clients = [stack.enter_context(socket.create_connection(address)) for _ in range(100)]
-            await anyio.sleep(1)
-            held = sum(_received(client) is None for client in clients)
-    assert held == 1 + 64
+async def test_requests_that_the_application_looks_at_count() -> None:
+    looking = anyio.Event()
+
+    async def hold(request: Request) -> None:
+        if request.path == "/slow":
+            looking.set()
+            await anyio.sleep_forever()
+
+    async with serve(_echo, "127.0.0.1", max_connections=1, process_request=hold) as server:
+        async with await _stream(server) as slow:
+            await slow.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            await looking.wait()
+            with pytest.raises(HandshakeRejected):
+                async with connect(server.url):
+                    pytest.fail("entered")
+        async with await _stream(server) as slow:
+            await slow.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert _status(await _all_of(slow)) == 503  # the place is taken until open_timeout
+        await anyio.sleep(10)
+        async with connect(server.url) as ws:
+            await _check_echo(ws)
 
 
-async def test_a_refusal_is_given_up_after_the_open_timeout() -> None:
+async def test_a_request_that_was_answered_takes_no_place() -> None:
+    """Not even while its client still has to read the answer."""
+    hook = lambda request: Response(200) if request.path == "/healthz" else None  # noqa: E731
     async with (
-        serve(_echo, "127.0.0.1", max_connections=1, open_timeout=5) as server,
-        connect(server.url) as ws,
+        serve(_echo, "127.0.0.1", max_connections=1, process_request=hook) as server,
         await _stream(server) as stream,
     ):
-        start = anyio.current_time()
-        assert await _all_of(stream) == b""
-        assert 5 <= anyio.current_time() - start < 6
+        await stream.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert _status(await stream.receive()) == 200
+        async with connect(server.url) as ws:
+            await _check_echo(ws)
+
+
+# -- max_handshakes --------------------------------------------------------------------------
+
+
+async def test_silent_clients_take_no_place_of_those_that_ask() -> None:
+    async with serve(_echo, "127.0.0.1", max_connections=100) as server:
+        with ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            await anyio.sleep(0.5)
+            async with connect(server.url) as ws:
+                await _check_echo(ws)
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT"], ids=["silent", "half-a-head"])
+async def test_of_too_many_opening_handshakes_the_oldest_is_dropped(
+    said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serve(_echo, "127.0.0.1", max_handshakes=3) as server:
+        with ExitStack() as stack:
+            clients = []
+            for _ in range(5):
+                clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", server.port))))
+                clients[-1].sendall(said)
+                await anyio.sleep(0.2)
+            assert [_received(client) for client in clients] == [b"", b"", None, None, None]
+            names = ["{}:{}".format(*client.getsockname()) for client in clients[:2]]
+            async with connect(server.url) as ws:
+                await _check_echo(ws)
+                assert [_received(client) for client in clients[2:]] == [b"", None, None]
+    lines = [line for line in caplog.messages if "more than 3 opening handshakes" in line]
+    assert [line.partition(": ")[0] for line in lines[:2]] == names
+
+
+async def test_a_request_that_the_application_looks_at_is_not_silent() -> None:
+    seen: list[str] = []
+
+    async def look(request: Request) -> None:
+        seen.append(request.path)
+        await anyio.sleep(2)
+
+    options: dict[str, Any] = {"max_handshakes": 1, "process_request": look}
+    async with serve(_echo, "127.0.0.1", **options) as server, anyio.create_task_group() as tasks:
+
+        async def client(path: str) -> None:
+            async with connect(server.url + path) as ws:
+                await _check_echo(ws)
+
+        for number in range(3):
+            tasks.start_soon(client, f"/{number}")
+            await _until(lambda number=number: len(seen) > number)  # type: ignore[misc]
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                await anyio.sleep(0.1)
+    assert seen == ["/0", "/1", "/2"]
+
+
+async def test_clients_that_were_refused_and_do_not_go_are_bounded_too() -> None:
+    async with serve(_echo, "127.0.0.1", max_handshakes=3) as server:
+        before, start = len(_sockets()), anyio.current_time()
+        async with AsyncExitStack() as stack:
+            for number in range(1, 11):
+                stream = await stack.enter_async_context(await _stream(server))
+                await stream.send(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert _status(await stream.receive()) == 405
+                await checkpoint()
+                assert len(_sockets()) - before <= number + 3
+            assert anyio.current_time() - start < 1  # they were not just given up meanwhile
+
+
+async def test_silent_tls_clients_are_dropped_in_their_turn(tls: SimpleNamespace) -> None:
+    async with serve(_echo, "127.0.0.1", ssl=tls.server, max_handshakes=2) as server:
+        with ExitStack() as stack:
+            clients = []
+            for said in (b"", b"\x16\x03\x01\x02\x00\x01", b""):
+                clients.append(stack.enter_context(socket.create_connection(("127.0.0.1", server.port))))
+                clients[-1].sendall(said)
+                await anyio.sleep(0.2)
+            assert [_received(client) for client in clients] == [b"", None, None]
+            async with connect(server.url, ssl=tls.client) as ws:
+                await _check_echo(ws)
+
+
+@pytest.mark.parametrize("limit", ["max_handshakes", "max_connections"])
+async def test_none_is_no_limit(limit: str) -> None:
+    async with serve(_echo, "127.0.0.1", **{limit: None}) as server, connect(server.url) as ws:
         await _check_echo(ws)
+
+
+async def test_without_descriptors_slow_handshakes_make_room() -> None:
+    """Silent clients cannot keep others out by taking all the descriptors that the system has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serve(_echo, "127.0.0.1") as server:
+        with ExitStack() as stack:
+            silent = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(5)
+            ]
+            await anyio.sleep(0.5)
+            ours = stack.enter_context(socket.socket())
+            used = max(map(int, os.listdir("/proc/self/fd")))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
+            try:
+                with ExitStack() as full:
+                    with suppress(OSError):
+                        while True:
+                            full.enter_context(open(os.devnull))
+                    ours.connect(("127.0.0.1", server.port))
+                    ours.sendall((_UPGRADE + _VERSION + _KEY + "\r\n").encode())
+                    start = anyio.current_time()
+                    await _until(lambda: server.connections)
+                    assert anyio.current_time() - start < 2
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert _received(silent[0]) == b""
+            assert [_received(client) for client in silent[1:]] == [None] * 4
 
 
 # -- clients that do not behave --------------------------------------------------------------
@@ -311,10 +425,10 @@ async def test_a_refused_client_that_is_still_sending_sees_the_answer_and_no_res
 
 
 async def test_plain_http_on_a_tls_port_is_only_noted(
-    server_tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+    tls: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1", ssl=server_tls) as server:
+    async with serve(_echo, "127.0.0.1", ssl=tls.server) as server:
         async with await _stream(server) as stream:
             await stream.send(_UPGRADE.encode() + b"\r\n")
             assert b"HTTP" not in await _all_of(stream)
@@ -408,12 +522,12 @@ async def test_of_a_client_that_vanishes_nothing_is_left(
 )
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"])
 async def test_of_a_client_that_vanishes_in_the_tls_handshake_nothing_is_left(
-    server_tls: ssl.SSLContext,
+    tls: SimpleNamespace,
     vanish: Callable[[ByteStream], Awaitable[None]],
     said: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serve(_echo, "127.0.0.1", ssl=server_tls) as server:
+    async with serve(_echo, "127.0.0.1", ssl=tls.server) as server:
         with _nothing_left():
             stream = await _stream(server)
             if said:
@@ -424,8 +538,8 @@ async def test_of_a_client_that_vanishes_in_the_tls_handshake_nothing_is_left(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_silent_tls_client_is_given_up_after_the_open_timeout(server_tls: ssl.SSLContext) -> None:
-    options: dict[str, Any] = {"ssl": server_tls, "open_timeout": 3}
+async def test_a_silent_tls_client_is_given_up_after_the_open_timeout(tls: SimpleNamespace) -> None:
+    options: dict[str, Any] = {"ssl": tls.server, "open_timeout": 3}
     async with serve(_echo, "127.0.0.1", **options) as server, await _stream(server) as stream:
         start = anyio.current_time()
         assert await _all_of(stream) == b""

@@ -1,0 +1,78 @@
+"""Running the application's handler with each open connection of a server."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from wsstream.acceptor import client_name
+from wsstream.log import Log
+from wsstream.streams.leaving import in_cancelled_scope, judge, leave, program_end
+from wsstream.streams.websocket import WebSocketStream
+
+__all__ = ["Handler", "Handling"]
+
+Handler: TypeAlias = Callable[[WebSocketStream], Awaitable[object]]
+
+log = Log("wsstream.server")
+
+
+class Handling:
+    """Runs a handler, closes the connection when it ends, and says in the log how it ended.
+
+    Args:
+        handler: the application's.
+        is_ending: whether the server accepts no more. Then it is no failure that a task is cancelled.
+
+    Attributes:
+        connections: those whose handlers run.
+    """
+
+    def __init__(self, handler: Handler, is_ending: Callable[[], bool]) -> None:
+        self.connections: set[WebSocketStream] = set()
+        self._handler = handler
+        self._is_ending = is_ending
+
+    async def run(self, ws: WebSocketStream) -> None:
+        """Run the handler with one connection. Whatever it raises is judged here.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: as the handler did, perhaps in a group.
+        """
+        self.connections.add(ws)
+        log.info("%s: open", _name(ws))
+        try:
+            try:
+                await _awaitable(self._handler(ws))
+            except BaseException as error:
+                await self._left_by(ws, error)
+            else:
+                await leave(ws, None)
+        finally:
+            self.connections.discard(ws)
+            log.info("%s: closed, %s", _name(ws), ws.close_info)
+
+    async def _left_by(self, ws: WebSocketStream, error: BaseException) -> None:
+        verdict = judge(error)
+        if verdict.failed:
+            log.error("%s: the handler failed", _name(ws), cause=error)
+        elif not verdict.cancelled:
+            log.info("%s: %s", _name(ws), verdict.decided_by)
+        await leave(ws, error)
+        if (end := program_end(error)) is not None:
+            raise end from None
+        if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._is_ending()):
+            text = "%s: the handler was cancelled by something other than the server"
+            log.error(text, _name(ws), cause=error)
+
+
+def _name(ws: WebSocketStream) -> str:
+    return f"connection {ws.id} ({client_name(ws.request.peer, ws.request)})"
+
+
+def _awaitable(result: Awaitable[object]) -> Awaitable[object]:
+    if not inspect.isawaitable(result):
+        kind = None if result is None else type(result).__name__
+        raise TypeError(f'the handler returned {kind}: is it "async def"?')
+    return result
