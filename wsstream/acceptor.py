@@ -27,6 +27,7 @@ from wsstream.protocol.handshake import (
 )
 from wsstream.protocol.http import HeaderPairs, Headers, PeerAddress, Request, RequestedURL, Response
 from wsstream.protocol.http1 import ServerHandshake
+from wsstream.protocol.showing import never_raises
 from wsstream.streams.leaving import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.streams.options import ConnectionOptions, release
 from wsstream.streams.websocket import WebSocketStream
@@ -44,7 +45,7 @@ _LINGER = 1.0  # seconds for a refused client to read the answer
 _LINGER_BYTES = 1 << 20  # of what it still sends meanwhile
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class Accept:
     """What ``process_request`` returns to let a request in and to take part in the answer 101.
 
@@ -75,6 +76,10 @@ class Accept:
             raise TypeError(f"subprotocol must be a str or None, got {type(subprotocol).__name__}")
         for name, value in (("headers", checked), ("subprotocol", subprotocol), ("state", state)):
             object.__setattr__(self, name, value)
+
+    @never_raises
+    def __repr__(self) -> str:  # neither values, nor a subprotocol that may be a token
+        return f"<Accept, header fields: {', '.join(self.headers) or 'none'}>"
 
 
 Answer: TypeAlias = Response | Accept | None

@@ -15,6 +15,7 @@ from anyio.abc import ByteStream
 from wsstream.acceptor import Acceptor, Opening, ProcessRequest
 from wsstream.arguments import check_int, check_number
 from wsstream.handling import Handler, Handling
+from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
 from wsstream.protocol.showing import never_raises, without_query
 from wsstream.reception import Reception
@@ -43,6 +44,8 @@ def accept(
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
+    receive_timeout: float | None = None,
+    receive_rate: ReceiveRate | None = None,
 ) -> AbstractAsyncContextManager[WebSocketStream]:
     """``async with accept(stream) as ws``: the server's side over a byte stream that is already open.
 
@@ -61,6 +64,8 @@ def accept(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        receive_timeout=receive_timeout,
+        receive_rate=receive_rate,
     )
     return _Accept(transport, Acceptor(subprotocols, origins, process_request, options))
 
@@ -118,6 +123,8 @@ def serve(
     close_timeout: float | None = 10,
     ping_interval: float | None = 20,
     ping_timeout: float | None = 20,
+    receive_timeout: float | None = None,
+    receive_rate: ReceiveRate | None = None,
 ) -> AbstractAsyncContextManager[Server]:
     """``async with serve(handler, host, port) as server``: run a server while the block runs.
 
@@ -128,7 +135,8 @@ def serve(
 
     The handlers see the context variables of the task that enters the block. Another task may leave it.
     Leaving stops listening, closes all connections with 1001 and waits for their handlers. After
-    `shutdown_timeout` seconds the connections that are left are dropped and their handlers cancelled. If the
+    `shutdown_timeout` seconds the connections that are left are dropped and their handlers cancelled, after 2
+    seconds those whose clients read nothing while output waits for them. If the
     block was cancelled, or left by ``KeyboardInterrupt`` or ``SystemExit``, they are cancelled at once.
 
     Args:
@@ -147,8 +155,10 @@ def serve(
         max_connections: clients whose request is there or whose connection is open. More are answered with
             503.
         shutdown_timeout: seconds that handlers get to end.
-        max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout:
-            as for :func:`connect`.
+        max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout,
+            receive_timeout: as for :func:`connect`.
+        receive_rate: a :class:`ReceiveRate`, the least rate at which a message has to arrive; slower ones
+            fail with 1008. ``None``: any rate.
 
     Raises:
         OSError: on entering: cannot listen. On leaving: the server had to stop listening, and neither
@@ -169,6 +179,8 @@ def serve(
         close_timeout=close_timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        receive_timeout=receive_timeout,
+        receive_rate=receive_rate,
     )
     check_number("shutdown_timeout", shutdown_timeout, optional=True)
     for name, limit in (("max_handshakes", max_handshakes), ("max_connections", max_connections)):
@@ -274,7 +286,7 @@ class Server:
         self._reception.dismiss_handshakes()
         with anyio.move_on_after(self._shutdown_timeout):
             for ws in tuple(self.connections):
-                ws.begin_close(1001)
+                ws._driver.close(1001, "", hurried=True)
             await self._reception.wait_idle()
         for ws in tuple(self.connections):
             ws.abort()  # the Close frame has gone out, and the peer had its time
@@ -297,7 +309,7 @@ class _Serve(AsyncBlock[Server]):
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<serve: {self._server!r}>"
+        return f"<serve: {self._server or 'not started'}>"
 
     async def __aenter__(self) -> Server:
         self.enter_once()

@@ -356,8 +356,7 @@ def test_accept_is_checked_where_it_is_made(arguments: dict[str, Any], error: ty
 def test_accept_is_a_record() -> None:
     accept = Accept(headers={"Set-Cookie": "a=secret"}, subprotocol="a", state=5)
     assert accept == Accept(headers=[("set-cookie", "a=secret")], subprotocol="a", state=5)
-    assert repr(accept).startswith("Accept(headers=")
-    assert "subprotocol='a'" in repr(accept)
+    assert repr(accept) == "<Accept, header fields: set-cookie>"
     with pytest.raises(AttributeError):
         accept.state = 6  # type: ignore[misc]
 

@@ -323,3 +323,53 @@ async def test_whole_messages_and_pauses_between_them_are_not_bounded(raw_server
             await peer.send(frames.continuation("gun"))
             assert [await ws.receive(), await ws.receive()] == ["whole", "begun"]
             await anyio.sleep(10)
+
+
+async def test_a_server_may_ask_for_a_least_rate() -> None:
+    rate = wsstream.ReceiveRate(at_least=1000)
+    async with _raw_client(receive_rate=rate, ping_interval=None) as (ws, peer):
+        start = anyio.current_time()
+        await peer.binary(b"x", declared_length=100_000)
+        async with ws.readable.message() as reader, anyio.create_task_group() as tasks:
+            tasks.start_soon(_drip, peer)
+            with pytest.raises(wsstream.ConnectionBroken) as caught:
+                async for _ in reader:
+                    pass
+            tasks.cancel_scope.cancel()
+        assert isinstance(caught.value.__cause__, wsstream.ReceiveTimeout)
+        assert anyio.current_time() - start == pytest.approx(5, abs=0.2)
+
+
+async def test_a_peer_that_is_fast_enough_may_take_any_time() -> None:
+    rate = wsstream.ReceiveRate(at_least=1000)
+    async with _raw_client(receive_rate=rate, ping_interval=None) as (ws, peer):
+        await peer.binary(b"x", declared_length=100_000)
+        async with ws.readable.message() as reader, anyio.create_task_group() as tasks:
+
+            async def send() -> None:
+                for _ in range(99):
+                    await anyio.sleep(0.9)
+                    await peer.send(bytes(1000))
+                await peer.send(bytes(999))
+
+            tasks.start_soon(send)
+            assert len(await reader.read()) == 100_000
+
+
+async def test_a_server_that_shuts_down_drops_who_reads_nothing_after_two_seconds(
+    hung_peer: RawServer,
+) -> None:
+    async with hung_peer(close_timeout=60) as (ws, _), anyio.create_task_group() as tasks:
+
+        async def send() -> None:
+            with pytest.raises(wsstream.ConnectionClosed):
+                while True:
+                    await ws.send(bytes(65536))
+
+        tasks.start_soon(send)
+        await anyio.wait_all_tasks_blocked()
+        start = anyio.current_time()
+        ws._driver.close(1001, "", hurried=True)
+        with pytest.raises(wsstream.ConnectionBroken):
+            await ws.wait_closed()
+        assert anyio.current_time() - start == pytest.approx(2, abs=0.6)

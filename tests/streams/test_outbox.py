@@ -252,7 +252,7 @@ def test_frames_are_made_up_to_the_high_water_mark_and_no_further() -> None:
     assert 1000 <= outgoing.size < 1000 + 100 + 2
     assert outgoing.size + sender.outbox.size < 100_000 + 100
     before = outgoing.size
-    sender.outbox.fill(idle=True)
+    sender.outbox.fill(idle=False)
     assert outgoing.size == before
     frames = []
     while sender.outbox.message is not None:
