@@ -65,6 +65,7 @@ class Witness:
         self.see("Target", wsstream.Target(f"ws://u:{SECRET}@a/?{SECRET}", headers={"Cookie": SECRET}))
         self.see("ReceiveRate", wsstream.ReceiveRate(1000))
         self.see("CloseInfo", CloseInfo(1000, "\x1b[2J\n", True))
+        self.see("Accept", wsstream.Accept(headers=fields, subprotocol=SECRET, state=SECRET))
         self.see("accept", wsstream.accept(memory_pair()[0]))
         for name in ERRORS:
             self.see(name, error(name))
@@ -148,7 +149,7 @@ async def test_every_public_object_has_a_repr_of_one_line_without_secrets() -> N
 
 SHAPES = {
     "Server": r"<Server ws://127\.0\.0\.1:\d+, connections: 1>",
-    "serve": r"<serve: <Server, not started>>",
+    "serve": r"<serve: not entered>",
     "connect": r"<connect: ws://127\.0\.0\.1:\d+/feed>",
     "WebSocketStream": r"<WebSocketStream [0-9a-f]+ ws://127\.0\.0\.1:\d+/feed (open|closing|closed)>",
     "Readable": r"<Readable of connection [0-9a-f]+, (open|closing|closed)>",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPMethod
 from typing import Any, NoReturn, TypeAlias
 
@@ -61,8 +61,8 @@ class Accept:
     """
 
     headers: Headers
-    subprotocol: str | None
-    state: Any
+    subprotocol: str | None = field(repr=False)  # this and the state may be secrets
+    state: Any = field(repr=False)
 
     def __init__(
         self, *, headers: HeaderPairs = (), subprotocol: str | None = None, state: Any = None
@@ -215,7 +215,7 @@ class Opening:
         if chosen is None:
             return select_subprotocol(offer.subprotocols, self._acceptor.subprotocols)
         if chosen and chosen not in offer.subprotocols:
-            self._fail(ValueError(f"the client did not offer the subprotocol {chosen!r} that was chosen"))
+            self._fail(ValueError("the subprotocol of Accept must be one of those that the client offered"))
         return chosen
 
     def _choose_extensions(self, offer: Offer) -> tuple[tuple[Extension, ...], Agreed | None]:
