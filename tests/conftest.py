@@ -37,6 +37,7 @@ settings.register_profile("wsstream", deadline=None)  # a loaded machine is not 
 settings.load_profile("wsstream")
 
 _Loop = asyncio.AbstractEventLoop
+_HAS_TRIO = importlib.util.find_spec("trio") is not None
 _Backend = tuple[str, dict[str, Any]]
 
 
@@ -59,6 +60,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
     if loop != "anyio.run":
         anyio.pytest_plugin.extract_backend_and_options = choose
+
+
+def pytest_report_header() -> list[str]:
+    return [] if _HAS_TRIO else ["trio is not installed: nothing runs on trio"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what runs on trio where there is none."""
+    if not _HAS_TRIO:
+        for item in items:
+            chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            if any(value == "trio" or (isinstance(value, tuple) and "trio" in value[:1]) for value in chosen):
+                item.add_marker(pytest.mark.skip(reason="trio is not installed"))
 
 
 def _start(options: dict[str, Any], loop: str) -> dict[str, Any]:
