@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import wsstream
 from wsstream.log import Log
 
 NAME = "wsstream.server"
@@ -107,3 +109,13 @@ def test_an_argument_is_cut_and_cannot_forge_a_line(
 ) -> None:
     log.error("here: %s", text)
     assert caplog.messages == [f"here: {shown}"]
+
+
+def test_the_library_logs_in_no_other_way() -> None:
+    root = Path(wsstream.__file__).parent
+    users = [
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if "import logging" in path.read_text()
+    ]
+    assert [path for path in users if not path.startswith("cli/")] == ["log.py"]

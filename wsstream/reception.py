@@ -271,6 +271,7 @@ class Reception:
     def _turn_away(self, visit: Visit, refusal: RequestRefused) -> None:
         self._guests -= visit.is_guest
         visit.is_guest, visit.turned_away = False, True
+        self._strangers.pop(visit, None)  # to the end
         self._strangers[visit] = anyio.current_time()
         status = refusal.response.status
         if isinstance(refusal, Answered):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl as ssl_module
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from wsstream.errors import (
     HandshakeRejected,
     ProxyError,
 )
+from wsstream.log import Log
 from wsstream.protocol.retry import (
     Backoff,
     check_delay,
@@ -37,7 +37,7 @@ from wsstream.streams.websocket import WebSocketStream, closed_here
 
 __all__ = ["reconnect"]
 
-logger = logging.getLogger("wsstream.client")
+log = Log("wsstream.client")
 
 
 def reconnect(
@@ -168,10 +168,10 @@ class _Reconnect(AsyncLoop[WebSocketStream]):
             return False
         check_delay("a delay", delay)
         wait = _wait(error, delay)
-        logger.info(
-            "connecting to %s again in %.1f s after %s: %s",
+        log.info(
+            "connecting to %s again in %s s after %s: %s",
             self._attempts.shown,
-            wait,
+            f"{wait:.1f}",
             type(error).__name__,
             error,
         )

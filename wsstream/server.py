@@ -309,7 +309,7 @@ class _Serve(AsyncBlock[Server]):
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<serve: {self._server or 'not started'}>"
+        return f"<serve: {self._server or 'not entered'}>"
 
     async def __aenter__(self) -> Server:
         self.enter_once()

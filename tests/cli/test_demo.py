@@ -124,7 +124,7 @@ def _start_and_wait_for_transfer(start: Start, backend: str) -> tuple[subprocess
         if found := re.search(r"the server is process (\d+)", line):
             server = int(found[1])
             wanted.discard("process")
-        elif line.endswith("connection 1: open\n"):
+        elif re.search(r"connection 1 \(.*\): open$", line):
             wanted.discard("open")
         elif line.startswith("made-up data to"):
             wanted.discard("to")

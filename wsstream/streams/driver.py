@@ -28,7 +28,6 @@ a switch of tasks for each, and an idle connection is smaller.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -57,6 +56,7 @@ from wsstream.errors import (
     StreamEnded,
     WebSocketError,
 )
+from wsstream.log import Log
 from wsstream.protocol.arrival import Arrival, ReceiveRate
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.filerange import FileEnded, FileRange
@@ -89,7 +89,7 @@ _LAST_READS = 64  # of what the peer sent before sending to it failed
 _NOTHING = memoryview(b"")
 _LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
-logger = logging.getLogger("wsstream.connection")
+log = Log("wsstream.connection")
 
 _connection_ids = count(1)
 _T = TypeVar("_T")
@@ -798,8 +798,8 @@ class Driver:
         self.connection.outgoing.dropped += self.transport.unsent
         try:
             self.transport.close()
-        except Exception:
-            logger.exception("connection %s: the transport could not be closed", self.id)
+        except Exception as error:
+            log.error("connection %s: the transport could not be closed", self.id, cause=error)
         self._resumed.notify()
         self._output.notify()
         self._stop_alarm()
@@ -945,11 +945,11 @@ class Driver:
                 self.connection.send(Pong())
                 self.pump()
             case Action.STANDSTILL:
-                logger.warning(
-                    "connection %s: both directions have stood still for %d s: nobody reads here, and the "
+                log.warning(
+                    "connection %s: both directions have stood still for %s s: nobody reads here, and the "
                     "peer does not read either. Receive in one task while another one sends.",
                     self.id,
-                    STANDSTILL,
+                    f"{STANDSTILL:g}",
                 )
             case Action.TIMEOUT:
                 seconds = f"{self._keepalive.timeout:g} s"
@@ -1021,12 +1021,12 @@ class Driver:
         try:
             with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
                 await self.transport.aclose()
-        except Exception:
-            logger.exception("connection %s: the transport could not be closed", self.id)
+        except Exception as error:
+            log.error("connection %s: the transport could not be closed", self.id, cause=error)
 
     def _crash(self, error: Exception) -> None:
         """End the connection for a mistake of this library, which no task and no callback lets out."""
-        logger.error("connection %s: dropped, wsstream failed", self.id, exc_info=error)
+        log.error("connection %s: dropped, wsstream failed", self.id, cause=error)
         self.drop(error)
 
     # -- the same steps, called by the event loop ----------------------------------------------
