@@ -78,7 +78,7 @@ class Accept:
 
 
 Answer: TypeAlias = Response | Accept | None
-ProcessRequest: TypeAlias = Callable[[Request], "Answer | Awaitable[Answer]"]
+ProcessRequest: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 _AS_IT_IS = Accept()
 
