@@ -66,13 +66,20 @@ def pytest_report_header() -> list[str]:
     return [] if _HAS_TRIO else ["trio is not installed: nothing runs on trio"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what runs on trio where there is none."""
-    if not _HAS_TRIO:
-        for item in items:
-            chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
-            if any(value == "trio" or (isinstance(value, tuple) and "trio" in value[:1]) for value in chosen):
-                item.add_marker(pytest.mark.skip(reason="trio is not installed"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what cannot run: on trio where there is none, and some tests on uvloop."""
+    uvloop = config.getoption("--loop") == "uvloop.run"
+    for item in items:
+        trio = _runs_on_trio(item)
+        if trio and not _HAS_TRIO:
+            item.add_marker(pytest.mark.skip(reason="trio is not installed"))
+        elif uvloop and not trio and item.get_closest_marker("not_on_uvloop"):
+            item.add_marker(pytest.mark.skip(reason="not on uvloop"))
+
+
+def _runs_on_trio(item: pytest.Item) -> bool:
+    chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return any(value == "trio" or (isinstance(value, tuple) and "trio" in value[:1]) for value in chosen)
 
 
 def _start(options: dict[str, Any], loop: str) -> dict[str, Any]:

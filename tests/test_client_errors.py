@@ -214,6 +214,7 @@ async def _timed_out(url: str, **options: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.not_on_uvloop  # it asks a resolver of its own
 async def test_a_name_that_is_not_resolved_in_time_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = threading.Event()
 

@@ -381,8 +381,8 @@ async def test_process_request_sees_the_attributes_of_the_transport(as_hook: Cal
         serve(handler, "127.0.0.1", process_request=as_hook(hook)) as server,
         connect(server.url) as ws,
     ):
-        assert [message async for message in ws] == []
         seen.append(ws.extra(SocketAttribute.local_address))
+        assert [message async for message in ws] == []
         with pytest.raises(LookupError):
             ws.request.extra(SocketAttribute.remote_address)  # a request that this side made
         assert ws.request.extra(SocketAttribute.remote_address, "nothing") == "nothing"

@@ -167,7 +167,7 @@ def no_new_files() -> Callable[[], AbstractContextManager[None]]:
                 found.add(f"{name} {(folder / name).readlink()}")
             except FileNotFoundError:
                 pass  # that of the listing itself
-        return found
+        return {each for each in found if not each.endswith("/dev/null")}  # uvloop keeps one in reserve
 
     @contextmanager
     def check() -> Iterator[None]:

@@ -30,7 +30,8 @@ async def test_an_ip_address_is_its_own_answer_without_waiting(host, address):
         assert await resolve(host, 80) == [address]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])  # uvloop asks a resolver of its own
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+@pytest.mark.not_on_uvloop  # it asks a resolver of its own
 async def test_a_name_keeps_the_scope_of_its_address(monkeypatch):
     """As mDNS gives it; the resolver of this machine cannot be made to."""
 
