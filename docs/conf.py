@@ -45,6 +45,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
     ("py:class", r"wsstream\.protocol\.http\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
+    ("py:class", r"wsstream\.protocol\.http\._(T|Default)"),  # the type of an attribute, or of a default
 ]
 
 

@@ -12,6 +12,7 @@ import importlib.util
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -24,6 +25,11 @@ from hypothesis import settings
 
 from wsstream import CloseInfo, ConnectionBroken, ConnectionClosed, WebSocketError
 
+try:
+    import sniffio
+except ModuleNotFoundError:
+    sniffio = None
+
 Peer = Callable[[Any], Awaitable[object]]
 Listen = Callable[..., AbstractAsyncContextManager[int]]
 
@@ -31,6 +37,7 @@ settings.register_profile("wsstream", deadline=None)  # a loaded machine is not 
 settings.load_profile("wsstream")
 
 _Loop = asyncio.AbstractEventLoop
+_HAS_TRIO = importlib.util.find_spec("trio") is not None
 _Backend = tuple[str, dict[str, Any]]
 
 
@@ -39,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--loop",
         choices=["asyncio.run", "uvloop.run", "anyio.run"],
         default="asyncio.run",
-        help="how asyncio is started; uvloop knows no virtual time, so sleeps and timeouts take theirs",
+        help="how asyncio is started",
     )
 
 
@@ -55,21 +62,44 @@ def pytest_configure(config: pytest.Config) -> None:
         anyio.pytest_plugin.extract_backend_and_options = choose
 
 
+def pytest_report_header() -> list[str]:
+    return [] if _HAS_TRIO else ["trio is not installed: nothing runs on trio"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what runs on trio where there is none."""
+    if not _HAS_TRIO:
+        for item in items:
+            chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            if any(value == "trio" or (isinstance(value, tuple) and "trio" in value[:1]) for value in chosen):
+                item.add_marker(pytest.mark.skip(reason="trio is not installed"))
+
+
 def _start(options: dict[str, Any], loop: str) -> dict[str, Any]:
     """The options of an event loop of this kind that is nobody's but asyncio's."""
     make: Callable[[], _Loop] = options.get("loop_factory", asyncio.new_event_loop)
     if loop == "uvloop.run" or options.get("use_uvloop"):
         import uvloop
 
-        make = uvloop.new_event_loop
+        make = _virtual_uvloop if "loop_factory" in options else uvloop.new_event_loop
     return {"loop_factory": lambda: _forget_name(make())}
+
+
+def _virtual_uvloop() -> _Loop:
+    """The class is in a module of its own, though the tests import nothing from each other."""
+    path = Path(__file__).parent / "loops" / "virtual_uvloop.py"
+    spec = importlib.util.spec_from_file_location("virtual_uvloop", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    loop: _Loop = module.VirtualUvloop()
+    return loop
 
 
 def _forget_name(loop: _Loop) -> _Loop:
     """Undo what the plugin has told sniffio just before it makes `loop`; at its end it restores by itself."""
-    if importlib.util.find_spec("sniffio") is not None:
-        import sniffio
-
+    if sniffio is not None:
         sniffio.current_async_library_cvar.set(None)
     return loop
 

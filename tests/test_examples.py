@@ -59,7 +59,19 @@ def test_echo_client_and_echo_server_talk(backend: str) -> None:
 
 
 def test_the_testing_example_passes() -> None:
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(EXAMPLES)]
+    command = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(EXAMPLES),
+    ]
     assert "2 passed" in run(*command, str(EXAMPLES / "testing_your_app.py"))
 
 

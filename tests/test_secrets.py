@@ -16,7 +16,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
 
-from wsstream import Request, Response, accept, connect, reconnect, serve
+from wsstream import Accept, Request, Response, accept, connect, reconnect, serve
 from wsstream.protocol.handshake import Agreement, Offer, accept_key, check_request
 from wsstream.protocol.http import Headers, RequestedURL
 from wsstream.protocol.http1 import ClientHandshake, ServerHandshake
@@ -192,7 +192,8 @@ async def break_down(_: object) -> None:
 
 async def test_a_server_whose_application_fails_logs_no_secret(watch: Watch) -> None:
     opening = REQUESTS["an opening that is let in"]
-    for options in ({"process_request": break_down}, {"process_request": lambda request: SECRET}, {}):
+    mistakes = [break_down, lambda request: SECRET, lambda request: Accept(subprotocol=f"{SECRET}-too")]
+    for options in [{"process_request": mistake} for mistake in mistakes] + [{}]:
         async with serve(break_down, "127.0.0.1", **options) as server:  # type: ignore[arg-type]
             await answer_to(await anyio.connect_tcp("127.0.0.1", server.port), opening)
     assert any("a bug" in line for line in watch.log())

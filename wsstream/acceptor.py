@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPMethod
 from typing import Any, NoReturn, TypeAlias
 
@@ -27,7 +27,6 @@ from wsstream.protocol.handshake import (
 )
 from wsstream.protocol.http import HeaderPairs, Headers, PeerAddress, Request, RequestedURL, Response
 from wsstream.protocol.http1 import ServerHandshake
-from wsstream.protocol.showing import never_raises
 from wsstream.streams.leaving import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.streams.options import ConnectionOptions, release
 from wsstream.streams.websocket import WebSocketStream
@@ -45,7 +44,7 @@ _LINGER = 1.0  # seconds for a refused client to read the answer
 _LINGER_BYTES = 1 << 20  # of what it still sends meanwhile
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
+@dataclass(frozen=True, slots=True, init=False)
 class Accept:
     """What ``process_request`` returns to let a request in and to take part in the answer 101.
 
@@ -62,8 +61,8 @@ class Accept:
     """
 
     headers: Headers
-    subprotocol: str | None
-    state: Any
+    subprotocol: str | None = field(repr=False)  # this and the state may be secrets
+    state: Any = field(repr=False)
 
     def __init__(
         self, *, headers: HeaderPairs = (), subprotocol: str | None = None, state: Any = None
@@ -77,13 +76,9 @@ class Accept:
         for name, value in (("headers", checked), ("subprotocol", subprotocol), ("state", state)):
             object.__setattr__(self, name, value)
 
-    @never_raises
-    def __repr__(self) -> str:  # neither values, nor a subprotocol that may be a token
-        return f"<Accept, header fields: {', '.join(self.headers) or 'none'}>"
-
 
 Answer: TypeAlias = Response | Accept | None
-ProcessRequest: TypeAlias = Callable[[Request], "Answer | Awaitable[Answer]"]
+ProcessRequest: TypeAlias = Callable[[Request], Answer | Awaitable[Answer]]
 
 _AS_IT_IS = Accept()
 
@@ -220,7 +215,7 @@ class Opening:
         if chosen is None:
             return select_subprotocol(offer.subprotocols, self._acceptor.subprotocols)
         if chosen and chosen not in offer.subprotocols:
-            self._fail(ValueError(f"the client did not offer the subprotocol {chosen!r} that was chosen"))
+            self._fail(ValueError("the subprotocol of Accept must be one of those that the client offered"))
         return chosen
 
     def _choose_extensions(self, offer: Offer) -> tuple[tuple[Extension, ...], Agreed | None]:

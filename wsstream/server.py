@@ -155,8 +155,9 @@ def serve(
         max_connections: clients whose request is there or whose connection is open. More are answered with
             503.
         shutdown_timeout: seconds that handlers get to end.
-        max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout,
-            receive_timeout: as for :func:`connect`.
+        max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout:
+            as for :func:`connect`.
+        receive_timeout: as for :func:`connect`.
         receive_rate: a :class:`ReceiveRate`, the least rate at which a message has to arrive; slower ones
             fail with 1008. ``None``: any rate.
 
@@ -309,7 +310,7 @@ class _Serve(AsyncBlock[Server]):
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<serve: {self._server or 'not started'}>"
+        return f"<serve: {self._server or 'not entered'}>"
 
     async def __aenter__(self) -> Server:
         self.enter_once()

@@ -26,10 +26,18 @@ from wsstream.testing import (
 pytestmark = pytest.mark.anyio
 
 ROLES = pytest.mark.parametrize("role", ["client", "server"])
-VIRTUAL = pytest.mark.parametrize(
-    "anyio_backend", [virtual_clock("asyncio"), virtual_clock("trio")], ids=["asyncio", "trio"]
-)
+VIRTUAL = pytest.mark.usefixtures("virtual_time")
 MORE, TEXT, BINARY = 0, 1, 2
+
+
+@pytest.fixture
+def virtual_time() -> None:
+    """A test that asks for this runs in virtual time."""
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return virtual_clock(request.param) if "virtual_time" in request.fixturenames else request.param
 
 
 # -- X15 -------------------------------------------------------------------------------------

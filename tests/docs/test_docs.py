@@ -133,6 +133,8 @@ def test_test_modules_pass(tmp_path: Path) -> None:
         "-q",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:asyncio",
         "-c",
         "/dev/null",
     ]

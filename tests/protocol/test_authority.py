@@ -25,3 +25,7 @@ def test_a_zone_is_refused_with_what_to_do_instead() -> None:
     for host in ("[fe80::1%25eth0]", "[fe80::1%eth0]"):
         with pytest.raises(InvalidURL, match=r"zone, which a URL cannot have: use a host name .* transport"):
             parse_host(host)
+
+
+def test_a_repr_shows_host_and_port_but_no_userinfo() -> None:
+    assert repr(parse_authority("user:s3cr3t@a.example:81")) == "<Authority a.example 81>"

@@ -909,3 +909,19 @@ def test_fragments_of_one_size_are_queued_without_a_copy() -> None:
     with pytest.raises(ProtocolError):
         server.send_fragments("text", parts[:1])
         server.send_fragments("binary", parts[:1])
+
+
+def test_it_is_known_whether_a_message_or_a_frame_has_begun_to_arrive() -> None:
+    connection = endpoint(client=True)
+    seen = []
+    for data in (b"\x82", b"\x02ab", text("a", fin=False), ping()[:1], ping()[1:], continuation("b"), ping()):
+        connection.receive(data, UNLIMITED)
+        seen.append((connection.receiving, connection.crossed))
+    begun, ended = (True, False), (False, True)
+    assert seen == [begun, ended, begun, begun, begun, ended, ended]
+
+
+def test_what_a_call_took_of_the_time_for_one_is_known() -> None:
+    connection = endpoint(client=True)
+    connection.receive(text("a") * 5 + ping() * 3, UNLIMITED)
+    assert connection.steps == 3

@@ -505,3 +505,15 @@ def test_no_answer_raises_anything_but_a_handshake_error(base: Fields, extra: Fi
         except HandshakeError as exc:
             rejected = isinstance(exc, HandshakeRejected)
         assert rejected == (code != 101)
+
+
+@pytest.mark.parametrize("origin", ["a\r\nb", "https://a.example/path", "a.example", ""])
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    with pytest.raises(ValueError, match=r'an origin must be like "https://a\.example" or "null", got '):
+        validate_origins([origin])
+
+
+def test_reprs_show_no_subprotocol_which_may_be_a_token() -> None:
+    extension = Extension("permessage-deflate", ())
+    assert repr(Offer(KEY, ("s3cr3t",), (extension,))) == "<Offer of 1 subprotocols, 'permessage-deflate'>"
+    assert repr(Agreement("s3cr3t", (extension,))) == "<Agreement on 'permessage-deflate'>"

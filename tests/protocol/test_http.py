@@ -320,3 +320,19 @@ def test_what_is_neither_a_mapping_nor_pairs_is_refused_without_its_values(
         Headers(fields)
     assert "secret" not in str(caught.value)
     assert Headers(iter([["X", "y"]])).items() == (("X", "y"),)
+
+
+def test_the_attributes_of_a_transport_are_asked_for_where_there_is_one() -> None:
+    class Attributes:
+        def extra(self, attribute: Any, default: object) -> object:
+            return {"peer": "here"}.get(attribute, default)
+
+    request = Request("/", Headers())
+    with pytest.raises(LookupError, match="the transport does not know this attribute"):
+        request.extra("peer")
+    assert request.extra("peer", None) is None
+    request.attributes = Attributes()
+    assert request.extra("peer") == "here"
+    assert request.extra("other", 5) == 5
+    with pytest.raises(LookupError):
+        request.extra("other")

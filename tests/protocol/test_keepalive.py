@@ -358,3 +358,10 @@ def test_whatever_happens_the_clock_counts_listening_and_nothing_else(
     model = Model(interval, timeout)
     for name in inputs:
         getattr(model, name)()
+
+
+def test_it_is_known_since_when_blocked_output_stands_still() -> None:
+    keepalive = Keepalive(None, None, 0)
+    for now, moved in ((1, 0), (2, 5), (3, 5), (4, 5)):
+        keepalive.look(now, moved, True, False)
+    assert keepalive.standing_since == 2

@@ -117,9 +117,9 @@ def test_it_is_ready_unless_all_that_waits_is_behind_an_incomplete_frame() -> No
     leave(outgoing, 3)
     outgoing.put_pong(pong())
     assert not outgoing.buffers()
-    assert not outgoing.ready
+    assert (outgoing.ready, outgoing.size, outgoing.sendable) == (False, len(pong()), 0)
     outgoing.put_data(binary(b"ab")[3:])
-    assert outgoing.ready
+    assert (outgoing.ready, outgoing.sendable) == (True, outgoing.size)
 
 
 def test_the_latest_16_pongs_are_kept() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsstream.protocol.showing import excerpt, never_raises, quoted
+from wsstream.protocol.showing import excerpt, never_raises, quoted, without_query
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,8 @@ def test_a_repr_that_raises_shows_the_type() -> None:
     half_made.name = "made"
     assert repr(half_made) == "<made>"
     assert HalfMade.__repr__.__name__ == "__repr__"
+
+
+def test_of_a_url_the_query_is_not_shown() -> None:
+    assert without_query("ws://a/b?token=s3cr3t") == "ws://a/b"
+    assert without_query("ws://a/" + "b" * 300, 20) == "ws://a/" + "b" * 13 + "..."

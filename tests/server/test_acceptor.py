@@ -318,7 +318,7 @@ async def test_choosing_a_subprotocol_that_was_not_offered_is_a_failure_of_the_a
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert record.levelname == "ERROR"
     assert record.exc_info is not None
-    assert "'other'" in str(record.exc_info[1])
+    assert "the subprotocol of Accept must be one of those" in str(record.exc_info[1])
 
 
 async def test_accept_gives_the_handler_its_state(as_hook: Callable[..., Any]) -> None:
@@ -356,7 +356,7 @@ def test_accept_is_checked_where_it_is_made(arguments: dict[str, Any], error: ty
 def test_accept_is_a_record() -> None:
     accept = Accept(headers={"Set-Cookie": "a=secret"}, subprotocol="a", state=5)
     assert accept == Accept(headers=[("set-cookie", "a=secret")], subprotocol="a", state=5)
-    assert repr(accept) == "<Accept, header fields: set-cookie>"
+    assert repr(accept) == "Accept(headers=<Headers Set-Cookie>)"  # a subprotocol may be a secret
     with pytest.raises(AttributeError):
         accept.state = 6  # type: ignore[misc]
 

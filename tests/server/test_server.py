@@ -497,14 +497,18 @@ def test_ctrl_c_ends_a_server_at_once_even_with_a_busy_handler(
     command = [sys.executable, "-c", _PROGRAM.format(body=body, handler=handler), anyio_backend_name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        with socket.create_connection(("127.0.0.1", int(process.stdout.readline()))) as client:
-            client.settimeout(5)
-            client.sendall(http.opening)
-            assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
-            time.sleep(0.1)  # it is busy now
-            process.send_signal(signal.SIGINT)
-            _, stderr = process.communicate(timeout=5)
-            assert client.recv(4096) == b"\x88\x02\x03\xe9"  # Close 1001
+        try:
+            with socket.create_connection(("127.0.0.1", int(process.stdout.readline()))) as client:
+                client.settimeout(5)
+                client.sendall(http.opening)
+                assert client.recv(4096).startswith(b"HTTP/1.1 101 ")
+                time.sleep(0.1)  # it is busy now
+                process.send_signal(signal.SIGINT)
+                _, stderr = process.communicate(timeout=5)
+                assert client.recv(4096) == b"\x88\x02\x03\xe9"  # Close 1001
+        except BaseException:
+            process.kill()  # or leaving the block would wait for it
+            raise
     assert stderr.endswith("KeyboardInterrupt\n")
     assert process.returncode == -signal.SIGINT
 

@@ -27,6 +27,8 @@ __all__ = ["Connection", "Places", "Side", "options_of"]
 # What may end one side when the other, or the network, ends the connection early.
 _ENDED = (wsstream.ConnectionClosed, wsstream.HandshakeError, anyio.BrokenResourceError, OSError)
 
+_STEP = 32  # bytes; Pings alone are fewer for a long time
+
 
 @dataclass
 class Places:
@@ -61,7 +63,7 @@ class Side:
         """What changes as long as it moves."""
         if self.ws is None:
             return ()
-        received = self.ws.statistics().bytes_received // 256
+        received = self.ws.statistics().bytes_received // _STEP
         return (self.sends.moved, self.ws.state, self.done.is_set(), received)
 
 
@@ -104,8 +106,7 @@ class Connection:
     def progress(self) -> tuple[object, ...]:
         """What changes as long as the connection moves; Pings alone do not."""
         sides = (self.client, self.server)
-        opening = self.relayed.total() if any(side.ws is None for side in sides) else 0
-        return (opening, *(side.progress for side in sides))
+        return (self.relayed.total() // _STEP, *(side.progress for side in sides))
 
     def draw(self, what: str) -> Random:
         """Chance of its own for each part, so that they do not depend on each other's order."""
@@ -208,7 +209,7 @@ class Connection:
 
     async def _exchange(self, side: Side, scope: anyio.CancelScope, ws: WebSocketStream) -> None:
         name = f"{self.name} {side.name}"
-        receiver = Receiver(ws, side.receives, self.draw(f"{side.name} receives"))
+        receiver = Receiver(ws, side.receives, self.draw(f"{side.name} receives"), stays=self.plan.violent)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(receiver.run, name=f"{name} receiver")
             tasks.start_soon(self._send_all, side, ws, name=f"{name} sender")

@@ -11,11 +11,12 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["END", "HEADER", "Header", "Ledger", "Wrong", "make_message", "read_header"]
+__all__ = ["BROKEN_OFF", "END", "HEADER", "Header", "Ledger", "Wrong", "make_message", "read_header"]
 
 _HEADER = struct.Struct(">BIII")  # lane, number, size of the payload, CRC-32 of it
 HEADER = {"binary": _HEADER.size, "text": 2 * _HEADER.size}  # bytes
 END = 255  # the lane of the message behind all others
+BROKEN_OFF = 254  # the lane of messages of which no end is sent
 
 
 class Wrong(Exception):
@@ -63,7 +64,6 @@ class Ledger:
         certain: by lane, the numbers of the messages that were sent and not cancelled.
         begun: by lane, how many messages were begun.
         arrived: by lane, the number of the last message that arrived, -1 before the first.
-        unfinished: messages that were broken off, by lane and number.
         empty: how many messages of no bytes were begun, were sent for certain, have arrived.
         counts: what happened how often.
         moved: grows with whatever is sent or received.
@@ -72,7 +72,6 @@ class Ledger:
     certain: dict[int, set[int]] = field(default_factory=dict)
     begun: Counter[int] = field(default_factory=Counter)
     arrived: dict[int, int] = field(default_factory=dict)
-    unfinished: set[tuple[int, int]] = field(default_factory=set)
     empty: list[int] = field(default_factory=lambda: [0, 0, 0])
     counts: Counter[str] = field(default_factory=Counter)
     moved: int = 0
@@ -94,7 +93,7 @@ class Ledger:
         last, certain = self.arrived.get(lane, -1), self.certain.setdefault(lane, set())
         if number <= last:
             raise Wrong(f"message {number} of lane {lane} came behind {last}")
-        if number >= self.begun[lane] or (lane, number) in self.unfinished:
+        if number >= self.begun[lane]:
             raise Wrong(f"message {number} of lane {lane} was never sent to its end")
         if lost := [each for each in certain if last < each < number]:
             raise Wrong(f"messages {lost} of lane {lane} are lost: {number} came behind {last}")

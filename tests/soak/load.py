@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import anyio
-from ledger import END, HEADER, Header, Ledger, Wrong, make_message, read_header
+from ledger import BROKEN_OFF, END, HEADER, Header, Ledger, Wrong, make_message, read_header
 
 from wsstream import MessageReader, MessageWriter, WebSocketStream
 
@@ -122,9 +122,7 @@ class Sender:
 
 async def break_off(ws: WebSocketStream, ledger: Ledger) -> None:
     """Leave a message unfinished, which fails the connection."""
-    number = ledger.begin(END)
-    ledger.unfinished.add((END, number))
-    message = make_message("binary", END, number, b"never finished")
+    message = make_message("binary", BROKEN_OFF, 0, b"never finished")
     try:
         async with ws.writable.message() as writer:
             await writer.send(message[:-1])
@@ -138,12 +136,16 @@ class _BrokenOff(Exception):
 
 
 class Receiver:
-    """Receives until the message behind all others has come, and compares with the ledger."""
+    """Receives until the message behind all others has come, and compares with the ledger.
 
-    def __init__(self, ws: WebSocketStream, ledger: Ledger, draw: Random) -> None:
+    If it `stays`, what comes later is dropped; otherwise nothing more is read.
+    """
+
+    def __init__(self, ws: WebSocketStream, ledger: Ledger, draw: Random, *, stays: bool) -> None:
         self._ws = ws
         self._ledger = ledger
         self._draw = draw
+        self._stays = stays
         self._ended = False
 
     async def run(self) -> None:
@@ -161,6 +163,8 @@ class Receiver:
             (way,) = self._draw.choices(ways, weights)
             await way()
         self._ledger.check_end()
+        if self._stays:  # who reads no more, and sends no Pings, would not see the end
+            self._ws.readable.discard()
 
     async def _whole(self) -> None:
         self._compare(await self._patiently(self._ws.receive))
@@ -192,7 +196,7 @@ class Receiver:
     async def _leave_early(self) -> None:
         async with self._ws.readable.message() as reader:
             start, header = await self._header(reader)
-        if header is not None:
+        if header is not None and header.lane != BROKEN_OFF:
             self._take(header)
             self._ledger.counts["left early"] += len(start) < HEADER[reader.kind] + header.size
 

@@ -16,7 +16,8 @@ from wsstream.testing import CutStream, DelayStream, RateStream, SplitStream, St
 
 __all__ = ["Relay", "faulty"]
 
-_LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+# What a lost connection raises; RuntimeError is uvloop's.
+_LOST = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, RuntimeError)
 
 
 @asynccontextmanager

@@ -127,7 +127,7 @@ def _draw_size(draw: Random, faults: Faults, flows: tuple[str, str]) -> int:
     if faults.delay:
         size = min(size, min(PIECES[flow] for flow in flows) / faults.delay * SECONDS)
     if faults.split is not None:
-        size = min(size, 5000 * faults.split)
+        size = min(size, 2000 * faults.split)
     if "tiny" in flows:
-        size = min(size, 200_000)
+        size = min(size, 40_000)
     return int(size)

@@ -11,10 +11,16 @@ from typing import Any
 
 import anyio
 import pytest
-import trio  # noqa: TID251 - as a guest
-import trio.testing  # noqa: TID251
 
 from wsstream.transports.eventloop import event_loop
+
+try:
+    import trio  # noqa: TID251 - as a guest
+    import trio.testing  # noqa: TID251
+except ModuleNotFoundError:
+    trio = None
+
+needs_trio = pytest.mark.skipif(trio is None, reason="trio is not installed")
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]
 
@@ -98,6 +104,7 @@ def test_a_callback_can_close_a_socket_for_which_a_task_waits(
     run(main)
 
 
+@needs_trio
 def test_trio_as_a_guest_of_asyncio_is_told_from_its_host() -> None:
     async def host() -> tuple[Any, Any]:
         loop = asyncio.get_running_loop()
@@ -212,6 +219,7 @@ def test_what_ends_a_program_ends_asyncios_loop(run: Run, kind: type[BaseExcepti
     assert over == ["over"]
 
 
+@needs_trio
 def test_an_exit_in_a_task_does_not_crash_the_run_of_trio() -> None:
     async def main() -> None:
         over = trio.Event()
@@ -221,6 +229,7 @@ def test_an_exit_in_a_task_does_not_crash_the_run_of_trio() -> None:
     trio.run(main)
 
 
+@needs_trio
 def test_an_interrupt_in_a_task_is_passed_on_to_trios_main_task() -> None:
     over = []
 
@@ -234,6 +243,7 @@ def test_an_interrupt_in_a_task_is_passed_on_to_trios_main_task() -> None:
     assert over == ["over"]
 
 
+@needs_trio
 def test_a_nursery_that_was_left_open_does_not_crash_the_run_of_trio() -> None:
     cancelled = []
 

@@ -221,13 +221,15 @@ def _what_is_wrong(head: bytes, text: str) -> str:
 
 
 def _malformed_line(head: bytes) -> str:
-    for number, line in enumerate(head.split(b"\n")[1:-2], 2):
-        field = _FIELD.match(line)
-        if field is None:
-            return f"line {number} is not a name, a colon and a value"
-        if field[2]:
-            return f"line {number} ({_shown(field[1])}) has a blank before its colon"
-    return "a header field is malformed"
+    faults = (_fault_of(number, line) for number, line in enumerate(head.split(b"\n")[1:-2], 2))
+    return next(filter(None, faults), "a header field is malformed")
+
+
+def _fault_of(number: int, line: bytes) -> str:
+    field = _FIELD.match(line)
+    if field is None:
+        return f"line {number} is not a name, a colon and a value"
+    return f"line {number} ({_shown(field[1])}) has a blank before its colon" if field[2] else ""
 
 
 def _shown(name: bytes) -> str:

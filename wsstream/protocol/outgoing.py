@@ -87,6 +87,14 @@ class Outgoing:
         return bool(self._head or self._data or self.burst or (self._at_border and self._has_control()))
 
     @property
+    def sendable(self) -> int:
+        """Bytes that wait, but none if all are of control frames behind an incomplete frame.
+
+        Those wait for the application to go on; it must not wait for them.
+        """
+        return self.size if self.ready else 0
+
+    @property
     def ping_waits(self) -> bool:
         """Whether a Ping has been put and nothing of it has left."""
         return self._ping is not None

@@ -275,12 +275,8 @@ class Driver:
 
     @property
     def unsent(self) -> int:
-        """Bytes that have not left for the kernel.
-
-        Control frames behind an incomplete frame do not count: it is they that wait for the application.
-        """
-        outgoing = self.connection.outgoing
-        return (outgoing.size if outgoing.ready else 0) + self.transport.unsent + self.outbox.size
+        """Bytes that were handed over and have not left for the kernel."""
+        return self.connection.outgoing.sendable + self.transport.unsent + self.outbox.size
 
     @property
     def _has_output(self) -> bool:
@@ -661,7 +657,7 @@ class Driver:
             while budget > 0:
                 framed = 0
                 if outbox.message is not None or outbox.closing is not None:
-                    idle = not outgoing.ready and not transport.unsent
+                    idle = not outgoing.sendable and not transport.unsent
                     framed = outbox.fill(idle=idle, taking=not self._full, limit=budget)
                 if outgoing.files:
                     sent = transport.send_pieces(outgoing.pieces())

@@ -230,7 +230,7 @@ class Outbox:
         while (
             framed < limit
             and self._worth_a_frame(idle)
-            and (idle or connection.outgoing.size < mark or not self._is_copied())
+            and (connection.outgoing.sendable < mark or not self._is_copied())
         ):
             framed += self._make_frames(limit - framed)
             idle = False

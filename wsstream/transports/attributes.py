@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,13 +23,13 @@ ATTRIBUTES: dict[str, Any] = {
 }
 """The names that :meth:`Transport.extra` knows, and what they are called in anyio."""
 
-_OF_TLS: dict[Any, Callable[[ssl.SSLObject], object]] = {
-    TLSAttribute.alpn_protocol: lambda tls: tls.selected_alpn_protocol(),
-    TLSAttribute.cipher: lambda tls: tls.cipher(),
-    TLSAttribute.peer_certificate: lambda tls: tls.getpeercert(False),
-    TLSAttribute.peer_certificate_binary: lambda tls: tls.getpeercert(True),
-    TLSAttribute.tls_version: lambda tls: tls.version(),
-}
+_OF_TLS: Sequence[tuple[Any, Callable[[ssl.SSLObject], object]]] = (
+    (TLSAttribute.alpn_protocol, lambda tls: tls.selected_alpn_protocol()),
+    (TLSAttribute.cipher, lambda tls: tls.cipher()),
+    (TLSAttribute.peer_certificate, lambda tls: tls.getpeercert(False)),
+    (TLSAttribute.peer_certificate_binary, lambda tls: tls.getpeercert(True)),
+    (TLSAttribute.tls_version, lambda tls: tls.version()),
+)
 
 
 class TransportAttributes(TypedAttributeProvider):
@@ -48,5 +48,5 @@ class TransportAttributes(TypedAttributeProvider):
             key: partial(lookup, name) for name, key in ATTRIBUTES.items() if lookup(name) is not None
         }
         if (tls := lookup("ssl_object")) is not None:
-            known |= {key: partial(value, tls) for key, value in _OF_TLS.items()}
+            known |= {key: partial(value, tls) for key, value in _OF_TLS}
         return known

@@ -40,7 +40,7 @@ async def reset(stream: AnyByteStream) -> None:
 
 
 async def _close_at_once(stream: AnyByteStream) -> None:
-    with suppress(OSError, AttributeError):  # it is closed already; that is how anyio says so on uvloop
+    with suppress(OSError, AttributeError, ValueError):  # it is closed; the last two are how uvloop says so
         sock = stream.extra(SocketAttribute.raw_socket, None)
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
