@@ -26,7 +26,7 @@ from wsstream import Deflate, Server, WebSocketStream
 __all__ = ["Settings", "Soak"]
 
 _WARM_UP = 24  # connections, before what is held is looked at for the first time
-_LOOK = 1.0  # seconds between looks at each connection
+_LOOK = 1.0  # seconds between looks at each connection, at most
 _SLOW = 20.0  # seconds
 _SETTLING = 5.0  # seconds for the last tasks to end
 
@@ -161,7 +161,7 @@ class Soak:
         """Name a connection that stands still, and give it up."""
         seen, since = connection.progress, anyio.current_time()
         while True:
-            await anyio.sleep(_LOOK)
+            await anyio.sleep(min(_LOOK, self._settings.patience / 4))
             if (progress := connection.progress) != seen:
                 seen, since = progress, anyio.current_time()
             elif anyio.current_time() - since > self._settings.patience and not connection.given_up:
