@@ -53,7 +53,7 @@ __all__ = [
     "StreamEnded",
     "WebSocketError",
     "check_close_arguments",
-    "quoted",
+    "first_line",
 ]
 
 _MAX_QUOTED = 100  # characters
@@ -104,7 +104,7 @@ def check_close_arguments(code: object, reason: object) -> None:
         )
 
 
-def quoted(body: bytes) -> str:
+def first_line(body: bytes) -> str:
     """What the message of an error quotes of a response's body, behind a colon.
 
     Its first line that is not blank, escaped and cut; nothing if there is none. Many servers repeat the
@@ -215,7 +215,7 @@ class HandshakeRejected(HandshakeError):
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         message = f"the server answered the opening handshake with HTTP status {status}"
-        super().__init__(message + quoted(body))
+        super().__init__(message + first_line(body))
         self.status = status
         self.headers = list(headers)
         self.body = body

@@ -23,16 +23,17 @@ class Handling:
 
     Args:
         handler: the application's.
-        is_ending: whether the server accepts no more. Then it is no failure that a task is cancelled.
+        all_cancelled: whether all tasks are being cancelled, as when a program ends. Then that one is, is no
+            failure.
 
     Attributes:
         connections: those whose handlers run.
     """
 
-    def __init__(self, handler: Handler, is_ending: Callable[[], bool]) -> None:
+    def __init__(self, handler: Handler, all_cancelled: Callable[[], bool]) -> None:
         self.connections: set[WebSocketStream] = set()
         self._handler = handler
-        self._is_ending = is_ending
+        self._all_cancelled = all_cancelled
 
     async def run(self, ws: WebSocketStream) -> None:
         """Run the handler with one connection. Whatever it raises is judged here.
@@ -62,7 +63,7 @@ class Handling:
         await leave(ws, error)
         if (end := program_end(error)) is not None:
             raise end from None
-        if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._is_ending()):
+        if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._all_cancelled()):
             text = "%s: the handler was cancelled by something other than the server"
             log.error(text, _name(ws), cause=error)
 

@@ -98,6 +98,7 @@ class Reception:
     Attributes:
         closed: set when nothing is accepted any more.
         error: what ended that, if it was not `close`.
+        cancelled: whether that ended because its tasks were cancelled, as all tasks are when a program ends.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Reception:
     ) -> None:
         self.closed = Latch()
         self.error: BaseException | None = None
+        self.cancelled = False
         self._acceptor = acceptor
         self._ssl = ssl
         self._max_strangers = inf if max_handshakes is None else max_handshakes
@@ -173,8 +175,10 @@ class Reception:
         except OSError as error:
             log.error("the server stops listening: %s", error, cause=error)
             self.fail(error)
-        finally:
+        except anyio.get_cancelled_exc_class():
+            self.cancelled = True
             self.close()
+            raise
 
     def _end_accepting(self, listener: socket.socket) -> None:
         """Its task has ended, perhaps before its first step: clients would wait in vain."""
@@ -286,7 +290,7 @@ class Reception:
         elif in_cancelled_scope():
             timeout = self._acceptor.options.open_timeout
             log.info("%s: dropped after open_timeout, %s s, still waiting for %s", visit, timeout, waits_for)
-        elif not self.closed.is_set():
+        elif not self.cancelled:
             log.error("%s: cancelled in the opening handshake by something other than the server", visit)
 
 

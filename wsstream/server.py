@@ -219,7 +219,7 @@ class Server:
         max_connections: int | None,
         shutdown_timeout: float | None,
     ) -> None:
-        handling = Handling(handler, lambda: self._is_closed)
+        handling = Handling(handler, lambda: self._reception.cancelled)
         self.connections = handling.connections
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout

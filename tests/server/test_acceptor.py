@@ -510,6 +510,10 @@ async def test_whatever_process_request_raises_is_answered_with_500(
 # -- accept ----------------------------------------------------------------------------------
 
 
+async def _await(awaitable: Any) -> None:
+    await awaitable
+
+
 async def _accepted(stream: ByteStream, **options: Any) -> None:
     async with accept(stream, **options) as ws:
         await _echo(ws)
@@ -612,6 +616,23 @@ async def test_cancelling_a_task_in_process_request_of_accept_is_no_failure_of_i
                 pytest.fail("entered")
     with pytest.raises(anyio.EndOfStream):
         await ours.receive()
+
+
+async def test_a_coroutine_that_is_closed_while_it_accepts_does_not_wait() -> None:
+    ours, theirs = memory_pair()
+
+    class Closed:
+        def __await__(self) -> Any:
+            coroutine, value = _accepted(theirs), None
+            for _ in range(3):
+                value = yield coroutine.send(value)
+            coroutine.close()  # which raises if it awaits once more
+
+    async with ours, anyio.create_task_group() as tasks:
+        tasks.start_soon(_await, Closed())
+        for part in (b"GET", b" / ", b"HTTP"):
+            await anyio.sleep(0.1)
+            await ours.send(part)
 
 
 @pytest.mark.parametrize("hold", ["silent", "gone", "reset"])

@@ -16,12 +16,14 @@ from anyio.lowlevel import checkpoint
 
 from wsstream import (
     CloseInfo,
+    ConnectionBroken,
     HandshakeRejected,
     Request,
     Server,
     WebSocketError,
     WebSocketStream,
     connect,
+    handling,
     serve,
 )
 
@@ -320,10 +322,18 @@ NOBODYS = pytest.mark.parametrize(
 
 @on_asyncio
 @NOBODYS
+@pytest.mark.parametrize("closed", [False, True])
 async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_the_handler_alone(
-    be_cancelled: Callable[[], Awaitable[None]], caplog: pytest.LogCaptureFixture
+    be_cancelled: Callable[[], Awaitable[None]], closed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with _one_of_two(lambda ws: be_cancelled()) as (server, _), connect(f"{server.url}/bad") as ws:
+    async def bad(ws: WebSocketStream) -> None:
+        await ws.receive()
+        await be_cancelled()
+
+    async with _one_of_two(bad) as (server, _), connect(f"{server.url}/bad") as ws:
+        if closed:
+            server.close()
+        await ws.send("go")
         assert await _end_of(ws) == CloseInfo(1001, "", True)
         await _until(lambda: len(server.connections) == 1)
     (record,) = _louder_than_info(caplog)
@@ -509,6 +519,54 @@ async def test_the_end_of_a_program_that_cancels_all_tasks_is_quiet(
     assert anyio.current_time() - start < 1
     assert servers[0].connections == set()
     assert _louder_than_info(caplog) == []
+
+
+def test_a_program_that_ends_without_leaving_the_block_is_quiet(
+    anyio_backend_name: str, http: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    clients: list[socket.socket] = []
+    serving = serve(lambda ws: anyio.sleep_forever(), "127.0.0.1")
+
+    async def main() -> None:
+        server = await serving.__aenter__()
+        for said in (http.opening, b""):
+            clients.append(socket.create_connection(("127.0.0.1", server.port)))
+            clients[-1].sendall(said)
+        await _until(lambda: server.connections)
+
+    anyio.run(main, backend=anyio_backend_name)
+    for client in clients:
+        with client:
+            client.settimeout(5)
+            while client.recv(4096):
+                pass  # until the end of the stream
+    assert _louder_than_info(caplog) == []
+
+
+# -- mistakes of the library -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["leave", "judge"])
+async def test_a_mistake_of_the_library_ends_one_connection_alone(
+    place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = getattr(handling, place)
+
+    def mistake(*arguments: Any) -> Any:
+        if mistakes:
+            raise mistakes.pop()
+        return real(*arguments)
+
+    async def bad(ws: WebSocketStream) -> None:
+        mistakes.append(RuntimeError("a mistake"))
+        raise ValueError
+
+    mistakes: list[Exception] = []
+    monkeypatch.setattr(handling, place, mistake)
+    async with _one_of_two(bad) as (server, _), connect(f"{server.url}/bad") as ws:
+        with pytest.raises(ConnectionBroken):
+            await ws.receive()
+    assert "the connection's task failed" in caplog.records[-1].getMessage()
 
 
 # -- what ends the program ---------------------------------------------------------------------

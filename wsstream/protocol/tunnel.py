@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import h11
 
-from wsstream.errors import ProxyError, quoted
+from wsstream.errors import ProxyError, first_line
 from wsstream.protocol.authority import bracketed
 from wsstream.protocol.handshake import basic_credentials
 from wsstream.protocol.http import HeaderPairs, Headers, Response
@@ -95,4 +95,4 @@ class TunnelHandshake:
     def _refusal(self, response: Response) -> ProxyError:
         message = f"the proxy {self._proxy} answered CONNECT with HTTP status {response.status}"
         fields = [(name.lower(), value) for name, value in response.headers.items()]
-        return ProxyError(message + quoted(response.body), response.status, fields, response.body)
+        return ProxyError(message + first_line(response.body), response.status, fields, response.body)
