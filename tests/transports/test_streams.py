@@ -415,3 +415,25 @@ async def test_anyios_tls_streams_work_as_any_other(server_context, client_conte
         group.start_soon(client.aclose)
         assert await receive_some(server, 100) == b""
         await server.aclose()
+
+
+async def test_a_stream_that_somebody_else_closed_tells_nothing_and_breaks_nothing() -> None:
+    """On uvloop, anyio raises what it does not document for such a stream."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(SocketAttribute.local_port)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, anyio.aclose_forcefully)
+            stream = await anyio.connect_tcp("127.0.0.1", port)
+            transport = StreamTransport(stream)
+            await anyio.aclose_forcefully(stream)
+            await anyio.lowlevel.checkpoint()
+            for name in ("peername", "sockname", "socket", "ssl_object"):
+                transport.extra(name)
+            assert transport.backlog() == (0, False)
+            transport.send_eof()
+            with anyio.fail_after(5):
+                await transport.wait_readable()
+            with pytest.raises(anyio.BrokenResourceError):
+                transport.recv_into(memoryview(bytearray(10)))
+            await transport.aclose()
+            tasks.cancel_scope.cancel()

@@ -100,7 +100,10 @@ class StreamTransport(Transport):
         """One receive; ended early by `send_eof`, which cannot wait and is carried out here."""
         if self._eof_due:
             self._eof_due = False
-            with self._call(), suppress(NotImplementedError, *_FAILURES):
+            with (
+                self._call(),
+                suppress(NotImplementedError, RuntimeError, *_FAILURES),
+            ):  # uvloop: it is closed
                 await self._stream.send_eof()
         try:
             with self._call() as self._receiving:
@@ -196,7 +199,12 @@ class StreamTransport(Transport):
         """What the stream's typed attributes say."""
         try:
             return self._stream.extra(ATTRIBUTES[name], None)
-        except (KeyError, OSError):
+        except (
+            KeyError,
+            OSError,
+            AttributeError,
+            ValueError,
+        ):  # the last two: anyio on uvloop, of a closed one
             return None
 
     def _check_open(self) -> None:
