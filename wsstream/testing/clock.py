@@ -45,7 +45,8 @@ def virtual_clock(backend: str = "asyncio", *, idle: float = 0.0) -> tuple[str, 
     """Give the backend's name and options for a run in virtual time, which starts at 0.
 
     The pair is what an ``anyio_backend`` fixture returns; ``anyio.run(main, backend=name,
-    backend_options=options)`` takes its halves. On Trio a pair holds its clock: a second run goes on
+    backend_options=options)`` takes its halves (before anyio 4.14 it gives Trio no options: use
+    ``trio.run(main, **options)``). On Trio a pair holds its clock: a second run goes on
     where the first ended, so ask for a new pair each time.
 
     Args:
