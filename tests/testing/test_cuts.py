@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
@@ -18,6 +20,9 @@ from wsstream.testing import (
 )
 
 pytestmark = pytest.mark.anyio
+
+# Older ones raise it "from None" on asyncio.
+_TELLS_CAUSES = tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14)
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -200,7 +205,8 @@ async def test_reset_stream_sends_an_rst_on_a_socket() -> None:
         async with stream:
             with pytest.raises(anyio.BrokenResourceError) as caught:
                 await stream.receive()
-            assert isinstance(caught.value.__cause__, ConnectionResetError)
+            if _TELLS_CAUSES:
+                assert isinstance(caught.value.__cause__, ConnectionResetError)
         done.set()
 
     async with listener, anyio.create_task_group() as group:
