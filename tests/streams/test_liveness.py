@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -212,9 +213,13 @@ async def test_a_standstill_of_both_directions_is_logged_once(caplog: pytest.Log
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio", ("asyncio", {"use_uvloop": True})], ids=str)
-@pytest.mark.parametrize("kind", ["tcp", "small tcp", "unix", "transport"])
+@pytest.mark.parametrize("kind", ["tcp", "small tcp", "tls", "unix", "transport"])
 async def test_a_peer_that_hangs_is_given_up_over_real_sockets(
-    anyio_backend: object, kind: str, tmp_path_factory: pytest.TempPathFactory
+    anyio_backend: object,
+    kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    server_tls: ssl.SSLContext,
+    client_tls: ssl.SSLContext,
 ) -> None:
     """The peer's process reads nothing more, as after SIGSTOP; its system takes what its buffers hold."""
     with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as listener:
@@ -227,12 +232,16 @@ async def test_a_peer_that_hangs_is_given_up_over_real_sockets(
             transport: Any = await anyio.connect_unix(address)
         else:
             transport = await anyio.connect_tcp(*address) if kind == "transport" else None
-        url = "ws://localhost/" if kind == "unix" else f"ws://127.0.0.1:{address[1]}/"
+        scheme = "wss" if kind == "tls" else "ws"
+        url = "ws://localhost/" if kind == "unix" else f"{scheme}://127.0.0.1:{address[1]}/"
         options: Any = {"ping_interval": 0.2, "ping_timeout": 0.2, "close_timeout": 1}
+        if kind == "tls":
+            options["ssl"] = client_tls
         connecting = wsstream.connect(url, transport=transport, **options)
         peers: list[socket.socket] = []
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(anyio.to_thread.run_sync, _answer_and_hang, listener, peers)
+            context = server_tls if kind == "tls" else None
+            tasks.start_soon(anyio.to_thread.run_sync, _answer_and_hang, listener, peers, context)
             ws = await connecting.__aenter__()
         start = anyio.current_time()
         error = await _send_until_it_ends(ws)
@@ -242,8 +251,12 @@ async def test_a_peer_that_hangs_is_given_up_over_real_sockets(
         peers[0].close()
 
 
-def _answer_and_hang(listener: socket.socket, peers: list[socket.socket]) -> None:
+def _answer_and_hang(
+    listener: socket.socket, peers: list[socket.socket], context: ssl.SSLContext | None
+) -> None:
     peer, _ = listener.accept()
+    if context is not None:
+        peer = context.wrap_socket(peer, server_side=True)
     peers.append(peer)
     head = b""
     while b"\r\n\r\n" not in head:
