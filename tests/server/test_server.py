@@ -468,7 +468,9 @@ def test_serve_may_be_called_where_no_event_loop_runs(anyio_backend_name: str) -
 
 
 _PROGRAM = """
-import sys, anyio, wsstream
+import signal, sys, anyio, wsstream
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 
 async def busy(ws):
     while True:
