@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - started by its own functions, not by anyio's
 import contextvars
+import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -231,7 +232,16 @@ def test_an_exit_in_a_task_does_not_crash_the_run_of_trio() -> None:
     trio.run(main)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is ignored in what a shell runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @needs_trio
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_in_a_task_is_passed_on_to_trios_main_task() -> None:
     over = []
 

@@ -7,6 +7,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
@@ -317,6 +318,9 @@ async def test_no_byte_behind_the_answer_of_a_socks_proxy_is_lost(listen: Listen
         await transport.aclose()
 
 
+# Older ones say "from None" of a reset on asyncio, and the package for SOCKS uses their streams.
+_TELLS_CAUSES = tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14)
+
 SOCKS_REFUSALS = [
     pytest.param([(4, b"\x05\xff")], None, "acceptable", id="no-method"),
     pytest.param([(4, b"\x05\x01")], None, "Unexpected", id="another-method"),
@@ -357,7 +361,8 @@ async def test_a_socks_proxy_that_does_not_connect_is_a_proxy_error(
         async with listen(Script(*steps, end=end)) as port:
             error = await _refused(Proxy("socks5h", "127.0.0.1", port, ("user", "secret")))
     assert type(error) is ProxyError
-    assert complaint in str(error)
+    if complaint != "broke" or _TELLS_CAUSES:
+        assert complaint in str(error)
     assert (error.status, error.headers, error.body) == (None, [], b"")
     assert "secret" not in repr(error)
     if complaint == "broke":

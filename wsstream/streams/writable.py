@@ -117,8 +117,11 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         check_int("count", count, 0, optional=True)
         if not isinstance(file, str | os.PathLike):
             return await self._send_open_file(file, offset, count)
-        async with await anyio.open_file(file, "rb") as opened:
+        opened = await anyio.open_file(file, "rb")
+        try:
             return await self._send_open_file(opened.wrapped, offset, count)
+        finally:
+            opened.wrapped.close()  # where it is cancelled, the aclose of older anyio leaves the file open
 
     async def _send_open_file(self, file: IO[bytes], offset: int, count: int | None) -> int:
         kind: object = file
