@@ -268,13 +268,12 @@ class Opening:
 
 def client_name(peer: PeerAddress, request: Request | None = None) -> str:
     """A client in a log line: its address and what it asks for, without the query, where secrets are."""
-    match peer:
-        case (str(host), int(port), *_):
-            name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        case str(path) if path:
-            name = path
-        case _:
-            name = "a client"
+    name = "a client"
+    if isinstance(peer, tuple) and len(peer) >= 2:
+        host, port = str(peer[0]), peer[1]
+        name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    elif isinstance(peer, str) and peer:
+        name = peer
     if request is None:
         return name
     method = request.method if request.method in _METHODS else "?"  # anything else may be a secret, too

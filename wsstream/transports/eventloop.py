@@ -206,14 +206,16 @@ class _AsyncioWaits:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         try:
-            getattr(loop, f"add_{kind}")(sock, _settle, future)
+            if kind == "reader":
+                loop.add_reader(sock, _settle, future)
+            else:
+                loop.add_writer(sock, _settle, future)
         except NotImplementedError:  # the default event loop of Windows: anyio has a thread for it
             await self._wait_with_anyio(key, anyio_wait(sock))
             return
-        remove = partial(getattr(loop, f"remove_{kind}"), sock)
 
         def end() -> None:
-            remove()
+            _unwatch(loop, sock, kind)
             _settle(future, anyio.ClosedResourceError())
 
         self._ends[key] = end
@@ -221,7 +223,7 @@ class _AsyncioWaits:
             await future
         finally:
             if self._ends.pop(key, None) is not None:
-                remove()
+                _unwatch(loop, sock, kind)
 
     async def _wait_with_anyio(self, key: tuple[socket.socket, str], waiting: Awaitable[None]) -> None:
         with anyio.CancelScope() as scope:
@@ -237,6 +239,13 @@ class _AsyncioWaits:
         for kind in ("reader", "writer"):
             if (end := self._ends.pop((sock, kind), None)) is not None:
                 end()
+
+
+def _unwatch(loop: Any, sock: socket.socket, kind: str) -> None:
+    if kind == "reader":
+        loop.remove_reader(sock)
+    else:
+        loop.remove_writer(sock)
 
 
 def _settle(future: Any, error: Exception | None = None) -> None:
