@@ -18,7 +18,7 @@ import uvloop
 
 __all__ = ["VirtualUvloop"]
 
-_QUIET = 0.001  # real seconds
+_QUIET = 0.01  # real seconds: as long as the tests on asyncio wait for sockets
 
 
 class VirtualUvloop(uvloop.Loop):
