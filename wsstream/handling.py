@@ -42,7 +42,7 @@ class Handling:
             KeyboardInterrupt, SystemExit: as the handler did, perhaps in a group.
         """
         self.connections.add(ws)
-        log.info("%s: open", _name(ws))
+        log.info("%s: open", _Name(ws))
         try:
             try:
                 await _awaitable(self._handler(ws))
@@ -52,24 +52,33 @@ class Handling:
                 await leave(ws, None)
         finally:
             self.connections.discard(ws)
-            log.info("%s: closed, %s", _name(ws), ws.close_info)
+            log.info("%s: closed, %s", _Name(ws), ws.close_info)
 
     async def _left_by(self, ws: WebSocketStream, error: BaseException) -> None:
         verdict = judge(error)
         if verdict.failed:
-            log.error("%s: the handler failed", _name(ws), cause=error)
+            log.error("%s: the handler failed", _Name(ws), cause=error)
         elif not verdict.cancelled:
-            log.info("%s: %s", _name(ws), verdict.decided_by)
+            log.info("%s: %s", _Name(ws), verdict.decided_by)
         await leave(ws, error)
         if (end := program_end(error)) is not None:
             raise end from None
         if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._all_cancelled()):
             text = "%s: the handler was cancelled by something other than the server"
-            log.error(text, _name(ws), cause=error)
+            log.error(text, _Name(ws), cause=error)
 
 
-def _name(ws: WebSocketStream) -> str:
-    return f"connection {ws.id} ({client_name(ws.request.peer, ws.request)})"
+class _Name:
+    """A connection in a log line; put into words only if the line is wanted."""
+
+    __slots__ = ("_ws",)
+
+    def __init__(self, ws: WebSocketStream) -> None:
+        self._ws = ws
+
+    def __str__(self) -> str:
+        ws = self._ws
+        return f"connection {ws.id} ({client_name(ws.request.peer, ws.request)})"
 
 
 def _awaitable(result: Awaitable[object]) -> Awaitable[object]:
