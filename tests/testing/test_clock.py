@@ -6,7 +6,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from textwrap import dedent
 
@@ -26,11 +26,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
 
 
 @pytest.fixture
-def quick() -> Iterator[None]:
-    """The test takes less than a second of real time."""
-    start = time.monotonic()
+async def quick() -> AsyncIterator[None]:
+    """Real time passes at most half as fast as virtual time."""
+    real, virtual = time.monotonic(), anyio.current_time()
     yield
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - real < (anyio.current_time() - virtual) / 2
 
 
 @pytest.mark.usefixtures("quick")
@@ -93,7 +93,7 @@ async def test_a_task_that_sleeps_forever_is_no_time_to_jump_to() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(anyio.sleep_forever)
         group.start_soon(anyio.sleep, math.inf)
-        await anyio.sleep(1)
+        await anyio.sleep(60)
         assert anyio.current_time() < 86400
         group.cancel_scope.cancel()
 
@@ -125,7 +125,6 @@ async def test_a_memory_stream_is_served_before_a_timeout() -> None:
         await a.aclose()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_sockets_within_the_event_loop_are_served_before_a_timeout() -> None:
     async def echo(stream: anyio.abc.SocketStream) -> None:
         async with stream:
