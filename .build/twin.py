@@ -17,7 +17,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
 NAME = "wsstream.codec._speedups"
-SOURCES = [f"wsstream/codec/{name}.c" for name in ("_speedups", "_pieces", "_burst")]
+SOURCES = [f"wsstream/codec/{name}.c" for name in ("_speedups", "_unread", "_batch")]
 HEADERS = ["wsstream/codec/_speedups.h"]
 
 

@@ -43,14 +43,14 @@ nitpick_ignore_regex = [
         r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*",
     ),
     ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
-    ("py:class", r"wsstream\.protocol\.http\.HeaderItems"),  # "a mapping", in the words of its users
+    ("py:class", r"wsstream\.opening\.http\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
-    ("py:class", r"wsstream\.protocol\.http\._(T|Default)"),  # the type of an attribute, or of a default
+    ("py:class", r"wsstream\.opening\.http\._(T|Default)"),  # the type of an attribute, or of a default
 ]
 
 
 def _at_its_public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
-    """Resolve ``wsstream.streams.flow.FlowControl``, as annotations have it, to ``wsstream.FlowControl``."""
+    """Resolve ``wsstream.driver.flow.FlowControl``, as annotations have it, to ``wsstream.FlowControl``."""
     target = node.get("reftarget", "")
     name = target.rpartition(".")[2]
     if node.get("refdomain") != "py" or target.startswith("anyio."):

@@ -17,11 +17,11 @@ import pytest
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError, Response, WebSocketError
-from wsstream.acceptor import Answered
 from wsstream.cli.exits import CommandFailed
 from wsstream.codec.decoder import _Broken
 from wsstream.errors import NOT_CLOSED, ClosedLocally, ConnectionClosed, StreamEnded, _Failure
-from wsstream.protocol.handshake import RequestRefused
+from wsstream.opening.handshake import RequestRefused
+from wsstream.server.upgrade import Answered
 
 INFO = CloseInfo(4001, "enough", True)
 FIELDS = [("server", "test"), ("set-cookie", "a"), ("set-cookie", "b")]

@@ -22,23 +22,22 @@ ROOT = Path(wsstream.__file__).parent
 TESTS = Path(__file__).parent
 
 LAYERS = [
-    {"arguments", "log"},
-    {"errors"},  # L0
+    {"arguments", "close_codes", "display", "log"},
+    {"errors"},
     {"codec"},
     {"protocol"},
+    {"opening"},
     {"transports"},
+    {"driver"},
     {"streams"},
-    {"acceptor", "connector"},
-    {"reception", "handling"},
     {"client", "server"},
-    {"attempts"},
-    {"reconnection"},
     {"files"},
-    {"cli", "__main__"},  # L7
+    {"cli", "__main__"},
 ]
 OUTSIDE = {"__init__", "testing"}  # re-exports only; a product of its own, which may import all
 IO_MODULES = {"socket", "ssl", "selectors", "select", "asyncio", "trio", "anyio", "threading", "time"}
 BACKENDS = {"asyncio", "trio"}
+SANS_IO = ["codec", "protocol", "opening"]
 OPTIONAL = {"python_socks"}  # in an extra, imported where it is needed
 
 
@@ -134,9 +133,9 @@ def test_the_reader_of_imports_sees_them_all() -> None:
     """Or all that follows would prove nothing."""
     seen = {(each.source, each.target) for each in imports()}
     assert ("wsstream.codec.decoder", "wsstream.codec.frames") in seen
-    assert ("wsstream.protocol.http1", "h11") in seen
+    assert ("wsstream.opening.http1", "h11") in seen
     assert ("wsstream.testing", "wsstream.testing.frames") in seen, "relative imports"
-    assert ("wsstream.testing.pair", "wsstream.client") in seen, "imports in functions"
+    assert ("wsstream.testing.pair", "wsstream.client.connect") in seen, "imports in functions"
     assert ("wsstream.transports.eventloop", "asyncio") in seen
     assert len(modules()) > 50
 
@@ -169,27 +168,27 @@ def test_nothing_in_the_library_imports_its_testing() -> None:
     assert [str(each) for each in users if part_of(each.source) != "testing"] == []
 
 
-def test_the_errors_import_nothing_of_ours_and_the_codec_does_not_know_them() -> None:
-    assert [str(each) for each in within("errors") if is_ours(each.target)] == []
-    assert [
-        str(each) for each in within("codec") if is_ours(each.target) and "codec" not in each.target
-    ] == []
+def test_errors_and_codec_stand_on_the_close_codes_alone_and_do_not_know_each_other() -> None:
+    for part in ("errors", "codec"):
+        ours = {part_of(each.target) for each in within(part) if is_ours(each.target)}
+        assert ours <= {part, "close_codes"}
 
 
 ALLOWED = {
     # part: what it may import that is neither ours nor the standard library
+    "arguments": set(),
+    "close_codes": set(),
+    "display": set(),
     "errors": {"anyio"},
     "log": set(),
     "codec": set(),
-    "protocol": {"h11", "idna"},
+    "protocol": set(),
+    "opening": {"h11", "idna"},
     "transports": {"anyio", "trio", *OPTIONAL},
+    "driver": {"anyio"},
     "streams": {"anyio"},
     "client": {"anyio"},
-    "acceptor": {"anyio"},
-    "reception": {"anyio"},
-    "handling": set(),
     "server": {"anyio"},
-    "reconnection": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
@@ -216,8 +215,8 @@ def test_the_packages_of_extras_are_not_imported_at_the_start() -> None:
     assert [str(each) for each in users if each.at_start] == []
 
 
-@pytest.mark.parametrize("part", ["codec", "protocol"])
-def test_codec_and_protocol_import_no_io_module(part: str) -> None:
+@pytest.mark.parametrize("part", SANS_IO)
+def test_the_sans_io_layers_import_no_io_module(part: str) -> None:
     assert [str(each) for each in within(part) if top(each.target) in IO_MODULES] == []
 
 
@@ -308,14 +307,14 @@ def test_the_codec_can_be_used_without_any_other_package() -> None:
 # -- the tests of the sans-I/O layers ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", ["codec", "protocol"])
+@pytest.mark.parametrize("part", SANS_IO)
 def test_every_module_of_the_sans_io_layers_has_a_test_file(part: str) -> None:
     sources = {path.stem for path in (ROOT / part).glob("*.py")} - {"__init__"}
     tests = {path.stem.removeprefix("test_") for path in (TESTS / part).glob("test_*.py")}
     assert sources <= tests  # a subject of two modules may have one of its own
 
 
-@pytest.mark.parametrize("part", ["codec", "protocol"])
+@pytest.mark.parametrize("part", SANS_IO)
 def test_the_tests_of_the_sans_io_layers_neither_sleep_nor_mock(part: str) -> None:
     for path in (TESTS / part).glob("*.py"):
         names = set()

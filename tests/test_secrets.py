@@ -17,12 +17,12 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 
 from wsstream import Accept, Request, Response, accept, connect, reconnect, serve
-from wsstream.protocol.handshake import Agreement, Offer, accept_key, check_request
-from wsstream.protocol.http import Headers, RequestedURL
-from wsstream.protocol.http1 import ClientHandshake, ServerHandshake
-from wsstream.protocol.proxies import parse_proxy_url
-from wsstream.protocol.redirect import Destination
-from wsstream.protocol.url import parse_authority, parse_url
+from wsstream.opening.handshake import Agreement, Offer, accept_key, check_request
+from wsstream.opening.http import Headers, RequestedURL
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake
+from wsstream.opening.proxy_url import parse_proxy_url
+from wsstream.opening.redirect import Destination
+from wsstream.opening.url import parse_authority, parse_url
 from wsstream.testing import memory_pair
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,10 @@ TYPE_CHECKING = False  # as type checkers read it; importing typing would cost t
 if TYPE_CHECKING:
     from typing import Any
 
-    from wsstream.acceptor import Accept as Accept
-    from wsstream.attempts import Target as Target
-    from wsstream.client import connect as connect
+    from wsstream.client.attempts import Target as Target
+    from wsstream.client.connect import connect as connect
+    from wsstream.client.reconnect import reconnect as reconnect
+    from wsstream.driver.flow import FlowControl as FlowControl
     from wsstream.errors import ClosedLocally as ClosedLocally
     from wsstream.errors import CloseInfo as CloseInfo
     from wsstream.errors import ConnectionBroken as ConnectionBroken
@@ -27,18 +28,17 @@ if TYPE_CHECKING:
     from wsstream.errors import ReceiveTimeout as ReceiveTimeout
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
+    from wsstream.opening.http import Headers as Headers
+    from wsstream.opening.http import Request as Request
+    from wsstream.opening.http import Response as Response
+    from wsstream.opening.retry import Backoff as Backoff
     from wsstream.protocol.arrival import ReceiveRate as ReceiveRate
     from wsstream.protocol.deflate import Deflate as Deflate
-    from wsstream.protocol.http import Headers as Headers
-    from wsstream.protocol.http import Request as Request
-    from wsstream.protocol.http import Response as Response
-    from wsstream.protocol.retry import Backoff as Backoff
-    from wsstream.reconnection import reconnect as reconnect
-    from wsstream.server import Server as Server
-    from wsstream.server import accept as accept
-    from wsstream.server import serve as serve
+    from wsstream.server.serve import Server as Server
+    from wsstream.server.serve import accept as accept
+    from wsstream.server.serve import serve as serve
+    from wsstream.server.upgrade import Accept as Accept
     from wsstream.streams.condition import ConnectionState as ConnectionState
-    from wsstream.streams.flow import FlowControl as FlowControl
     from wsstream.streams.join import join as join
     from wsstream.streams.message import MessageReader as MessageReader
     from wsstream.streams.message import MessageWriter as MessageWriter
@@ -53,9 +53,9 @@ __version__ = "0.1.0"
 
 # Imported at first use: the command line answers --help without loading anyio and h11.
 _HOMES = {
-    "wsstream.acceptor": ("Accept",),
-    "wsstream.attempts": ("Target",),
-    "wsstream.client": ("connect",),
+    "wsstream.server.upgrade": ("Accept",),
+    "wsstream.client.attempts": ("Target",),
+    "wsstream.client.connect": ("connect",),
     "wsstream.errors": (
         "CloseInfo",
         "ClosedLocally",
@@ -76,12 +76,12 @@ _HOMES = {
     ),
     "wsstream.protocol.arrival": ("ReceiveRate",),
     "wsstream.protocol.deflate": ("Deflate",),
-    "wsstream.protocol.http": ("Headers", "Request", "Response"),
-    "wsstream.protocol.retry": ("Backoff",),
-    "wsstream.reconnection": ("reconnect",),
-    "wsstream.server": ("Server", "accept", "serve"),
+    "wsstream.opening.http": ("Headers", "Request", "Response"),
+    "wsstream.opening.retry": ("Backoff",),
+    "wsstream.client.reconnect": ("reconnect",),
+    "wsstream.server.serve": ("Server", "accept", "serve"),
     "wsstream.streams.condition": ("ConnectionState",),
-    "wsstream.streams.flow": ("FlowControl",),
+    "wsstream.driver.flow": ("FlowControl",),
     "wsstream.streams.join": ("join",),
     "wsstream.streams.message": ("MessageReader", "MessageWriter"),
     "wsstream.streams.pipe": ("pipe", "proxy"),

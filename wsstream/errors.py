@@ -34,6 +34,8 @@ from typing import Any, NamedTuple
 
 import anyio
 
+from wsstream.close_codes import is_close_code
+
 __all__ = [
     "NOT_CLOSED",
     "CloseInfo",
@@ -91,7 +93,7 @@ def check_close_arguments(code: object, reason: object) -> None:
     if code is not None:
         if not isinstance(code, int) or isinstance(code, bool):
             raise TypeError(f"a close code must be an int, got {type(code).__name__}")
-        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+        if not is_close_code(code):
             raise ValueError(
                 "a close code must be in 1000..1003, 1007..1014 or 3000..4999 to be sent "
                 f"(RFC 6455 section 7.4), got {int(code)}"

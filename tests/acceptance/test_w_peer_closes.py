@@ -13,7 +13,7 @@ import pytest
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, StreamEnded, WebSocketStream
-from wsstream.protocol.handshake import accept_key
+from wsstream.opening.handshake import accept_key
 from wsstream.testing import RawPeer, reset_stream, virtual_clock
 from wsstream.testing import close as frames_close
 

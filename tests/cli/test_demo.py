@@ -262,11 +262,11 @@ def test_a_server_that_refuses_exits_with_5_and_its_answer_is_shown(
     break_server("""
         from functools import partial
 
-        import wsstream.server
-        from wsstream.protocol.http import Response
+        import wsstream.server.serve as home
+        from wsstream.opening.http import Response
 
         refusal = Response(403, body="not \\x1b[7m you")
-        wsstream.server.serve = partial(wsstream.server.serve, process_request=lambda request: refusal)
+        home.serve = partial(home.serve, process_request=lambda request: refusal)
     """)
     done = run("demo", "-q", "--size", "1k")
     assert (done.returncode, done.stdout) == (5, "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsstream.cli.demo_data import CHUNK, FileSource, MadeUpSource, Source, Tally
+from wsstream.cli.demo_data import CHUNK, DemoFile, MadeUpSource, Source, Tally
 from wsstream.cli.exits import CommandFailed, Exit
 
 
@@ -43,14 +43,14 @@ def test_made_up_data_cannot_be_compressed() -> None:
 def test_a_file_is_read_from_beginning_to_end(tmp_path: Path) -> None:
     path, data = tmp_path / "file", os.urandom(2 * CHUNK + 5)
     path.write_bytes(data)
-    source = FileSource(str(path))
+    source = DemoFile(str(path))
     assert (source.size, b"".join(_chunks(source))) == (len(data), data)
 
 
 def test_a_name_that_would_control_the_terminal_is_escaped(tmp_path: Path) -> None:
     path = tmp_path / "a\x1b[2Jb"
     path.write_bytes(b"")
-    with FileSource(str(path)) as source:
+    with DemoFile(str(path)) as source:
         assert "\x1b" not in source.name
         assert "a\\x1b[2Jb" in source.name
 
@@ -58,7 +58,7 @@ def test_a_name_that_would_control_the_terminal_is_escaped(tmp_path: Path) -> No
 def test_what_could_block_for_ever_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CommandFailed, match="not a regular file") as raised:
-        FileSource(str(tmp_path / "pipe"))
+        DemoFile(str(tmp_path / "pipe"))
     assert raised.value.status == Exit.LOCAL_IO
 
 
@@ -67,7 +67,7 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.touch(mode=0)
     with pytest.raises(CommandFailed, match="secret: Permission denied") as raised:
-        FileSource(str(path))
+        DemoFile(str(path))
     assert raised.value.status == Exit.LOCAL_IO
 
 

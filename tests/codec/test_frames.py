@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from wsstream.codec.frames import (
-    MAX_CONTROL_PAYLOAD,
-    MAX_HEADER,
-    MAX_REASON,
-    CloseCode,
-    Opcode,
-    is_close_code,
-)
+from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, MAX_REASON, Opcode
 from wsstream.testing import binary, close, frame
 
 
@@ -42,13 +33,3 @@ def test_the_longest_control_payload_is_the_longest_without_an_extended_length()
 
 def test_the_longest_reason_fills_a_close_frame() -> None:
     assert len(close(1000, b"." * MAX_REASON)) == 2 + MAX_CONTROL_PAYLOAD
-
-
-def test_exactly_the_registered_and_the_free_codes_may_be_on_the_wire() -> None:
-    allowed = {1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)}
-    assert {code for code in range(1 << 16) if is_close_code(code)} == allowed
-
-
-@pytest.mark.parametrize("code", CloseCode, ids=lambda code: code.name)
-def test_only_the_two_codes_that_stand_for_nothing_are_never_on_the_wire(code: CloseCode) -> None:
-    assert is_close_code(code) is (code not in (CloseCode.NO_CODE, CloseCode.ABNORMAL))

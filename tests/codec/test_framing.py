@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsstream.codec import framing, twin
+from wsstream.codec import framing, speedups
 from wsstream.testing import EXAMPLE_KEY, frame
 
-TWINS = {"pure": framing.make_frame} | ({"compiled": twin.make_frame} if twin.COMPILED else {})
+TWINS = {"pure": framing.make_frame} | ({"compiled": speedups.make_frame} if speedups.COMPILED else {})
 BOTH = pytest.mark.parametrize("make_frame", TWINS.values(), ids=TWINS)
 KEYS = pytest.mark.parametrize("key", [None, EXAMPLE_KEY], ids=["plain", "masked"])
 BORDERS = [0, 1, 7, 8, 9, 125, 126, 127, 1024, 1025, 65535, 65536, 65537]
@@ -80,7 +80,7 @@ def test_what_makes_no_frame_is_refused(
     assert caught.type is error
 
 
-@pytest.mark.skipif(not twin.COMPILED, reason="there is no compiled twin")
+@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
 @given(
     st.integers(0, 255),
     st.one_of(st.binary(max_size=300), st.integers(65530, 65540).map(payload_of)),
@@ -89,4 +89,4 @@ def test_what_makes_no_frame_is_refused(
 )
 def test_the_twin_makes_the_same_bytes(first: int, payload: bytes, key: bytes | None, start: int) -> None:
     view = memoryview(payload)[start:]
-    assert framing.make_frame(first, view, key) == twin.make_frame(first, view, key)
+    assert framing.make_frame(first, view, key) == speedups.make_frame(first, view, key)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsstream.codec import masking, twin
+from wsstream.codec import masking, speedups
 from wsstream.testing import EXAMPLE_KEY
 
-TWINS = {"pure": masking.apply_mask} | ({"compiled": twin.apply_mask} if twin.COMPILED else {})
+TWINS = {"pure": masking.apply_mask} | ({"compiled": speedups.apply_mask} if speedups.COMPILED else {})
 BOTH = pytest.mark.parametrize("apply_mask", TWINS.values(), ids=TWINS)
 KEYS = st.binary(min_size=4, max_size=4)
 BORDERS = [0, 1, 2, 3, 4, 5, 7, 8, 1020, 1021, 1023, 1024, 1025, 1026, 1027, 1028, 4095, 65537]

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstream.codec import scan as pure
-from wsstream.codec import twin
+from wsstream.codec import speedups
 from wsstream.codec.events import PIECE_OVERHEAD
 from wsstream.testing import EXAMPLE_KEY, binary, close, continuation, frame, ping, text
 
 UNLIMITED = 1 << 62
-SCANS = {"pure": pure.scan} | ({"compiled": twin.scan_messages} if twin.COMPILED else {})
+SCANS = {"pure": pure.scan} | ({"compiled": speedups.scan_messages} if speedups.COMPILED else {})
 MASKS = pytest.mark.parametrize("mask", [None, EXAMPLE_KEY], ids=["unmasked", "masked"])
 
 
@@ -129,21 +129,21 @@ PIECES = st.one_of(
 )
 
 
-@pytest.mark.skipif(not twin.COMPILED, reason="there is no compiled twin")
+@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
 @given(st.lists(PIECES, max_size=8).map(b"".join), st.booleans(), st.integers(0, 900), st.integers(0, 9))
 def test_the_twin_finds_the_same_in_any_bytes(data: bytes, masked: bool, room: int, most: int) -> None:
     for pos in (0, len(data) // 2, len(data)):
         ours: list[Any] = []
         theirs: list[Any] = []
-        assert pure.scan(data, pos, masked, room, most, ours) == twin.scan_messages(
+        assert pure.scan(data, pos, masked, room, most, ours) == speedups.scan_messages(
             data, pos, masked, room, most, theirs
         )
         assert ours == theirs
 
 
-@pytest.mark.skipif(not twin.COMPILED, reason="there is no compiled twin")
+@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
 def test_the_twin_refuses_what_python_could_not_do_wrong() -> None:
-    scan, apply_mask = twin.scan_messages, twin.apply_mask
+    scan, apply_mask = speedups.scan_messages, speedups.apply_mask
     for pos in (-1, 4, 1 << 40):
         with pytest.raises(ValueError, match="pos"):
             scan(b"abc", pos, False, 1, 1, [])

@@ -29,10 +29,10 @@ from wsproto.extensions import PerMessageDeflate as WsprotoDeflate
 
 from wsstream import InvalidUTF8, ProtocolViolation
 from wsstream.codec import events as ours
+from wsstream.driver.inbox import Inbox
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
 from wsstream.protocol.state import State
-from wsstream.streams.inbox import Inbox
 from wsstream.testing import (
     EXAMPLE_KEY,
     ILLEGAL_FRAMES,
@@ -128,8 +128,8 @@ class Ours:
 
     def outcome(self) -> Outcome:
         connection, data = self.connection, b""
-        while offered := b"".join(connection.outgoing.buffers()):
-            connection.outgoing.advance(len(offered))
+        while offered := b"".join(connection.queue.buffers()):
+            connection.queue.advance(len(offered))
             data += offered
         return Outcome(
             tuple(self.events), code_out(data, connection.client), connection.violation is not None

@@ -32,11 +32,12 @@ from wsproto.events import Request as WsprotoRequest
 from wsproto.extensions import PerMessageDeflate as WsprotoDeflate
 from wsproto.utilities import generate_accept_token
 
-from wsstream.protocol.deflate import Agreed, Deflate, accept_offer, confirm_response, make_offer
-from wsstream.protocol.extensions import Extension, format_extensions, parse_extensions, parse_token_list
-from wsstream.protocol.handshake import accept_key, check_request, select_subprotocol
-from wsstream.protocol.http1 import ClientHandshake, ServerHandshake
-from wsstream.protocol.url import parse_url
+from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions, parse_token_list
+from wsstream.opening.handshake import accept_key, check_request, select_subprotocol
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake
+from wsstream.opening.url import parse_url
+from wsstream.protocol.deflate import Agreed, Deflate
 
 EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(300, marks=pytest.mark.slow)])
 NAME: Final = "permessage-deflate"

@@ -14,9 +14,10 @@ from functools import partial
 from itertools import cycle
 from typing import Any, Final
 
+from wsstream.close_codes import is_close_code
 from wsstream.codec.decoder import MAX_EVENTS, PIECE_OVERHEAD, Decoder
 from wsstream.codec.events import Chunk, Close, Event, Ping, Pong, Violation
-from wsstream.codec.frames import is_close_code
+from wsstream.driver.inbox import Inbox
 from wsstream.errors import (
     HandshakeError,
     HandshakeRejected,
@@ -25,17 +26,17 @@ from wsstream.errors import (
     MessageTooBig,
     ProtocolViolation,
 )
+from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions, parse_token_list
+from wsstream.opening.handshake import RequestRefused, check_request, select_subprotocol
+from wsstream.opening.http import Request
+from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
+from wsstream.opening.http1_exchange import MAX_BODY_EXCERPT
+from wsstream.opening.http1_heads import MAX_HEAD_SIZE
+from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
-from wsstream.protocol.deflate import Agreed, Deflate, accept_offer, confirm_response, make_offer
-from wsstream.protocol.extensions import Extension, format_extensions, parse_extensions, parse_token_list
-from wsstream.protocol.handshake import RequestRefused, check_request, select_subprotocol
-from wsstream.protocol.http import Request
-from wsstream.protocol.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.protocol.http1_heads import MAX_HEAD_SIZE
-from wsstream.protocol.http1_messages import MAX_BODY_EXCERPT
+from wsstream.protocol.deflate import Agreed, Deflate
 from wsstream.protocol.state import State
-from wsstream.protocol.url import URL, parse_url
-from wsstream.streams.inbox import Inbox
 from wsstream.testing import EXAMPLE_KEY, parse_frames
 
 __all__ = ["KEY", "TARGETS", "connection", "decoder", "extensions", "handshake", "url"]
@@ -243,7 +244,7 @@ class Endpoint:
 
     def leave(self, count: int = UNLIMITED) -> None:
         """Let bytes leave."""
-        outgoing = self.connection.outgoing
+        outgoing = self.connection.queue
         while count and (buffers := outgoing.buffers()):
             offered = b"".join(buffers)[:count]
             outgoing.advance(len(offered))

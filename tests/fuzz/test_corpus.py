@@ -17,12 +17,12 @@ import pytest
 from wsstream.codec.decoder import Decoder
 from wsstream.codec.events import Event, Violation
 from wsstream.errors import InvalidURL
+from wsstream.opening.extensions import Extension, parse_extensions
+from wsstream.opening.http import Request
+from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
+from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Inflater
-from wsstream.protocol.extensions import Extension, parse_extensions
-from wsstream.protocol.http import Request
-from wsstream.protocol.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.protocol.url import URL, parse_url
 
 CORPUS = Path(__file__).with_name("corpus")
 NAMES = sorted(path.name for path in CORPUS.iterdir())
@@ -84,7 +84,7 @@ class SaysNothing(Connection):
 
     def fail(self, violation: Violation) -> None:
         super().fail(violation)
-        self.outgoing.clear()
+        self.queue.clear()
 
 
 class SendsTwice(Connection):
@@ -92,8 +92,8 @@ class SendsTwice(Connection):
 
     def receive(self, data: bytes | memoryview, room: int, **options: Any) -> list[Event]:
         events = super().receive(data, room, **options)
-        if self.outgoing.pong_waits:
-            self.outgoing.put_data(b"\x8a\x01!" if not self.client else b"\x8a\x81\0\0\0\0!")
+        if self.queue.pong_waits:
+            self.queue.put_data(b"\x8a\x01!" if not self.client else b"\x8a\x81\0\0\0\0!")
         return events
 
 

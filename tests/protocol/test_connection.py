@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.protocol.connection import Connection, next_masking_key
 from wsstream.protocol.deflate import Agreed, Deflate
-from wsstream.protocol.state import TRANSITIONS, Input, ProtocolError, State
+from wsstream.protocol.state import TRANSITIONS, Input, State, WrongState
 from wsstream.testing import (
     EXAMPLE_KEY,
     ILLEGAL_FRAMES,
@@ -52,9 +52,9 @@ def key_from(connection: Connection) -> bytes | None:
 def leave(connection: Connection, count: int = UNLIMITED) -> bytes:
     """Let bytes leave, all of them unless there is a `count`."""
     data = b""
-    while len(data) < count and (offered := b"".join(connection.outgoing.buffers())):
+    while len(data) < count and (offered := b"".join(connection.queue.buffers())):
         piece = offered[: count - len(data)]
-        connection.outgoing.advance(len(piece))
+        connection.queue.advance(len(piece))
         data += piece
     return data
 
@@ -165,9 +165,9 @@ def test_the_chunks_of_a_message_are_its_fragments() -> None:
 def test_a_compressed_chunk_is_not_sent_on_as_it_came() -> None:
     """It refers to what its own connection received before; compressing it again would be no better."""
     connection = endpoint(False)
-    with pytest.raises(ProtocolError, match="inflated"):
+    with pytest.raises(WrongState, match="inflated"):
         connection.send(Chunk("text", b"\xf2\x48", True, compressed=True))
-    assert not connection.outgoing.size
+    assert not connection.queue.size
     connection.send(Chunk("text", b"a", True))
 
 
@@ -177,9 +177,9 @@ def test_a_compressed_chunk_is_not_sent_on_as_it_came() -> None:
 def test_nothing_breaks_into_a_message(intruder: Event) -> None:
     connection = endpoint(False)
     connection.send(Chunk("text", b"a", False))
-    with pytest.raises(ProtocolError, match="another message is not finished"):
+    with pytest.raises(WrongState, match="another message is not finished"):
         connection.send(intruder)
-    with pytest.raises(ProtocolError, match="another message is not finished"):
+    with pytest.raises(WrongState, match="another message is not finished"):
         connection.begin_frame("text", 5)
     connection.send(Ping(b"p"))
     connection.send(Chunk("text", b"b", True))
@@ -190,7 +190,7 @@ def test_a_lone_surrogate_is_refused_before_anything_is_queued() -> None:
     connection = endpoint(True)
     with pytest.raises(UnicodeEncodeError):
         connection.send("a\ud800")
-    assert connection.outgoing.size == 0
+    assert connection.queue.size == 0
     connection.send("fine")
     assert frames_from(connection) == [Frame(1, b"fine")]
 
@@ -246,14 +246,14 @@ def test_a_frame_may_declare_any_size() -> None:
 
 def test_a_part_has_at_least_a_byte_and_no_more_than_are_due() -> None:
     connection = endpoint(False)
-    with pytest.raises(ProtocolError, match="1 bytes for a frame that has 0 left"):
+    with pytest.raises(WrongState, match="1 bytes for a frame that has 0 left"):
         connection.send_part(b"x")
     connection.begin_frame("binary", 3)
     for wrong in (b"", b"abcd"):
-        with pytest.raises(ProtocolError, match="for a frame that has 3 left"):
+        with pytest.raises(WrongState, match="for a frame that has 3 left"):
             connection.send_part(wrong)
     connection.send_part(b"ab")
-    with pytest.raises(ProtocolError, match="2 bytes for a frame that has 1 left"):
+    with pytest.raises(WrongState, match="2 bytes for a frame that has 1 left"):
         connection.send_part(b"cd")
     connection.send_part(b"c")
     assert frames_from(connection) == [Frame(2, b"abc")]
@@ -267,9 +267,9 @@ def test_nothing_breaks_into_a_frame(intruder: Event) -> None:
     connection.begin_frame("binary", 2)
     connection.send_part(b"a")
     leave(connection, 1)
-    with pytest.raises(ProtocolError, match="another message is not finished"):
+    with pytest.raises(WrongState, match="another message is not finished"):
         connection.send(intruder)
-    with pytest.raises(ProtocolError, match="another message is not finished"):
+    with pytest.raises(WrongState, match="another message is not finished"):
         connection.begin_frame("binary", 5)
     connection.send(Ping(b"p"))
     connection.send_part(b"b")
@@ -304,7 +304,7 @@ def test_of_many_pings_the_latest_is_answered_when_the_transport_takes_something
     connection = endpoint(True)
     for number in range(1000):
         receive(connection, ping(b"%d" % number))
-        connection.outgoing.buffers()  # and nothing is taken
+        connection.queue.buffers()  # and nothing is taken
     assert frames_from(connection) == [Frame(10, b"999")]
 
 
@@ -344,7 +344,7 @@ def test_a_violation_fails_the_connection(case: FrameCase, client: bool) -> None
     assert "text" not in {frame.kind for frame in sent}, "Close takes the place of data that has not left"
     assert receive(connection, data + close(1000, mask=key_to(connection))) == []
     assert connection.close_received is None
-    assert connection.outgoing.size == 0
+    assert connection.queue.size == 0
 
 
 # -- the closing handshake -----------------------------------------------------------------------
@@ -388,7 +388,7 @@ def test_our_own_close_goes_behind_the_data_and_the_peers_ends_the_handshake(
     assert receive(connection, data_of(connection, Close(1001, "theirs"))) == [Close(1001, "theirs")]
     assert connection.state is State.CLOSE_DONE
     assert connection.close_received == Close(1001, "theirs")
-    assert connection.outgoing.size == 0, "Close is sent once"
+    assert connection.queue.size == 0, "Close is sent once"
     assert not connection.message_cut
 
 
@@ -463,7 +463,7 @@ def test_a_violation_after_our_close_fails_the_connection_without_a_second_close
     assert connection.state is State.FAILED
     assert connection.violation == violation == Violation(1002, "opcode 3 is reserved")
     assert connection.close_sent == Close(1000)
-    assert connection.outgoing.size == 0
+    assert connection.queue.size == 0
 
 
 @CLIENT
@@ -544,7 +544,7 @@ def test_close_cannot_be_sent_inside_a_frame_that_began_to_leave(gone: int, who:
     else:
         assert connection.close_sent is not None
         assert [frame.opcode for frame in frames_from(connection)] == [8]
-    with pytest.raises(ProtocolError):
+    with pytest.raises(WrongState):
         connection.send_part(b"more")
 
 
@@ -633,15 +633,15 @@ def test_a_call_moves_the_state_as_the_table_says_or_changes_nothing(
         connection.begin_frame("text", 5)
     REACH[state](connection)
     assert connection.state is state
-    size = connection.outgoing.size
+    size = connection.queue.size
     if (state, happening) in TRANSITIONS:
         call(connection)
         assert connection.state is TRANSITIONS[state, happening]
     else:
-        with pytest.raises(ProtocolError, match=f"not possible in state {state.name}"):
+        with pytest.raises(WrongState, match=f"not possible in state {state.name}"):
             call(connection)
         assert connection.state is state
-        assert connection.outgoing.size == size
+        assert connection.queue.size == size
 
 
 RECEIVED: list[tuple[Input, Event]] = [
@@ -808,7 +808,7 @@ def test_two_connections_that_talk_at_once_agree(
             if side.connection.state is State.OPEN:
                 closed_by.append(side)
             side.close()
-    while any(s.connection.outgoing.size or s.tail for s in (client, server)):
+    while any(s.connection.queue.size or s.tail for s in (client, server)):
         server.take(leave(client.connection), UNLIMITED)
         client.take(leave(server.connection), UNLIMITED)
     for side, other in ((client, server), (server, client)):
@@ -841,7 +841,7 @@ def test_a_server_sends_large_data_that_cannot_change_without_a_copy(wrap: Any) 
     ):
         server = Connection(client=False)
         put(server)
-        header, piece = server.outgoing.buffers()
+        header, piece = server.queue.buffers()
         assert len(header) == 10
         assert piece is payload or (isinstance(piece, memoryview) and piece.obj is payload)
 
@@ -855,7 +855,7 @@ def test_what_may_change_or_is_masked_or_small_is_copied() -> None:
     ):
         connection.send_data("binary", payload, last=True)
         mutable[:] = b"\xff" * len(mutable)
-        (frame,) = connection.outgoing.buffers()
+        (frame,) = connection.queue.buffers()
         assert bytes(frame).endswith(bytes(len(payload)))
         mutable[:] = bytes(len(mutable))
     assert (Connection(client=False).copies, Connection(client=True).copies) == (False, True)
@@ -865,12 +865,12 @@ def test_what_may_change_or_is_masked_or_small_is_copied() -> None:
 def test_a_message_that_need_not_leave_alone_waits_in_a_burst_if_it_is_small(client: bool) -> None:
     connection = Connection(client=client, next_key=lambda: bytes(4))
     connection.send_message("text", b"small", alone=False)
-    assert len(connection.outgoing.burst) > 0
+    assert len(connection.queue.batch) > 0
     connection.send_message("binary", bytes(20_000), alone=False)
-    assert len(connection.outgoing.burst) == 0
+    assert len(connection.queue.batch) == 0
     connection.send_message("binary", b"alone")
-    assert len(connection.outgoing.burst) == 0
-    frames = parse_frames(b"".join(connection.outgoing.buffers()), masked=client)
+    assert len(connection.queue.batch) == 0
+    frames = parse_frames(b"".join(connection.queue.buffers()), masked=client)
     assert [(frame.opcode, frame.payload) for frame in frames] == [
         (1, b"small"),
         (2, bytes(20_000)),
@@ -879,9 +879,9 @@ def test_a_message_that_need_not_leave_alone_waits_in_a_burst_if_it_is_small(cli
 
 
 def test_a_burst_is_shut_where_messages_may_be_compressed_and_when_the_connection_ends() -> None:
-    assert Connection(client=False).outgoing.burst.shut == 0
+    assert Connection(client=False).queue.batch.closed_for == 0
     agreed = Agreed(Deflate(), 15, True, 15, True)
-    assert Connection(client=False, deflate=agreed).outgoing.burst.shut == 1
+    assert Connection(client=False, deflate=agreed).queue.batch.closed_for == 1
     for end in (
         lambda connection: connection.receive_eof(),
         lambda connection: connection.send_close(Close()),
@@ -890,7 +890,7 @@ def test_a_burst_is_shut_where_messages_may_be_compressed_and_when_the_connectio
     ):
         connection = Connection(client=False)
         end(connection)
-        assert connection.outgoing.burst.shut > 0
+        assert connection.queue.batch.closed_for > 0
 
 
 def test_fragments_of_one_size_are_queued_without_a_copy() -> None:
@@ -899,14 +899,14 @@ def test_fragments_of_one_size_are_queued_without_a_copy() -> None:
     parts = [memoryview(payload)[start : start + 25_600] for start in range(0, len(payload), 25_600)]
     server.send_fragments("text", parts[:2])
     server.send_data("text", parts[2], last=True)
-    buffers = server.outgoing.buffers()
+    buffers = server.queue.buffers()
     assert all(isinstance(each, memoryview) and each.obj is payload for each in buffers[1:4:2])
     assert [(each.opcode, each.fin, len(each.payload)) for each in parse_frames(b"".join(buffers))] == [
         (1, False, 25_600),
         (0, False, 25_600),
         (0, True, 25_600),
     ]
-    with pytest.raises(ProtocolError):
+    with pytest.raises(WrongState):
         server.send_fragments("text", parts[:1])
         server.send_fragments("binary", parts[:1])
 

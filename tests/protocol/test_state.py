@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsstream.protocol.state import TRANSITIONS, Input, ProtocolError, State, next_state
+from wsstream.protocol.state import TRANSITIONS, Input, State, WrongState, next_state
 
 PAIRS = [
     pytest.param(state, happening, id=f"{state.name}-{happening.name}")
@@ -23,7 +23,7 @@ def test_every_input_in_every_state_leads_to_a_state_or_is_refused(state: State,
     if (state, happening) in TRANSITIONS:
         assert next_state(state, happening) in State
     else:
-        with pytest.raises(ProtocolError, match=f"{happening.name} is not possible in state {state.name}"):
+        with pytest.raises(WrongState, match=f"{happening.name} is not possible in state {state.name}"):
             next_state(state, happening)
 
 
@@ -85,6 +85,6 @@ def test_any_inputs_leave_the_machine_in_a_known_state(inputs: list[Input]) -> N
     for happening in inputs:
         try:
             state = next_state(state, happening)
-        except ProtocolError:
+        except WrongState:
             assert (state, happening) not in TRANSITIONS
         assert state in State

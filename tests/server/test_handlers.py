@@ -23,9 +23,9 @@ from wsstream import (
     WebSocketError,
     WebSocketStream,
     connect,
-    handling,
     serve,
 )
+from wsstream.server import handlers
 
 pytestmark = pytest.mark.anyio
 
@@ -550,7 +550,7 @@ def test_a_program_that_ends_without_leaving_the_block_is_quiet(
 async def test_a_mistake_of_the_library_ends_one_connection_alone(
     place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = getattr(handling, place)
+    real = getattr(handlers, place)
 
     def mistake(*arguments: Any) -> Any:
         if mistakes:
@@ -562,7 +562,7 @@ async def test_a_mistake_of_the_library_ends_one_connection_alone(
         raise ValueError
 
     mistakes: list[Exception] = []
-    monkeypatch.setattr(handling, place, mistake)
+    monkeypatch.setattr(handlers, place, mistake)
     async with _one_of_two(bad) as (server, _), connect(f"{server.url}/bad") as ws:
         with pytest.raises(ConnectionBroken):
             await ws.receive()

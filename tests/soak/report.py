@@ -48,7 +48,7 @@ def _describe_side(side: Side) -> Iterator[str]:
     yield f"{side.ws.state}, {side.ws.close_info}, {asdict(side.ws.statistics())}"
     driver: Any = side.ws._driver
     yield "driver: " + _fields(driver)
-    yield "outgoing: " + _fields(driver.connection.outgoing)
+    yield "outgoing: " + _fields(driver.connection.queue)
     yield f"outbox: closing={driver.outbox.closing} turn: {_fields(driver.outbox.turn)}"
     if driver.outbox.message is not None:
         yield "message: " + _fields(driver.outbox.message)

@@ -13,12 +13,12 @@ _FOLDER = Path(__file__).parent
 # What is done to the library first; the arguments; what the soak has to say.
 BROKEN = {
     "reading is never resumed": (
-        "from wsstream.streams.driver import Driver; Driver.consumed = lambda self: None",
+        "from wsstream.driver.driver import Driver; Driver.consumed = lambda self: None",
         ["--only", "13"],
         ["nothing moves any more", "'reading_paused': True", "task 'soak 13 server receiver' waits in"],
     ),
     "who waits for room is never told": (
-        "from wsstream.streams.driver import Driver\n"
+        "from wsstream.driver.driver import Driver\n"
         "after = Driver._after_sending\n"
         "def forget(self):\n"
         "    signal, self._progress = self._progress, type(self._progress)()\n"
@@ -29,7 +29,7 @@ BROKEN = {
         ["nothing moves any more", "driver.py", "lane 0' waits in"],
     ),
     "messages are lost": (
-        "from wsstream.streams.inbox import Inbox\n"
+        "from wsstream.driver.inbox import Inbox\n"
         "put = Inbox.put\n"
         "def lose(self, events, cost, **options):\n"
         "    kept = [each for each in events if not isinstance(each, bytes) or len(each) < 100]\n"

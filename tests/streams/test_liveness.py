@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 import wsstream
-from wsstream.protocol.handshake import accept_key
+from wsstream.opening.handshake import accept_key
 from wsstream.testing import RateStream, RawPeer, connected_pair, frames, memory_pair
 
 pytestmark = pytest.mark.anyio

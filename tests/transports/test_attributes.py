@@ -8,9 +8,9 @@ from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
 from wsstream.testing import memory_pair
+from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.attributes import TransportAttributes
 from wsstream.transports.sockets import SocketTransport
-from wsstream.transports.streams import StreamTransport
 from wsstream.transports.tls import TLSTransport
 
 pytestmark = pytest.mark.anyio

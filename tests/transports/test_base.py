@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from wsstream.testing import memory_pair
+from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.base import receive_some, send_all
-from wsstream.transports.streams import StreamTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -9,13 +9,13 @@ import anyio
 import pytest
 
 from wsstream.errors import HandshakeError, HandshakeRejected, ProxyError
-from wsstream.protocol.http1 import ClientHandshake
-from wsstream.protocol.proxies import Proxy
-from wsstream.protocol.tunnel import TunnelHandshake
-from wsstream.protocol.url import parse_url
+from wsstream.opening.http1 import ClientHandshake
+from wsstream.opening.proxy_connect import TunnelHandshake
+from wsstream.opening.proxy_url import Proxy
+from wsstream.opening.url import parse_url
 from wsstream.testing import FrameReader, MemoryStream, memory_pair, reset_stream, virtual_clock
+from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.exchange import LONGEST_WAIT, Question, ask
-from wsstream.transports.streams import StreamTransport
 
 pytestmark = pytest.mark.anyio
 

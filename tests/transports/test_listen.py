@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from wsstream.transports import listen
-from wsstream.transports.connect import open_tcp, open_unix
 from wsstream.transports.listen import accept, close_listener, listen_all, listen_tcp, listen_unix
 from wsstream.transports.resolve import Address
+from wsstream.transports.tcp_connect import open_tcp, open_unix
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
 
 from wsstream.errors import HandshakeRejected, ProxyError
-from wsstream.protocol.proxies import Proxy
+from wsstream.opening.proxy_url import Proxy
 from wsstream.transports.base import receive_some, send_all
 from wsstream.transports.proxy import open_tunnel, require_socks
 from wsstream.transports.sockets import SocketTransport

@@ -19,14 +19,14 @@ from anyio.abc import TaskStatus
 from anyio.streams.tls import TLSAttribute
 
 from wsstream.cli.backends import describe_backend, require, run
-from wsstream.cli.demo_data import FileSource, MadeUpSource, Source, Tally
+from wsstream.cli.demo_data import DemoFile, MadeUpSource, Source, Tally
 from wsstream.cli.demo_process import second_process
 from wsstream.cli.demo_report import Account, Report
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.failures import failure_of, reason_of
 from wsstream.cli.memory import peak_memory
 from wsstream.cli.progress import Progress, choose_progress
-from wsstream.client import connect
+from wsstream.client.connect import connect
 from wsstream.errors import ConnectionClosed
 from wsstream.streams.websocket import WebSocketStream
 
@@ -58,7 +58,7 @@ def demo(options: Options) -> int:
         require("trustme", extra="cli", what="--tls")
     if options.verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    with MadeUpSource(options.size) if options.file is None else FileSource(options.file) as source:
+    with MadeUpSource(options.size) if options.file is None else DemoFile(options.file) as source:
         progress = choose_progress(quiet=options.quiet, bars=not options.verbose)
         report = run(_Demo(options, source, progress).run, options.backend)
     _print(report.as_json() if options.json else report.as_table())

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from wsstream.cli.exits import CommandFailed, Exit
 
-__all__ = ["CHUNK", "FileSource", "MadeUpSource", "Source", "Tally"]
+__all__ = ["CHUNK", "DemoFile", "MadeUpSource", "Source", "Tally"]
 
 CHUNK = 256 * 1024  # bytes
 
@@ -53,7 +53,7 @@ class Source(Protocol):
     ) -> None: ...
 
 
-class FileSource:
+class DemoFile:
     """A regular file, from its beginning to where it then ends.
 
     Raises:
@@ -78,7 +78,7 @@ class FileSource:
         except OSError as error:
             raise self._failure(error) from error
 
-    def __enter__(self) -> FileSource:
+    def __enter__(self) -> DemoFile:
         return self
 
     def __exit__(

@@ -20,7 +20,7 @@ import anyio
 from wsstream.cli.backends import run
 from wsstream.cli.demo_data import CHUNK, Tally
 from wsstream.cli.memory import peak_memory
-from wsstream.server import serve
+from wsstream.server.serve import serve
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["main"]

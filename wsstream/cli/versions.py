@@ -6,7 +6,7 @@ import platform
 import zlib
 from importlib.metadata import PackageNotFoundError, version
 
-from wsstream.codec.twin import COMPILED
+from wsstream.codec.speedups import COMPILED
 from wsstream.protocol.deflate import ZLIB
 
 __all__ = ["versions"]

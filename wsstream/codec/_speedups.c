@@ -280,11 +280,11 @@ static PyMethodDef methods[] = {
 static int
 add_types(PyObject *module)
 {
-    if (PyType_Ready(&Next_Type) < 0 || PyModule_AddType(module, &Burst_Type) < 0
-        || PyModule_AddType(module, &Pieces_Type) < 0) {
+    if (PyType_Ready(&Next_Type) < 0 || PyModule_AddType(module, &FrameBatch_Type) < 0
+        || PyModule_AddType(module, &UnreadQueue_Type) < 0) {
         return -1;
     }
-    return PyModule_AddType(module, &Messages_Type);
+    return PyModule_AddType(module, &MessageIterator_Type);
 }
 
 static PyModuleDef_Slot slots[] = {

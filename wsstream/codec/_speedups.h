@@ -11,7 +11,7 @@
 #error "sizes above 32 bits are used throughout: there the codec stays pure"
 #endif
 
-extern PyTypeObject Burst_Type, Messages_Type, Next_Type, Pieces_Type;
+extern PyTypeObject FrameBatch_Type, MessageIterator_Type, Next_Type, UnreadQueue_Type;
 
 /* The size of the header of a frame with `length` bytes of payload. */
 size_t header_size(size_t length, int masked);

@@ -1,7 +1,7 @@
-from wsstream.codec.burst import Burst as Burst
+from wsstream.codec.batch import FrameBatch as FrameBatch
 from wsstream.codec.events import Event
-from wsstream.codec.pieces import Messages as Messages
-from wsstream.codec.pieces import Pieces as Pieces
+from wsstream.codec.unread import MessageIterator as MessageIterator
+from wsstream.codec.unread import UnreadQueue as UnreadQueue
 
 def make_frame(first: int, payload: bytes | memoryview, key: bytes | None, /) -> bytes: ...
 def scan(

@@ -8,9 +8,10 @@ first, and it is found at the first byte that proves it.
 
 from __future__ import annotations
 
+from wsstream.close_codes import CloseCode, is_close_code
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Close, Event, Kind, Ping, Pong, Violation
-from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, CloseCode, Opcode, is_close_code
-from wsstream.codec.twin import COMPILED, apply_mask, scan_messages
+from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode
+from wsstream.codec.speedups import COMPILED, apply_mask, scan_messages
 from wsstream.codec.utf8 import UTF8Validator
 
 __all__ = ["MAX_EVENTS", "MAX_STEPS", "Decoder"]

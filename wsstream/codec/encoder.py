@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, Opcode
-from wsstream.codec.twin import make_frame
+from wsstream.codec.speedups import make_frame
 
 __all__ = ["encode_close", "encode_frame", "first_byte"]
 

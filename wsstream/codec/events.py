@@ -21,7 +21,7 @@ class Chunk:
     """A piece of a message that is not whole: a fragment, or a part of one.
 
     `payload` of a text message is UTF-8, which may end inside a code point. `last` is true in the
-    piece that ends the message. Pieces carry no border of frames. In a `compressed` message, `payload`
+    piece that ends the message. UnreadQueue carry no border of frames. In a `compressed` message, `payload`
     is what the extension made of it (RFC 7692 section 6), and text is not checked.
     """
 

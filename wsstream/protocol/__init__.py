@@ -1,1 +1,1 @@
-"""One WebSocket connection without I/O: the opening handshake, then the rules of RFC 6455."""
+"""One open connection without I/O: the rules of RFC 6455, its clock, and permessage-deflate."""

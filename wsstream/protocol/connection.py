@@ -1,7 +1,7 @@
 """The rules of RFC 6455 for an open connection, without I/O: what to answer, what may be sent.
 
 Bytes go in through :meth:`Connection.receive`, which gives events; the same events go out through
-:meth:`Connection.send`; what has to be written waits in :attr:`Connection.outgoing`.
+:meth:`Connection.send`; what has to be written waits in :attr:`Connection.queue`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from wsstream.codec.burst import LARGEST
+from wsstream.codec.batch import LARGEST
 from wsstream.codec.decoder import Decoder
 from wsstream.codec.encoder import encode_close, encode_frame, first_byte
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import Opcode
 from wsstream.codec.framing import encode_header
-from wsstream.codec.twin import apply_mask
+from wsstream.codec.speedups import apply_mask
 from wsstream.protocol.deflate import Agreed, Deflater, Inflater
-from wsstream.protocol.filerange import FileFrames, FileRange
-from wsstream.protocol.outgoing import Outgoing
-from wsstream.protocol.state import Input, ProtocolError, State, next_state
+from wsstream.protocol.file_frames import FileFrames, FileRange
+from wsstream.protocol.frame_queue import FrameQueue
+from wsstream.protocol.state import Input, State, WrongState, next_state
 
 __all__ = ["Connection", "next_masking_key"]
 
@@ -53,7 +53,7 @@ class Connection:
 
     Attributes:
         state: see :class:`~wsstream.protocol.state.State`.
-        outgoing: what is to be written to the transport.
+        queue: what is to be written to the transport.
         consumed: bytes of the last `receive`'s data that are done with.
         cost: what the last `receive` handed on, in bytes, plus 64 for each piece.
         control: whether the events of the last `receive` were others than messages and chunks.
@@ -80,7 +80,7 @@ class Connection:
         "cost",
         "inflater",
         "message_cut",
-        "outgoing",
+        "queue",
         "state",
         "violation",
     )
@@ -94,9 +94,9 @@ class Connection:
     ) -> None:
         self.client = client
         self.state = State.OPEN
-        self.outgoing = Outgoing(next_key if client else None)
+        self.queue = FrameQueue(next_key if client else None)
         if deflate is not None:
-            self.outgoing.burst.shut += 1
+            self.queue.batch.closed_for += 1
         self.consumed = 0
         self.cost = 0
         self.control = False
@@ -178,13 +178,13 @@ class Connection:
     def receive_eof(self) -> None:
         """The transport has ended."""
         self.state = next_state(self.state, Input.EOF)
-        self.outgoing.burst.shut += 1
+        self.queue.batch.closed_for += 1
         self._deflater = None
 
     def _react(self, event: Event) -> None:
         match event:
             case Ping() if self.close_received is None:  # section 5.5.2
-                self.outgoing.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
+                self.queue.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
             case Close():
                 self._receive_close(event)
             case Violation():
@@ -205,7 +205,7 @@ class Connection:
         """Queue what `event` says: a whole message as one frame, a chunk as a fragment, a control frame.
 
         Raises:
-            ProtocolError: the state does not allow it, it would break into another message, or it is a
+            WrongState: the state does not allow it, it would break into another message, or it is a
                 compressed chunk, which only the connection it came from can read.
             UnicodeEncodeError: a ``str`` with a lone surrogate.
         """
@@ -216,14 +216,14 @@ class Connection:
                 self.send_message("binary", event)
             case Chunk():
                 if event.compressed:
-                    raise ProtocolError("a chunk has to be inflated before it is sent on")
+                    raise WrongState("a chunk has to be inflated before it is sent on")
                 self.send_data(event.kind, event.payload, last=event.last)
             case Ping():
                 self._require(Input.SEND_CONTROL)
-                self.outgoing.put_ping(encode_frame(Opcode.PING, event.payload, self._next_key()))
+                self.queue.put_ping(encode_frame(Opcode.PING, event.payload, self._next_key()))
             case Pong():
                 self._require(Input.SEND_CONTROL)
-                self.outgoing.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
+                self.queue.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
             case Close():
                 self.send_close(event)
             case Violation():  # pragma: no branch - there is no other event
@@ -234,7 +234,7 @@ class Connection:
     ) -> None:
         """Queue a whole message as one frame; compressed, if that was agreed on and it is large enough.
 
-        Unless it is to leave `alone`, a small message may wait in `outgoing.burst` for others.
+        Unless it is to leave `alone`, a small message may wait in `queue.batch` for others.
         """
         self._require_border()
         if self._deflater is not None or self.state is not State.OPEN:
@@ -242,7 +242,7 @@ class Connection:
         elif alone or len(payload) > LARGEST:
             self._put_frame(_OPCODES[kind], payload, fin=True)
         else:
-            self.outgoing.burst.begin(first_byte(_OPCODES[kind]), payload)
+            self.queue.batch.begin(first_byte(_OPCODES[kind]), payload)
 
     def send_data(
         self, kind: Kind, payload: bytes | memoryview, *, last: bool, compress: bool = True
@@ -267,7 +267,7 @@ class Connection:
         size = len(payloads[0])
         first = encode_header(first_byte(self._begin_frame(kind, False), fin=False), size, None)
         others = encode_header(first_byte(Opcode.CONTINUATION, fin=False), size, None)
-        self.outgoing.put_frames([first] + [others] * (len(payloads) - 1), payloads)
+        self.queue.put_frames([first] + [others] * (len(payloads) - 1), payloads)
 
     def send_file(self, kind: Kind, payload: FileRange, size: int) -> None:
         """Queue frames of `size` bytes each, but for the last, which is not the last of the message.
@@ -280,17 +280,17 @@ class Connection:
             # The first of a message has a header of its own.
             end = size if opcode != Opcode.CONTINUATION else len(payload) // size * size
             header = encode_header(first_byte(opcode, fin=False), size, None)
-            self.outgoing.put_file(FileFrames(header, payload[:end], size))
+            self.queue.put_file(FileFrames(header, payload[:end], size))
             opcode, payload = Opcode.CONTINUATION, payload[end:]
 
     def _put_frame(self, opcode: int, payload: bytes | memoryview, *, fin: bool, rsv1: bool = False) -> None:
         key = self._next_key()
         if key is None and len(payload) > LARGEST and _is_immutable(payload):  # without a copy
             header = encode_header(first_byte(opcode, fin=fin, rsv1=rsv1), len(payload), None)
-            self.outgoing.put_data(header, ends_frame=False)
-            self.outgoing.put_data(payload)
+            self.queue.put_data(header, ends_frame=False)
+            self.queue.put_data(payload)
         else:
-            self.outgoing.put_data(encode_frame(opcode, payload, key, fin=fin, rsv1=rsv1))
+            self.queue.put_data(encode_frame(opcode, payload, key, fin=fin, rsv1=rsv1))
 
     def begin_frame(self, kind: Kind, size: int) -> None:
         """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""
@@ -299,13 +299,13 @@ class Connection:
         self._frame_key = self._next_key()
         self._frame_offset = 0
         self._declared = size
-        self.outgoing.put_data(encode_header(first_byte(opcode), size, self._frame_key), ends_frame=size == 0)
+        self.queue.put_data(encode_header(first_byte(opcode), size, self._frame_key), ends_frame=size == 0)
 
     def send_part(self, payload: bytes | memoryview) -> None:
         """Queue the next bytes of the frame that `begin_frame` began, not more than are due."""
         self._require(Input.SEND_DATA)
         if not 0 < len(payload) <= self._declared:
-            raise ProtocolError(f"{len(payload)} bytes for a frame that has {self._declared} left")
+            raise WrongState(f"{len(payload)} bytes for a frame that has {self._declared} left")
         key = self._frame_key
         part: bytes | memoryview
         if key is not None:
@@ -314,7 +314,7 @@ class Connection:
             part = payload if _is_immutable(payload) else bytes(payload)
         self._frame_offset += len(part)
         self._declared -= len(part)
-        self.outgoing.put_data(part, ends_frame=self._declared == 0)
+        self.queue.put_data(part, ends_frame=self._declared == 0)
 
     def send_close(self, close: Close, *, urgent: bool = False) -> None:
         """Queue Close behind everything queued, or, if `urgent`, in place of the data that has not left.
@@ -334,10 +334,10 @@ class Connection:
 
     def _put_close(self, close: Close, urgent: bool) -> None:
         frame = encode_frame(Opcode.CLOSE, encode_close(close.code, close.reason), self._next_key())
-        if self.outgoing.put_close(frame, urgent=urgent):
+        if self.queue.put_close(frame, urgent=urgent):
             self.close_sent = close
         self._deflater = None  # its memory is not needed any more
-        self.message_cut = self.message_cut or self.sending or self.mid_frame or self.outgoing.message_cut
+        self.message_cut = self.message_cut or self.sending or self.mid_frame or self.queue.message_cut
 
     def _begin_frame(self, kind: Kind, last: bool) -> int:
         self._require(Input.SEND_DATA)
@@ -349,7 +349,7 @@ class Connection:
 
     def _require_border(self) -> None:
         if self._sending is not None or self._declared:
-            raise ProtocolError("another message is not finished")
+            raise WrongState("another message is not finished")
 
     def _require(self, happening: Input) -> None:
         if (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["TRANSITIONS", "Input", "ProtocolError", "State", "next_state"]
+__all__ = ["TRANSITIONS", "Input", "State", "WrongState", "next_state"]
 
 
 class State(Enum):
@@ -62,7 +62,7 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
 }
 
 
-class ProtocolError(Exception):
+class WrongState(Exception):
     """The caller asked for something that the connection's state does not allow."""
 
 
@@ -70,9 +70,9 @@ def next_state(state: State, happening: Input) -> State:
     """The state after `happening`.
 
     Raises:
-        ProtocolError: `happening` is not possible in `state`.
+        WrongState: `happening` is not possible in `state`.
     """
     try:
         return TRANSITIONS[state, happening]
     except KeyError:
-        raise ProtocolError(f"{happening.name} is not possible in state {state.name}") from None
+        raise WrongState(f"{happening.name} is not possible in state {state.name}") from None

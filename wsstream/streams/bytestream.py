@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from wsstream.codec.frames import CloseCode
+from wsstream.close_codes import CloseCode
+from wsstream.display import never_raises
 from wsstream.errors import ConnectionBroken, ConnectionClosed, StreamEnded
-from wsstream.protocol.showing import never_raises
 from wsstream.streams.message import MessageReader, payload_of
 from wsstream.streams.only import refuse_kind
 from wsstream.transports.reset import ResettableStream

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wsstream.streams.driver import Driver
+    from wsstream.driver.driver import Driver
 
 __all__ = ["ConnectionState", "described", "state_of"]
 

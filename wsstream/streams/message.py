@@ -11,11 +11,11 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.events import Kind
 from wsstream.codec.utf8 import UTF8Validator
+from wsstream.display import never_raises
+from wsstream.driver.driver import Driver
+from wsstream.driver.outbox import OutgoingMessage
 from wsstream.errors import InvalidUTF8, MessageAborted
-from wsstream.protocol.filerange import FileRange
-from wsstream.protocol.showing import never_raises
-from wsstream.streams.driver import Driver
-from wsstream.streams.outbox import OutgoingMessage
+from wsstream.protocol.file_frames import FileRange
 
 if TYPE_CHECKING:
     from wsstream.streams.readable import Readable

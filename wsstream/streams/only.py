@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 
 from anyio.abc import ObjectReceiveStream
 
+from wsstream.close_codes import CloseCode
 from wsstream.codec.events import Kind
-from wsstream.codec.frames import CloseCode
+from wsstream.display import never_raises
 from wsstream.errors import WebSocketError
-from wsstream.protocol.showing import never_raises
 
 __all__ = ["Only", "Payload", "refuse_kind"]
 

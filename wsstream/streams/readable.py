@@ -10,12 +10,12 @@ import anyio
 from anyio.abc import ObjectReceiveStream
 from anyio.lowlevel import checkpoint
 
-from wsstream.codec.twin import Messages
+from wsstream.codec.speedups import MessageIterator
+from wsstream.display import never_raises
+from wsstream.driver.driver import Driver
 from wsstream.errors import StreamEnded, check_close_arguments
-from wsstream.protocol.showing import never_raises
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
-from wsstream.streams.driver import Driver
 from wsstream.streams.message import MessageReader
 from wsstream.streams.only import Only, Payload
 
@@ -52,7 +52,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
                 with 1009.
             anyio.BusyResourceError: another task is receiving.
         """
-        message = self._queue.pop()
+        message = self._queue.take_message_now()
         return await self._receive() if message is None else message
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
@@ -98,10 +98,10 @@ class Readable(ObjectReceiveStream[str | bytes]):
         await self._driver.wait_finished()
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:  # type: ignore[override]
-        return Messages(self._queue, self._next)
+        return MessageIterator(self._queue, self._next)
 
     async def __anext__(self) -> str | bytes:
-        message = self._queue.pop()
+        message = self._queue.take_message_now()
         return await self._next() if message is None else message
 
     async def _next(self) -> str | bytes:
@@ -113,10 +113,10 @@ class Readable(ObjectReceiveStream[str | bytes]):
     async def _receive(self) -> str | bytes:
         self._skip_open_reader()
         self.check_free()
-        message = self._take() if self._queue or self._queue.shut else None
+        message = self._take() if self._queue or self._queue.closed_for else None
         while message is None:
             await self.wait()
-            message = self._queue.pop()
+            message = self._queue.take_message_now()
             if message is None:
                 message = self._take()
         return message
@@ -151,12 +151,12 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
     async def _alone(self, waiting: Awaitable[None]) -> None:
         self.waiting = True
-        self._queue.shut += 1
+        self._queue.closed_for += 1
         try:
             await waiting
         finally:
             self.waiting = False
-            self._queue.shut -= 1
+            self._queue.closed_for -= 1
 
     def release(self, reader: MessageReader) -> None:
         """`reader` is done with its message."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from anyio.abc import ObjectStream
 
+from wsstream.display import never_raises, without_query
+from wsstream.driver.driver import Driver
 from wsstream.errors import CloseInfo, check_close_arguments
-from wsstream.protocol.http import Request, Response
-from wsstream.protocol.showing import never_raises, without_query
+from wsstream.opening.http import Request, Response
 from wsstream.streams.bytestream import WebSocketByteStream
 from wsstream.streams.condition import ConnectionState, state_of
-from wsstream.streams.driver import Driver
 from wsstream.streams.leaving import leave
 from wsstream.streams.readable import Readable
 from wsstream.streams.writable import Writable
@@ -191,7 +191,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         driver = self._driver
         return Statistics(
             bytes_received=driver.bytes_received,
-            bytes_sent=driver.connection.outgoing.sent,
+            bytes_sent=driver.connection.queue.sent,
             receive_buffered=driver.inbox.held,
             send_buffered=driver.unsent,
             reading_paused=driver.paused,

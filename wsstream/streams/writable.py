@@ -13,14 +13,14 @@ from anyio.abc import ObjectSendStream
 
 from wsstream.arguments import check_int
 from wsstream.codec.events import Kind
+from wsstream.display import never_raises
+from wsstream.driver.driver import Driver
 from wsstream.errors import ConnectionBroken, check_close_arguments
-from wsstream.protocol.filerange import FileEnded, FileRange
-from wsstream.protocol.showing import never_raises
+from wsstream.protocol.file_frames import FileEnded, FileRange
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
-from wsstream.streams.driver import Driver
-from wsstream.streams.filesource import FileSource, regular_file
 from wsstream.streams.message import MessageWriter, payload_of
+from wsstream.transports.file import RegularFile, regular_file
 
 __all__ = ["Writable"]
 
@@ -33,7 +33,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._put = driver.connection.outgoing.burst.put
+        self._put = driver.connection.queue.batch.put
         self._writer: MessageWriter | None = None
 
     @never_raises
@@ -148,7 +148,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             file.seek(offset + writer.bytes_sent)
         return writer.bytes_sent
 
-    async def _send_range(self, writer: MessageWriter, source: FileSource, start: int, most: int) -> None:
+    async def _send_range(self, writer: MessageWriter, source: RegularFile, start: int, most: int) -> None:
         stop = min(start + most, source.size)
         if stop > start:
             stop = await source.cache(start, stop)

@@ -38,7 +38,7 @@ async def connected_pair(
             closed at the end.
     """
     # Imported here so that whoever needs only streams and frames does not load client and server.
-    from wsstream.client import connect
+    from wsstream.client.connect import connect
 
     client_stream, server_stream = streams or memory_pair()
     errors: list[Exception] = []
@@ -75,7 +75,7 @@ class _Server:
         self._websocket: WebSocketStream | None = None
 
     async def run(self) -> None:
-        from wsstream.server import accept
+        from wsstream.server.serve import accept
 
         try:
             async with accept(self._stream, **self._options) as self._websocket:

@@ -11,7 +11,7 @@ from anyio import TypedAttributeProvider
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute
 
-from .base import Transport
+from wsstream.transports.base import Transport
 
 __all__ = ["ATTRIBUTES", "TransportAttributes"]
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from wsstream.protocol.outgoing import Piece
+from wsstream.protocol.frame_queue import Piece
 
 __all__ = ["Backlog", "Transport", "receive_some", "send_all"]
 

@@ -12,18 +12,17 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
-from wsstream.protocol.http import Headers
-from wsstream.protocol.proxies import Proxy
-from wsstream.protocol.url import URL
-
-from .base import Transport, receive_some, send_all
-from .connect import open_tcp, open_unix
-from .failures import add_tls_hint, reported
-from .progress import Progress
-from .proxy import open_tunnel
-from .sockets import SocketTransport
-from .streams import StreamTransport
-from .tls import TLSTransport
+from wsstream.opening.http import Headers
+from wsstream.opening.proxy_url import Proxy
+from wsstream.opening.url import URL
+from wsstream.transports.anyio_stream import StreamTransport
+from wsstream.transports.base import Transport, receive_some, send_all
+from wsstream.transports.failures import add_tls_hint, reported
+from wsstream.transports.progress import Progress
+from wsstream.transports.proxy import open_tunnel
+from wsstream.transports.sockets import SocketTransport
+from wsstream.transports.tcp_connect import open_tcp, open_unix
+from wsstream.transports.tls import TLSTransport
 
 __all__ = ["TLS", "dial", "start_tls"]
 

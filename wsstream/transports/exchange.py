@@ -14,9 +14,8 @@ from typing import Generic, Protocol, TypeVar
 import anyio
 
 from wsstream.errors import HandshakeError
-
-from .base import Transport, receive_some, send_all
-from .failures import reported
+from wsstream.transports.base import Transport, receive_some, send_all
+from wsstream.transports.failures import reported
 
 __all__ = ["Question", "ask"]
 

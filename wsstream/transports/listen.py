@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import anyio
 
-from wsstream.protocol.authority import bracketed
-from wsstream.protocol.url import unix_url
-
-from .eventloop import event_loop
-from .resolve import Address, SocketName, resolve
+from wsstream.opening.authority import bracketed
+from wsstream.opening.url import unix_url
+from wsstream.transports.eventloop import event_loop
+from wsstream.transports.resolve import Address, SocketName, resolve
 
 __all__ = ["UnixListener", "accept", "close_listener", "listen_all", "listen_tcp", "listen_unix", "url_of"]
 

@@ -15,18 +15,17 @@ from typing import Any, cast
 import anyio
 
 from wsstream.errors import ProxyError
-from wsstream.protocol.http import Headers
-from wsstream.protocol.proxies import Proxy
-from wsstream.protocol.tunnel import TunnelHandshake
-
-from .base import Transport, receive_some, send_all
-from .connect import open_tcp
-from .exchange import ask
-from .failures import add_tls_hint, reported
-from .progress import Progress
-from .resolve import resolve
-from .sockets import SocketTransport
-from .tls import TLSTransport, default_client_context
+from wsstream.opening.http import Headers
+from wsstream.opening.proxy_connect import TunnelHandshake
+from wsstream.opening.proxy_url import Proxy
+from wsstream.transports.base import Transport, receive_some, send_all
+from wsstream.transports.exchange import ask
+from wsstream.transports.failures import add_tls_hint, reported
+from wsstream.transports.progress import Progress
+from wsstream.transports.resolve import resolve
+from wsstream.transports.sockets import SocketTransport
+from wsstream.transports.tcp_connect import open_tcp
+from wsstream.transports.tls import TLSTransport, default_client_context
 
 __all__ = ["open_tunnel", "require_socks"]
 
@@ -47,7 +46,7 @@ async def open_tunnel(
         proxy: if it speaks SOCKS, :func:`require_socks` has been called.
         host: a host name or an IP address (no brackets).
         port: 1 to 65535.
-        headers: for an HTTP proxy, as :func:`~wsstream.protocol.tunnel.validate_proxy_headers` gives them.
+        headers: for an HTTP proxy, as `validate_proxy_headers` returns them.
         progress: is told what is waited for.
 
     Raises:

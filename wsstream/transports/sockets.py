@@ -16,11 +16,10 @@ from typing import Any
 
 import anyio
 
-from wsstream.protocol.filerange import FILE_STEP, FileEnded, FileFrames, FileRange
-from wsstream.protocol.outgoing import Piece
-
-from .base import Backlog, Transport
-from .eventloop import event_loop
+from wsstream.protocol.file_frames import FILE_STEP, FileEnded, FileFrames, FileRange
+from wsstream.protocol.frame_queue import Piece
+from wsstream.transports.base import Backlog, Transport
+from wsstream.transports.eventloop import event_loop
 
 if sys.platform != "win32":
     from fcntl import ioctl

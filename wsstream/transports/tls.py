@@ -29,8 +29,8 @@ from typing import Any, cast
 
 import anyio
 
-from .pieces import pieces
-from .sockets import BaseSocketTransport
+from wsstream.transports.slices import slices
+from wsstream.transports.sockets import BaseSocketTransport
 
 __all__ = ["TLSTransport", "default_client_context"]
 
@@ -213,7 +213,7 @@ class TLSTransport(BaseSocketTransport):
 
     def _send_records(self, buffers: Sequence[bytes | memoryview]) -> int:
         taken = 0
-        for piece in islice(pieces(buffers, RECORD_SIZE), MAX_RECORDS):
+        for piece in islice(slices(buffers, RECORD_SIZE), MAX_RECORDS):
             taken += len(piece)
             count = self._write(piece)
             if count < len(piece):

@@ -11,7 +11,7 @@ from job import Job
 
 import wsstream
 from wsstream import Deflate, WebSocketStream
-from wsstream.codec.twin import COMPILED
+from wsstream.codec.speedups import COMPILED
 
 from .library import Coroutines
 

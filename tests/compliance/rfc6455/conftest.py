@@ -46,7 +46,7 @@ from wsstream import CloseInfo, ConnectionBroken, ConnectionClosed, InvalidUTF8,
 from wsstream.codec.events import Chunk, Close, Event, Ping
 from wsstream.errors import check_close_arguments
 from wsstream.protocol.connection import Connection
-from wsstream.protocol.state import ProtocolError, State
+from wsstream.protocol.state import State, WrongState
 from wsstream.testing import EXAMPLE_KEY, Frame, RawPeer, parse_frames, ping, pong, text
 from wsstream.testing import close as close_frame
 
@@ -182,7 +182,7 @@ class WithoutIO(Player):
                     self.partial = b""
 
     def drain(self) -> None:
-        outgoing, data = self.connection.outgoing, b""
+        outgoing, data = self.connection.queue, b""
         while offered := b"".join(outgoing.buffers()):
             data += offered
             outgoing.advance(len(offered))
@@ -200,7 +200,7 @@ class WithoutIO(Player):
         self.drain()
 
     def on_refused(self, event: Event) -> None:
-        with pytest.raises(ProtocolError):
+        with pytest.raises(WrongState):
             self.connection.send(event)
         self.drain()
 

@@ -21,10 +21,10 @@ from anyio.abc import ByteStream, SocketListener
 
 import wsstream
 from wsstream import Deflate, HandshakeError, HandshakeRejected, InvalidURL
-from wsstream.protocol.deflate import make_offer
-from wsstream.protocol.handshake import validate_subprotocols
-from wsstream.protocol.http1 import ClientHandshake
-from wsstream.protocol.url import parse_url
+from wsstream.opening.deflate_offer import make_offer
+from wsstream.opening.handshake import validate_subprotocols
+from wsstream.opening.http1 import ClientHandshake
+from wsstream.opening.url import parse_url
 
 ON_BOTH = [pytest.mark.anyio, pytest.mark.slow]
 NONCE = b"the sample nonce"

@@ -16,9 +16,9 @@ import pytest
 
 import wsstream
 from wsstream import Deflate, Request, Response, WebSocketStream
-from wsstream.protocol.deflate import accept_offer
-from wsstream.protocol.handshake import RequestRefused, check_request, select_subprotocol, validate_origins
-from wsstream.protocol.http1 import ServerHandshake
+from wsstream.opening.deflate_offer import accept_offer
+from wsstream.opening.handshake import RequestRefused, check_request, select_subprotocol, validate_origins
+from wsstream.opening.http1 import ServerHandshake
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

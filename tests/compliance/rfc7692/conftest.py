@@ -18,10 +18,11 @@ from anyio.abc import ByteStream, SocketAttribute
 import wsstream
 from wsstream import ConnectionBroken, Deflate, InvalidUTF8, MessageTooBig, ProtocolViolation, StreamEnded
 from wsstream.codec.events import Violation
+from wsstream.driver.inbox import Inbox
+from wsstream.opening.deflate_offer import accept_offer, confirm_response
+from wsstream.opening.extensions import format_extensions, parse_extensions
 from wsstream.protocol.connection import Connection
-from wsstream.protocol.deflate import Agreed, accept_offer, confirm_response
-from wsstream.protocol.extensions import format_extensions, parse_extensions
-from wsstream.streams.inbox import Inbox
+from wsstream.protocol.deflate import Agreed
 from wsstream.testing import EXAMPLE_KEY, Frame, RawPeer, frame, parse_frames
 
 HEADER = "Sec-WebSocket-Extensions"
@@ -163,7 +164,7 @@ class Offline:
 
     def frames_sent(self) -> list[Frame]:
         """What waits to be written."""
-        outgoing, data = self.connection.outgoing, b""
+        outgoing, data = self.connection.queue, b""
         while buffers := outgoing.buffers():
             data += b"".join(buffers)
             outgoing.advance(sum(map(len, buffers)))

@@ -13,10 +13,10 @@ from anyio.abc import ByteStream
 
 import wsstream
 from wsstream import Deflate, HandshakeError
-from wsstream.protocol.deflate import accept_offer, confirm_response, make_offer
-from wsstream.protocol.extensions import format_extensions, parse_extensions
-from wsstream.protocol.handshake import check_response
-from wsstream.protocol.http import Headers, Response
+from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
+from wsstream.opening.extensions import format_extensions, parse_extensions
+from wsstream.opening.handshake import check_response
+from wsstream.opening.http import Headers, Response
 from wsstream.testing import Frame, PeerError, RawPeer
 
 NAME = "permessage-deflate"

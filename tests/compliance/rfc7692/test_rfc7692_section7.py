@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from wsstream import Deflate, HandshakeError
-from wsstream.protocol.deflate import accept_offer, confirm_response, make_offer
-from wsstream.protocol.extensions import format_extensions, parse_extensions
+from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
+from wsstream.opening.extensions import format_extensions, parse_extensions
 
 NAME = "permessage-deflate"
 TAIL = b"\x00\x00\xff\xff"

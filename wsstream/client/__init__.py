@@ -1,0 +1,1 @@
+"""Opening connections: `connect`, and `reconnect` on top of it."""

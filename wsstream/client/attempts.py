@@ -1,0 +1,131 @@
+"""What the attempts of a client that connects again and again are made of."""
+
+from __future__ import annotations
+
+import inspect
+import ssl as ssl_module
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TypeAlias, TypedDict, Unpack
+
+import anyio
+
+from wsstream.client.connect import connect
+from wsstream.client.connector import OpenStream
+from wsstream.display import never_raises
+from wsstream.driver.flow import FlowControl
+from wsstream.opening.handshake import validate_subprotocols
+from wsstream.opening.http import HeaderPairs
+from wsstream.opening.url import parse_url
+from wsstream.protocol.deflate import Deflate
+from wsstream.streams.websocket import WebSocketStream
+
+__all__ = ["Attempts", "ConnectOptions", "Source", "Target"]
+
+_OPEN_TIMEOUT: float | None = inspect.signature(connect).parameters["open_timeout"].default
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The options of :func:`~wsstream.connect` that make sense more than once.
+
+    They are the same but for `transport`, which has to be a function: one stream is one connection.
+    """
+
+    subprotocols: Iterable[str]
+    headers: HeaderPairs | None
+    origin: str | None
+    ssl: ssl_module.SSLContext | None
+    server_hostname: str | None
+    proxy: str | None
+    proxy_headers: HeaderPairs | None
+    transport: OpenStream | None
+    max_redirects: int
+    max_message_size: int | None
+    compression: Deflate | None
+    flow: FlowControl
+    open_timeout: float | None
+    close_timeout: float | None
+    ping_interval: float | None
+    ping_timeout: float | None
+    receive_timeout: float | None
+
+
+class Target:
+    """Where one attempt of :func:`reconnect` goes.
+
+    Args:
+        url: as for :func:`connect`.
+        options: those of :func:`connect` that this attempt has instead of the ones given to
+            :func:`reconnect`, such as ``headers={"Authorization": ...}``.
+
+    Raises:
+        TypeError, InvalidURL: `url` is not a WebSocket URL.
+    """
+
+    def __init__(self, url: str, **options: Unpack[ConnectOptions]) -> None:
+        self.shown = parse_url(url).shown
+        self.url = url
+        self.options = options
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<Target {self.shown}>"
+
+
+Source: TypeAlias = Callable[[], str | Target | Awaitable[str | Target]]
+
+
+class Attempts:
+    """What attempts are made of. Made before any I/O: it raises for what cannot be right.
+
+    Attributes:
+        shown: the URL of the last one, for errors and logs.
+        asking: whether the last one has got no further than to ask for it.
+    """
+
+    def __init__(self, source: str | Source, options: ConnectOptions) -> None:
+        if not isinstance(source, str) and not callable(source):
+            raise TypeError(f"url must be a str or a function that returns one, got {type(source).__name__}")
+        self._source = source
+        self._options = options = _repeatable(options)
+        self.shown = "the next URL"
+        self.asking = False
+        connect(source if isinstance(source, str) else "wss://localhost/", **options)  # checks the options
+
+    async def open(self) -> WebSocketStream:
+        """Make an attempt."""
+        target = await self._next_target()
+        self.shown = target.shown
+        options: ConnectOptions = {**self._options, **target.options}
+        return await connect(target.url, **options).__aenter__()
+
+    async def _next_target(self) -> Target:
+        given = self._source if isinstance(self._source, str) else await self._ask(self._source)
+        if isinstance(given, str):
+            return Target(given)
+        if not isinstance(given, Target):
+            raise TypeError(f"url must return a str or a Target, got {type(given).__name__}")
+        return given
+
+    async def _ask(self, source: Source) -> str | Target:
+        timeout = self._options.get("open_timeout", _OPEN_TIMEOUT)
+        self.asking = True
+        with anyio.move_on_after(timeout):
+            given = source()
+            if inspect.isawaitable(given):
+                given = await given
+            self.asking = False
+            return given
+        self.asking = False
+        raise TimeoutError(f"no URL from the function that returns it within {timeout:g} s")
+
+
+def _repeatable(options: ConnectOptions) -> ConnectOptions:
+    """`options` without iterators, which could be used once only."""
+    options = options.copy()
+    if "subprotocols" in options:
+        options["subprotocols"] = validate_subprotocols(options["subprotocols"])
+    if isinstance(headers := options.get("headers"), Iterator):
+        options["headers"] = list(headers)
+    if isinstance(headers := options.get("proxy_headers"), Iterator):
+        options["proxy_headers"] = list(headers)
+    return options

@@ -1,0 +1,240 @@
+"""Opening one connection after another, for as long as the application wants one."""
+
+from __future__ import annotations
+
+import ssl as ssl_module
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from math import inf
+from typing import Unpack
+
+import anyio
+
+from wsstream.client.attempts import Attempts, ConnectOptions, Source
+from wsstream.client.connector import is_stream
+from wsstream.display import never_raises
+from wsstream.errors import (
+    ClosedLocally,
+    ConnectionBroken,
+    ConnectionClosed,
+    HandshakeError,
+    HandshakeRejected,
+    ProxyError,
+)
+from wsstream.log import Log
+from wsstream.opening.retry import (
+    Backoff,
+    check_delay,
+    code_may_change,
+    pause_after_code,
+    pause_after_response,
+    socks_reply_may_change,
+    status_may_change,
+)
+from wsstream.streams.block import AsyncLoop
+from wsstream.streams.leaving import leave
+from wsstream.streams.websocket import WebSocketStream, closed_here
+
+__all__ = ["reconnect"]
+
+log = Log("wsstream.client")
+
+
+def reconnect(
+    url: str | Source,
+    *,
+    delays: Iterable[float] = Backoff(),
+    retry: Callable[[Exception], bool | None] | None = None,
+    healthy_after: float = 60,
+    **options: Unpack[ConnectOptions],
+) -> AsyncIterator[WebSocketStream]:
+    """``async for ws in reconnect(url)``: open a connection, and another one each time it has ended.
+
+    Instead of a URL it takes a function that gives one for each attempt.
+
+    The arguments are checked at once, before any I/O. Each turn of the loop gets an open
+    :class:`WebSocketStream`. When the body has ended, the connection is closed with 1000 if it is still
+    open; then the loop waits, and connects until that succeeds. It ends only by leaving it, or by an
+    error for which another attempt would not help. A body that is left (``break``, ``return``, an
+    exception) keeps its connection open, so begin it with ``async with ws``.
+
+    The first attempt is made at once, each further one after the next of `delays`. They begin anew
+    after a connection that lasted `healthy_after` seconds. The server may ask for more: a connection
+    that it closes with 1012 is followed by a pause of at least 5 to 30 seconds, with 1013 by 30 to 120
+    (at random); ``Retry-After`` comes before the delay, but counts for one hour at most.
+
+    These raise, by default: close codes 1002, 1003, 1007, 1008 and 1010, unless this side closed first;
+    statuses other than 408, 429 and 5xx, and also 501 and 505; an answer that opens no WebSocket; a
+    certificate that does not hold, and TLS that the two sides cannot agree on. All else is tried again.
+
+    If cancelled while it closes, waits or connects, nothing is left of that, and the next connection
+    may be asked for again: the rest of the delay is waited for, and a closing that was cut short has
+    dropped TCP. After it raised an error, the iterator has ended.
+
+    Args:
+        url: as for :func:`connect`; or a function, perhaps asynchronous, that returns a URL or a
+            :class:`Target`. It is called once for each attempt, after the delay, and has
+            `open_timeout` seconds of its own. What it raises leaves the loop, unless `retry` says
+            ``True`` to it.
+        delays: seconds to wait before each further attempt. An end of them is the end of the attempts:
+            the last error is raised. Not an iterator, as they begin anew.
+        retry: called with each error that prevented a connection, or the :class:`ConnectionClosed` that
+            tells how one ended (:class:`ClosedLocally` if this side closed it). ``True`` tries again,
+            ``False`` raises the error, ``None`` leaves that to the rules above. It must not block.
+        healthy_after: seconds.
+        options: those of :func:`connect`; `transport` is a function that opens a stream for each
+            attempt. A mapping for `headers` is read anew for each attempt, so what is in it may change.
+
+    Raises:
+        InvalidURL, TypeError, ValueError, ImportError: as :func:`connect`, at once; from the loop, if a
+            function gives what is not right.
+        OSError, HandshakeError: from the loop, as :func:`connect`.
+        ConnectionClosed: from the loop: a connection ended, and there is to be no other. Mostly
+            :class:`ConnectionBroken`, also after a clean end; its `code` says why.
+        anyio.BusyResourceError: two tasks ask for the next connection.
+    """
+    if is_stream(options.get("transport")):
+        raise TypeError("transport must be a function that opens a stream: a stream is one connection")
+    if isinstance(delays, Iterator) or not isinstance(delays, Iterable):
+        raise TypeError("delays must be a Backoff or a list, not an iterator: it is iterated several times")
+    if retry is not None and not callable(retry):
+        raise TypeError(f"retry must be a function or None, got {type(retry).__name__}")
+    check_delay("healthy_after", healthy_after)
+    return _Reconnect(Attempts(url, options), delays, retry, healthy_after)
+
+
+class _Reconnect(AsyncLoop[WebSocketStream]):
+    """All that lasts is here and not in a coroutine, so that a cancelled `__anext__` can be repeated."""
+
+    use = "ws in reconnect(url)"
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        delays: Iterable[float],
+        retry: Callable[[Exception], bool | None] | None,
+        healthy_after: float,
+    ) -> None:
+        self._attempts = attempts
+        self._delays = delays
+        self._delays_left = iter(delays)
+        self._retry = retry
+        self._healthy_after = healthy_after
+        self._ws: WebSocketStream | None = None
+        self._opened = -inf  # by anyio's clock, as is the next
+        self._next_attempt = -inf
+        self._ended = False
+        self._guard = anyio.ResourceGuard("reconnecting")
+
+    @never_raises
+    def __repr__(self) -> str:
+        between = "ended" if self._ended else "not connected"
+        return f"<reconnect: {between if self._ws is None else repr(self._ws)}>"
+
+    async def __anext__(self) -> WebSocketStream:
+        with self._guard:
+            if self._ws is not None:
+                await self._end_turn(self._ws)
+            while not self._ended:
+                await anyio.sleep_until(self._next_attempt)
+                try:
+                    self._ws = await self._attempts.open()
+                except Exception as error:
+                    if not self._plan(error):
+                        raise
+                else:
+                    self._opened = anyio.current_time()
+                    return self._ws
+            raise StopAsyncIteration
+
+    async def _end_turn(self, ws: WebSocketStream) -> None:
+        lasted = anyio.current_time() - self._opened
+        await leave(ws, None)
+        error = await _how_it_ended(ws)
+        self._ws = None
+        if lasted >= self._healthy_after:
+            self._delays_left = iter(self._delays)
+        if not self._plan(error):
+            error.add_note(f"This was the connection to {self._attempts.shown}.")
+            raise error
+
+    def _plan(self, error: Exception) -> bool:
+        """Set the time of the next attempt, or return false if there is to be none."""
+        self._ended = True  # also if anything here raises
+        if not self._is_worth_it(error):
+            return False
+        delay = next(self._delays_left, None)
+        if delay is None:
+            return False
+        check_delay("a delay", delay)
+        wait = _wait(error, delay)
+        log.info(
+            "connecting to %s again in %s s after %s: %s",
+            self._attempts.shown,
+            f"{wait:.1f}",
+            type(error).__name__,
+            error,
+        )
+        self._next_attempt = anyio.current_time() + wait
+        self._ended = False
+        return True
+
+    def _is_worth_it(self, error: Exception) -> bool:
+        verdict = None if self._retry is None else self._retry(error)
+        if verdict is None:
+            return _may_change(error) and not self._attempts.asking
+        if not isinstance(verdict, bool):
+            raise TypeError(f"retry must return True, False or None, got {type(verdict).__name__}")
+        return verdict
+
+
+async def _how_it_ended(ws: WebSocketStream) -> ConnectionClosed:
+    """What ended a connection that is closed; `ClosedLocally` if it was this side."""
+    try:
+        info = await ws.wait_closed()
+    except ConnectionBroken as error:
+        if not closed_here(ws):
+            return error
+        info = error.info
+    if info.clean and not closed_here(ws):
+        return ConnectionBroken("the peer closed the connection", info)
+    return ClosedLocally("the connection was closed on this side", info)
+
+
+def _may_change(error: Exception) -> bool:
+    """Whether another attempt may fare better."""
+    match error:
+        case ClosedLocally():
+            return True
+        case ConnectionClosed():
+            return code_may_change(error.info.code)
+        case HandshakeRejected(status=int(status)) | ProxyError(status=int(status)):
+            return status_may_change(status)
+        case HandshakeError():  # an answer that is wrong, unless it was cut off
+            cut_off = isinstance(error.__cause__, OSError | EOFError | anyio.BrokenResourceError)
+            return cut_off or socks_reply_may_change(getattr(error.__cause__, "error_code", None))
+        case ssl_module.SSLError():
+            return _tls_may_change(error)
+        case _:
+            return isinstance(error, OSError)
+
+
+def _tls_may_change(error: ssl_module.SSLError) -> bool:
+    """Whether TLS broke off, and did not find that the two sides do not fit.
+
+    The alert internal_error is "unrelated to the peer" (RFC 8446 section 6.2): some servers send it
+    while they fetch their certificate.
+    """
+    broken = ssl_module.SSLEOFError | ssl_module.SSLZeroReturnError | ssl_module.SSLSyscallError
+    return isinstance(error, broken) or (error.reason or "").endswith("ALERT_INTERNAL_ERROR")
+
+
+def _wait(error: Exception, delay: float) -> float:
+    """Seconds to wait, when `delay` would be next: what the peer asks for is the least."""
+    match error:
+        case HandshakeRejected() | ProxyError():
+            return pause_after_response(error.headers, time.time()) + delay
+        case ConnectionBroken():
+            return max(delay, pause_after_code(error.info.code))
+        case _:
+            return delay

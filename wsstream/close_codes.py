@@ -1,0 +1,33 @@
+"""The close codes (RFC 6455 section 7.4), once for the codec and for the errors."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["CloseCode", "is_close_code"]
+
+
+class CloseCode(IntEnum):
+    """A close code (RFC 6455 section 7.4.1 and the registry of section 11.7). An ``int`` in all respects."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_CODE = 1005
+    """Never on the wire: the Close frame had no code."""
+    ABNORMAL = 1006
+    """Never on the wire: there was no Close frame."""
+    INVALID_PAYLOAD = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+
+
+def is_close_code(code: int) -> bool:
+    """Whether `code` may stand in a Close frame (RFC 6455 section 7.4)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999

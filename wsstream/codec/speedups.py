@@ -1,0 +1,51 @@
+"""The one place that chooses between the codec's leaf functions in Python and their compiled twin.
+
+The twin is used if it was built, unless the variable ``WSSTREAM_PURE`` is set to something.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from wsstream.codec import batch, framing, masking, scan, unread
+from wsstream.codec.events import Event
+
+__all__ = [
+    "COMPILED",
+    "FrameBatch",
+    "MessageIterator",
+    "UnreadQueue",
+    "apply_mask",
+    "make_frame",
+    "scan_messages",
+]
+
+apply_mask: Callable[..., bytes]
+make_frame: Callable[[int, bytes | memoryview, bytes | None], bytes]
+scan_messages: Callable[[bytes | memoryview, int, bool, int, int, list[Event]], tuple[int, int]]
+
+try:
+    if os.environ.get("WSSTREAM_PURE"):
+        raise ImportError("the pure codec is asked for")
+    from wsstream.codec import _speedups
+except ImportError:
+    COMPILED = False
+    apply_mask = masking.apply_mask
+    make_frame = framing.make_frame
+    scan_messages = scan.scan
+else:
+    COMPILED = True
+    apply_mask = _speedups.apply_mask
+    make_frame = _speedups.make_frame
+    scan_messages = _speedups.scan
+
+if TYPE_CHECKING or not COMPILED:
+    FrameBatch, MessageIterator, UnreadQueue = batch.FrameBatch, unread.MessageIterator, unread.UnreadQueue
+else:
+    FrameBatch, MessageIterator, UnreadQueue = (
+        _speedups.FrameBatch,
+        _speedups.MessageIterator,
+        _speedups.UnreadQueue,
+    )

@@ -1,0 +1,1 @@
+"""The only place where a protocol connection meets a transport: reading, sending, the end, and the clock."""

@@ -1,0 +1,248 @@
+"""The opening handshake over HTTP/1.1: Upgrade, with h11 as the judge of what is unusual.
+
+The bounds of :mod:`wsstream.opening.http1_heads` and :mod:`wsstream.opening.http1_exchange` hold for
+any peer.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from http import HTTPStatus
+
+import h11
+
+from wsstream.errors import HandshakeError
+from wsstream.opening.extensions import Extension
+from wsstream.opening.handshake import (
+    NONCE_SIZE,
+    Offer,
+    RequestRefused,
+    accepting_headers,
+    check_response,
+    client_request_headers,
+)
+from wsstream.opening.http import HeaderPairs, Headers, PeerAddress, Request, Response
+from wsstream.opening.http1_exchange import Exchange
+from wsstream.opening.http1_heads import HeadBuffer, decoded, not_a_request, read_by_h11, read_opening
+from wsstream.opening.url import URL
+
+__all__ = ["Accepted", "ClientHandshake", "ServerHandshake"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The end of a client's opening handshake: the connection is open.
+
+    `trailing` is what followed the handshake in the same data: the first bytes of the first frames.
+    """
+
+    response: Response
+    subprotocol: str = field(repr=False)
+    extensions: tuple[Extension, ...]
+    trailing: bytes = field(repr=False)
+
+
+class ClientHandshake:
+    """The client's side of one opening handshake over HTTP/1.1.
+
+    Args:
+        url: where to.
+        key: the nonce of ``Sec-WebSocket-Key``: 16 random bytes.
+        subprotocols: what :func:`~wsstream.opening.handshake.validate_subprotocols` gave.
+        extensions: what to offer.
+        headers: more header fields for the request.
+        origin: the value of ``Origin``.
+
+    Raises:
+        TypeError: `headers` or `origin` has something else than ``str``.
+        ValueError: the key has another size, or `headers` or `origin` is not fit to be sent.
+    """
+
+    request: Request
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        key: bytes,
+        subprotocols: Sequence[str] = (),
+        extensions: Sequence[Extension] = (),
+        headers: HeaderPairs | None = None,
+        origin: str | None = None,
+    ) -> None:
+        if len(key) != NONCE_SIZE:
+            raise ValueError(f"the nonce must have {NONCE_SIZE} bytes, got {len(key)} (RFC 6455 section 4.1)")
+        self._key = base64.b64encode(key).decode()
+        self._subprotocols = subprotocols
+        self._extensions = extensions
+        fields = client_request_headers(url, self._key, subprotocols, extensions, origin, headers)
+        self.request = Request(url.target, fields)
+        self._url = url
+        self._exchange = Exchange("GET", url.target, fields)
+
+    def data_to_send(self) -> bytes:
+        """What has to be sent now: the request at the first call, nothing later."""
+        return self._exchange.data_to_send()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server refused, and no more than a part of the body of its answer is missing."""
+        return self._exchange.answered
+
+    def receive_data(self, data: bytes) -> Accepted | None:
+        """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
+
+        To be called until it gives something else or raises; the end may be told as soon as it is
+        `answered`, though the stream goes on.
+
+        Raises:
+            HandshakeRejected: the status is not 101. Raised when the first KiB of the body is there,
+                all of it, or as much as there will be.
+            HandshakeError: the answer is not HTTP/1.1, does not open a WebSocket, or is cut off.
+        """
+        try:
+            response = self._exchange.receive_data(data)
+        except EOFError as exc:
+            raise self._failure("the server closed the connection before it answered") from exc
+        except h11.RemoteProtocolError as exc:
+            raise self._failure(f"the server's answer cannot be read: {exc}") from exc
+        if response is None:
+            return None
+        agreement = check_response(
+            response, key=self._key, subprotocols=self._subprotocols, extensions=self._extensions
+        )
+        return Accepted(response, agreement.subprotocol, agreement.extensions, self._exchange.rest())
+
+    def broken(self, cause: Exception) -> HandshakeError:
+        """The error for a connection that broke before the server answered. `cause` is only named."""
+        return self._failure(f"the connection broke before the server answered: {cause}")
+
+    def _failure(self, message: str) -> HandshakeError:
+        error = HandshakeError(message)
+        if self._url.scheme == "ws" and self._exchange.may_be_tls:
+            error.hint = "if the port speaks TLS, use wss://"
+        return error
+
+
+class ServerHandshake:
+    """The server's side of one opening handshake over HTTP/1.1.
+
+    A request is answered once: by :meth:`accept`, if
+    :func:`~wsstream.opening.handshake.check_request` made an :class:`Offer` of it, or by
+    :meth:`reject`.
+
+    Args:
+        peer: the address of the peer, for the request.
+
+    Attributes:
+        response: what `accept` answered.
+    """
+
+    response: Response
+
+    def __init__(self, *, peer: PeerAddress = None) -> None:
+        self._peer = peer
+        self._head = HeadBuffer(not_a_request)
+        self._method = b"GET"
+
+    @property
+    def trailing(self) -> bytes:
+        """What followed the request in the same data: a client may not send frames so early, but it can."""
+        return self._head.rest()
+
+    def receive_data(self, data: bytes) -> Request | None:
+        """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
+
+        To be called until it gives a request or raises. The request may be any; its body, if it
+        has one, is not read.
+
+        Raises:
+            RequestRefused: it is no HTTP request, its head is beyond a limit, or it is a CONNECT. To be
+                answered.
+            HandshakeError: the stream ended before the request did. There is nobody to answer.
+        """
+        if not data:
+            raise HandshakeError("the client closed the connection before the end of its request")
+        self._head.feed(data)
+        del data
+        try:
+            return self._next_request()
+        except h11.RemoteProtocolError as exc:
+            # While the client reads the answer nothing of its head is held, not even by a traceback's frames.
+            self._head = HeadBuffer(not_a_request)
+            reason = f"The request cannot be read: {exc}."
+            response = Response(exc.error_status_hint, body=f"{reason}\n")
+            raise RequestRefused(response, reason) from exc.with_traceback(None)
+
+    def _next_request(self) -> Request | None:
+        head = self._head.take()
+        return None if head is None else self._parsed(head)
+
+    def _parsed(self, head: bytes) -> Request:
+        if (opening := read_opening(head)) is not None:
+            return Request(*opening, peer=self._peer)
+        event = read_by_h11(h11.Connection(h11.SERVER), head)
+        assert isinstance(event, h11.Request)
+        self._method = event.method
+        if event.method == b"CONNECT":
+            # An answer 2xx to it would open a tunnel (RFC 9110 section 9.3.6).
+            reason = "This is a WebSocket server, not a proxy."
+            raise RequestRefused(Response(405, {"Allow": "GET"}, f"{reason}\n"), reason)
+        return Request(
+            event.target.decode("ascii"),
+            decoded(event.headers.raw_items()),
+            method=event.method.decode("ascii"),
+            http_version=event.http_version.decode("ascii"),
+            peer=self._peer,
+        )
+
+    def accept(
+        self,
+        offer: Offer,
+        *,
+        subprotocol: str = "",
+        extensions: Sequence[Extension] = (),
+        headers: HeaderPairs = (),
+    ) -> bytes:
+        """The answer 101 as bytes. The connection is open when they are sent.
+
+        Args:
+            offer: what `check_request` made of the request that this object gave.
+            subprotocol: one of those offered, or ``""`` for none.
+            extensions: the extensions accepted, with the parameters to answer.
+            headers: more header fields.
+
+        Raises:
+            TypeError, ValueError: as :func:`~wsstream.opening.handshake.accepting_headers`.
+        """
+        fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions, headers=headers)
+        self.response = Response.received(101, fields)
+        return _head_of_response(101, fields)
+
+    def reject(self, response: Response) -> bytes:
+        """The whole of another answer as bytes, after which the connection has to be closed.
+
+        The answer to a HEAD has no body.
+        """
+        # RFC 9110 section 7.8: who sends Upgrade names it in Connection.
+        framing = [("Connection", "close, upgrade" if "upgrade" in response.headers else "close")]
+        if response.status not in (204, 304):  # RFC 9110 section 8.6
+            framing.append(("Content-Length", str(len(response.body))))
+        head = _head_of_response(response.status, response.headers, Headers.well_formed(framing))
+        return head if self._method == b"HEAD" else head + response.body
+
+
+def _head_of_response(status: int, *fields: Headers) -> bytes:
+    lines = b"".join([some.to_lines() for some in fields])
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, _reason_phrase(status), lines)
+
+
+@cache
+def _reason_phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""

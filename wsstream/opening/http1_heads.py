@@ -1,0 +1,236 @@
+"""Reading the heads of HTTP/1.1: the first line and the header fields of a request or a response.
+
+The requests that open nearly all WebSockets are read by one pattern, :func:`read_opening`, in a tenth
+of the time that h11 takes; it knows no more than well-formed GETs, and whatever else comes is h11's to
+judge.
+
+h11 gets a head when it is complete, and not before it passed the checks of :class:`HeadBuffer`. h11 would
+join folded lines, and its pattern for a field goes back once for each blank: the time for a field of
+blanks and one bad byte grows with the square of its length, to 16 seconds for 64 KiB. No field that
+passes the checks makes it go back.
+
+The limits hold for any peer, and are counted before anything is parsed: a limit of bytes alone would
+let 64 KiB of tiny fields cost 40 ms and a megabyte. One byte at a time gives the same result as all at
+once, and takes time in proportion.
+
+No message quotes more of a head than the name of a field: what a peer sent may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+import h11
+
+from wsstream.display import excerpt
+from wsstream.opening.http import Headers
+
+__all__ = [
+    "MAX_FIELDS",
+    "MAX_HEAD_SIZE",
+    "MAX_ITEMS",
+    "HeadBuffer",
+    "decoded",
+    "encoded",
+    "not_a_request",
+    "read_by_h11",
+    "read_opening",
+]
+
+MAX_HEAD_SIZE = 64 * 1024
+"""Bytes of a head, from its first line to the empty line, both included."""
+MAX_FIELDS = 100
+"""Header fields of a head."""
+MAX_ITEMS = 1000
+"""Commas and semicolons in the header fields of a head: what separates list elements, parameters, cookies."""
+
+_BEGINNING = 24  # bytes that tell HTTP from other protocols: the longest is the preface of HTTP/2
+_END_OF_HEAD = re.compile(rb"\n\r?\n")  # where h11 ends it
+# Up to a control character (RFC 9110 section 5.5), a bare CR (RFC 9112 section 2.2) or a folded line
+# (section 5.2). The inner quantifier is possessive, and there are no more lines than fields.
+_TEXT = re.compile(rb"(?:[\t -~\x80-\xff]++|\r?\n(?![ \t]))*")
+# What h11 takes too (RFC 9112 sections 3 and 5), as far as an opening handshake has it.
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_OPENING = re.compile(rb"GET ([!-~]++) HTTP/1\.1\r\n(?:%b:[\t -~\x80-\xff]*+\r\n)*\r\n" % _TOKEN)
+_AFTER_TARGET = len(b" HTTP/1.1\r")
+_BODY = re.compile(rb"\n(?i:content-length|transfer-encoding):")  # h11 checks their values
+_FIELD = re.compile(rb"(%b)([ \t]*+):" % _TOKEN)
+
+_PROXY_PROTOCOL = (
+    "this looks like the PROXY protocol, which this server does not read; "
+    "the proxy in front of it has to send HTTP alone"
+)
+_FOREIGN = {  # how what is no HTTP/1.1 begins, and what to say of it
+    b"\x16\x03": "this looks like TLS, which this port does not speak: a URL for it begins with ws://",
+    b"PROXY TCP4 ": _PROXY_PROTOCOL,
+    b"PROXY TCP6 ": _PROXY_PROTOCOL,
+    b"PROXY UNKNOWN": _PROXY_PROTOCOL,
+    b"\r\n\r\n\0\r\nQUIT\n": _PROXY_PROTOCOL,  # its version 2
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "this looks like HTTP/2, and a WebSocket is opened by HTTP/1.1 here",
+    b"SSH-": "this looks like SSH, not HTTP",
+}
+_SIGNATURES = tuple(_FOREIGN)
+_OF_H11 = {  # how a message of h11 begins, and what to say in its place: some quote the peer
+    "illegal request line": "its first line is not a method, a target and a version of HTTP",
+    "illegal status line": "its first line is not a version of HTTP, a status and a phrase",
+    "Missing mandatory Host": "it has no Host field",
+    "Found multiple Host": "it has several Host fields",
+    "bad Content-Length": "its Content-Length is not a number",
+    "conflicting Content-Length": "it has several values of Content-Length",
+    "multiple Transfer-Encoding": "it has several Transfer-Encoding fields",
+    "Only Transfer-Encoding": "its Transfer-Encoding is not chunked",
+}
+
+
+class HeadBuffer:
+    """Collects bytes up to the empty line that ends a head.
+
+    Args:
+        what_it_is: what to say of the first bytes, up to 24 of them, if no head begins like that;
+            ``None`` if one does, ``""`` if that cannot be told yet.
+    """
+
+    def __init__(self, what_it_is: Callable[[bytes], str | None]) -> None:
+        self._what_it_is = what_it_is
+        self._data = bytearray()
+        self._searched = 0
+        self._lines = 0  # in what was searched
+
+    def feed(self, data: bytes) -> None:
+        """Add what has arrived."""
+        self._data += data
+
+    def take(self) -> bytes | None:
+        """The head once it is complete, ``None`` before; what follows it is kept.
+
+        Raises:
+            h11.RemoteProtocolError: it is beyond a limit, or malformed in a way that h11 would not refuse.
+        """
+        # At once: a peer that speaks TLS or SSH may never send an empty line.
+        if (foreign := self._what_it_is(bytes(self._data[:_BEGINNING]))) is not None:
+            if foreign:
+                raise h11.RemoteProtocolError(foreign)
+            return None
+        match = _END_OF_HEAD.search(self._data, max(self._searched - 2, 0))
+        size = match.end() if match else len(self._data)
+        self._check_limits(size)
+        return self._split(size) if match else None
+
+    def _check_limits(self, size: int) -> None:
+        # Lines of the first 64 KiB only, or which limit is met first could depend on the pieces.
+        self._lines += self._data.count(b"\n", self._searched, min(size, MAX_HEAD_SIZE))
+        self._searched = size
+        if self._lines > MAX_FIELDS + 2:
+            raise h11.RemoteProtocolError(f"it has more than {MAX_FIELDS} header fields", 431)
+        if size > MAX_HEAD_SIZE:
+            raise h11.RemoteProtocolError(f"its head is larger than {MAX_HEAD_SIZE} bytes", 431)
+
+    def _split(self, size: int) -> bytes:
+        head = bytes(self._data[:size])
+        del self._data[:size]
+        self._searched = self._lines = 0
+        fields = head.index(b"\n")
+        if head.count(b",", fields) + head.count(b";", fields) > MAX_ITEMS:
+            raise h11.RemoteProtocolError(f"its header fields have more than {MAX_ITEMS} elements", 431)
+        if (fault := _character_fault(head)) is not None:
+            raise h11.RemoteProtocolError(fault)
+        return head
+
+    def rest(self) -> bytes:
+        """What follows the head."""
+        return bytes(self._data)
+
+
+def not_a_request(beginning: bytes) -> str | None:
+    """What to say of the first bytes that came, if no request begins like that; see :class:`HeadBuffer`."""
+    if beginning.startswith(_SIGNATURES):
+        return next(name for signature, name in _FOREIGN.items() if beginning.startswith(signature))
+    if len(beginning) < _BEGINNING and any(signature.startswith(beginning) for signature in _SIGNATURES):
+        return ""
+    return None if b"!" <= beginning[:1] <= b"~" else "this is not HTTP/1.1"
+
+
+def read_opening(head: bytes) -> tuple[str, Headers] | None:
+    """Target and header fields, if `head` is a well-formed GET of HTTP/1.1 without a word on a body.
+
+    ``None`` means: h11 has to judge. What is not ``None``, it would give just so.
+    """
+    opening = _OPENING.fullmatch(head)
+    if opening is None:
+        return None
+    headers = Headers.of_lines(head[opening.end(1) + _AFTER_TARGET : -2])
+    if len(headers.get_all("host")) != 1 or _BODY.search(head):
+        return None
+    return opening[1].decode("ascii"), headers
+
+
+def read_by_h11(connection: h11.Connection, head: bytes) -> object:
+    """The event that h11 makes of `head`.
+
+    Raises:
+        h11.RemoteProtocolError: it is malformed. In words that quote no more than the name of a field.
+    """
+    connection.receive_data(head)
+    try:
+        return connection.next_event()
+    except h11.RemoteProtocolError as exc:
+        text, status = _what_is_wrong(head, str(exc)), exc.error_status_hint
+        exc.__traceback__ = None  # a frame of h11 holds the error, and so the error itself and the head
+    # Not in the clause: h11's own error, which quotes a whole line, would be the context.
+    raise h11.RemoteProtocolError(text, status)
+
+
+def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Header fields as h11 gives them, of a head that passed the checks of :class:`HeadBuffer`."""
+    return Headers.of_lines(b"\n" + b"".join([b"%b: %b\r\n" % field for field in fields]))
+
+
+def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Header fields as h11 takes them."""
+    fields = [line.partition(b":") for line in headers.to_lines().split(b"\r\n")[:-1]]
+    return [(name, value.strip(b" \t")) for name, _, value in fields]
+
+
+def _character_fault(head: bytes) -> str | None:
+    """What to say of the first character that may not stand where it does."""
+    match = _TEXT.match(head)
+    assert match is not None  # it matches the empty string
+    at = match.end()
+    if at == len(head):
+        return None
+    if head[at] not in b"\r\n":
+        return f"{_line_at(head, at)} has a control character (0x{head[at]:02x})"
+    if head[at:].startswith((b"\n", b"\r\n")):
+        return f"{_line_at(head, at)} goes on in the next one"
+    return f"{_line_at(head, at)} has a CR without a LF"
+
+
+def _line_at(head: bytes, at: int) -> str:
+    start = head.rfind(b"\n", 0, at) + 1
+    name = _FIELD.match(head, start) if start else None
+    number = head.count(b"\n", 0, start) + 1
+    return f"line {number}" if name is None else f"line {number} ({_shown(name[1])})"
+
+
+def _what_is_wrong(head: bytes, text: str) -> str:
+    """`text` is the message of h11."""
+    if text.startswith("illegal header line"):
+        return _malformed_line(head)
+    return next((ours for theirs, ours in _OF_H11.items() if text.startswith(theirs)), "it is malformed")
+
+
+def _malformed_line(head: bytes) -> str:
+    faults = (_fault_of(number, line) for number, line in enumerate(head.split(b"\n")[1:-2], 2))
+    return next(filter(None, faults), "a header field is malformed")
+
+
+def _fault_of(number: int, line: bytes) -> str:
+    field = _FIELD.match(line)
+    if field is None:
+        return f"line {number} is not a name, a colon and a value"
+    return f"line {number} ({_shown(field[1])}) has a blank before its colon" if field[2] else ""
+
+
+def _shown(name: bytes) -> str:
+    return excerpt(name.decode("ascii"), 40)

@@ -1,0 +1,98 @@
+"""A tunnel through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6)."""
+
+from __future__ import annotations
+
+import h11
+
+from wsstream.errors import ProxyError, first_line
+from wsstream.opening.authority import bracketed
+from wsstream.opening.handshake import basic_credentials
+from wsstream.opening.http import HeaderPairs, Headers, Response
+from wsstream.opening.http1_exchange import Exchange
+from wsstream.opening.proxy_url import Proxy
+
+__all__ = ["TunnelHandshake", "validate_proxy_headers"]
+
+# Host says where the tunnel leads; the others are about a body, which there is none, or about the connection.
+_RESERVED = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
+
+
+def validate_proxy_headers(headers: HeaderPairs | None) -> Headers:
+    """Check the header fields that an application adds to CONNECT.
+
+    Raises:
+        TypeError: a name or a value is not a ``str``.
+        ValueError: a field is malformed, or is one that CONNECT sets itself.
+    """
+    fields = Headers(() if headers is None else headers)
+    if reserved := _RESERVED.intersection(fields):
+        raise ValueError(
+            f"proxy_headers must not have {', '.join(sorted(reserved))}: wsstream sets that itself"
+        )
+    return fields
+
+
+class TunnelHandshake:
+    """The client's side of one CONNECT.
+
+    Args:
+        proxy: who is asked. Its userinfo is sent by the Basic scheme, unless `headers` has a
+            ``Proxy-Authorization``.
+        host: where the tunnel ends: a host as in :class:`~wsstream.opening.url.URL`.
+        port: 1 to 65535.
+        headers: more header fields, as :func:`validate_proxy_headers` gives them.
+    """
+
+    def __init__(self, proxy: Proxy, host: str, port: int, headers: Headers = Headers()) -> None:  # noqa: B008 - immutable
+        target = f"{bracketed(host)}:{port}"
+        fields = [("Host", target)]
+        if proxy.userinfo is not None and "proxy-authorization" not in headers:
+            fields.append(("Proxy-Authorization", basic_credentials(*proxy.userinfo)))
+        self._proxy = proxy
+        self._exchange = Exchange("CONNECT", target, Headers([*fields, *headers.items()]))
+
+    def data_to_send(self) -> bytes:
+        """What has to be sent now: the request at the first call, nothing later."""
+        return self._exchange.data_to_send()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the proxy refused, and no more than a part of the body of its answer is missing."""
+        return self._exchange.answered
+
+    def receive_data(self, data: bytes) -> Response | None:
+        """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
+
+        The answer 2xx means that the tunnel is open. To be called until it gives that or raises; the
+        end may be told as soon as it is `answered`, though the stream goes on.
+
+        Raises:
+            ProxyError: the status is not 2xx, the answer is not HTTP/1.1 or cut off, or something
+                follows it: the one who speaks first in the tunnel is the client.
+        """
+        try:
+            response = self._exchange.receive_data(data)
+        except EOFError as exc:
+            raise self._failure("closed the connection before it answered") from exc
+        except h11.RemoteProtocolError as exc:
+            raise self._failure(f"gave an answer that cannot be read: {exc}") from exc
+        if response is not None and not 200 <= response.status <= 299:
+            raise self._refusal(response)
+        if response is not None and self._exchange.rest():
+            raise self._failure("sent something in the tunnel before the client did")
+        return response
+
+    def broken(self, cause: Exception) -> ProxyError:
+        """The error for a connection that broke before the proxy answered. `cause` is only named."""
+        return self._failure(f"did not answer before the connection to it broke: {cause}")
+
+    def _failure(self, what: str) -> ProxyError:
+        error = ProxyError(f"the proxy {self._proxy} {what}")
+        if self._proxy.scheme == "http" and self._exchange.may_be_tls:
+            error.hint = "if the proxy speaks TLS, use https:// in its URL"
+        return error
+
+    def _refusal(self, response: Response) -> ProxyError:
+        message = f"the proxy {self._proxy} answered CONNECT with HTTP status {response.status}"
+        fields = [(name.lower(), value) for name, value in response.headers.items()]
+        return ProxyError(message + first_line(response.body), response.status, fields, response.body)

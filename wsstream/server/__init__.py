@@ -1,0 +1,1 @@
+"""Taking connections: `serve` listens, `accept` takes one stream that is already there."""
