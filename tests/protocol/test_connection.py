@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wsstream.codec.batch import CLOSED_FOR_COMPRESSION
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.protocol.connection import Connection, next_masking_key
 from wsstream.protocol.deflate import Agreed, Deflate
@@ -881,7 +882,7 @@ def test_a_message_that_need_not_leave_alone_waits_in_a_burst_if_it_is_small(cli
 def test_a_burst_is_shut_where_messages_may_be_compressed_and_when_the_connection_ends() -> None:
     assert Connection(client=False).queue.batch.closed_for == 0
     agreed = Agreed(Deflate(), 15, True, 15, True)
-    assert Connection(client=False, deflate=agreed).queue.batch.closed_for == 1
+    assert Connection(client=False, deflate=agreed).queue.batch.closed_for == CLOSED_FOR_COMPRESSION
     for end in (
         lambda connection: connection.receive_eof(),
         lambda connection: connection.send_close(Close()),

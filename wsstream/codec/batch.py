@@ -6,7 +6,22 @@ from collections.abc import Callable
 
 from wsstream.codec.framing import make_frame
 
-__all__ = ["FULL", "LARGEST", "FrameBatch"]
+__all__ = [
+    "CLOSED_FOR_COMPRESSION",
+    "CLOSED_FOR_END",
+    "CLOSED_FOR_TURN",
+    "FULL",
+    "LARGEST",
+    "FrameBatch",
+]
+
+# Reasons for which `put` takes nothing: the bits of `FrameBatch.closed_for`.
+CLOSED_FOR_TURN = 1
+"""Another message has the turn to be sent."""
+CLOSED_FOR_COMPRESSION = 2
+"""Messages are compressed, which is done elsewhere."""
+CLOSED_FOR_END = 4
+"""No message may be sent any more."""
 
 FULL = 64 * 1024
 """Bytes for one system call: a burst of so many should leave."""
@@ -25,7 +40,7 @@ class FrameBatch:
         next_key: gives the masking key of each frame; without it they are not masked.
 
     Attributes:
-        closed_for: the reasons for which `put` takes nothing, as bits; 0: none.
+        closed_for: the reasons for which `put` takes nothing, as bits such as CLOSED_FOR_TURN; 0: none.
         capacity: bytes; `put` takes nothing when this many wait here.
         sends_until_yield: messages that may follow before other tasks should run; `put` counts down.
     """

@@ -11,7 +11,20 @@ from typing import Any
 
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk
 
-__all__ = ["UNLIMITED", "MessageIterator", "UnreadQueue", "size_of"]
+__all__ = [
+    "CLOSED_FOR_MESSAGE",
+    "CLOSED_FOR_RECEIVER",
+    "UNLIMITED",
+    "MessageIterator",
+    "UnreadQueue",
+    "size_of",
+]
+
+# Reasons for which `take_message_now` gives nothing: the bits of `UnreadQueue.closed_for`.
+CLOSED_FOR_MESSAGE = 1
+"""A message is being taken apart, and its rest comes first."""
+CLOSED_FOR_RECEIVER = 2
+"""A task waits for the next message."""
 
 UNLIMITED = 1 << 62
 """Bytes: more than there can be."""
@@ -25,7 +38,8 @@ class UnreadQueue:
         limit: a message of more bytes is not for `take_message_now`.
         low_water: `take_message_now` refuses to bring `cost` down to this many bytes, so that the caller
             notices and resumes reading.
-        closed_for: the reasons for which `take_message_now` gives nothing, as bits; 0: none.
+        closed_for: the reasons for which `take_message_now` gives nothing, as bits such as
+            CLOSED_FOR_MESSAGE; 0: none.
         inflate: is given the only chunk of a compressed message, which was taken, and a limit; gives the
             message, or ``None`` if that is not to be had in one step. Without it none is inflated here.
     """

@@ -38,7 +38,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from wsstream.close_codes import CloseCode
-from wsstream.codec.batch import FULL, LARGEST
+from wsstream.codec.batch import CLOSED_FOR_END, FULL, LARGEST
 from wsstream.codec.decoder import MAX_STEPS
 from wsstream.codec.events import Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.unread import UNLIMITED
@@ -825,7 +825,7 @@ class Driver:
     def _leave(self) -> None:
         """This side has had enough."""
         self.closed_locally = True
-        self.connection.queue.batch.closed_for += 1
+        self.connection.queue.batch.closed_for |= CLOSED_FOR_END
         self.discard()
         self.pump()
         self._arrived.notify()

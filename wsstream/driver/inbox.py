@@ -11,7 +11,7 @@ from typing import cast
 
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Event, Kind
 from wsstream.codec.speedups import UnreadQueue
-from wsstream.codec.unread import UNLIMITED, size_of
+from wsstream.codec.unread import CLOSED_FOR_MESSAGE, UNLIMITED, size_of
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsstream.protocol.deflate import Inflater
@@ -177,7 +177,7 @@ class Inbox:
             if isinstance(item, Chunk):
                 self._begin(item)
             else:
-                self.queue.closed_for += 1
+                self.queue.closed_for |= CLOSED_FOR_MESSAGE
                 message = self._pop_whole()
                 self._kind = "text" if isinstance(message, str) else "binary"
                 self._front = message.encode() if isinstance(message, str) else message
@@ -185,7 +185,7 @@ class Inbox:
         return self._kind
 
     def _begin(self, chunk: Chunk) -> None:
-        self.queue.closed_for += 1
+        self.queue.closed_for |= CLOSED_FOR_MESSAGE
         self._kind = chunk.kind
         self._compressed = chunk.compressed
         self._utf8 = UTF8Validator()
@@ -319,7 +319,7 @@ class Inbox:
     def _forget(self) -> None:
         if self._kind is not None:
             self._kind = None
-            self.queue.closed_for -= 1
+            self.queue.closed_for &= ~CLOSED_FOR_MESSAGE
         self._front, self._start, self._error = b"", 0, None
         if self._compressed and self._inflater is not None:
             self._inflater.forget()

@@ -10,7 +10,7 @@ from collections import deque
 
 import anyio
 
-from wsstream.codec.batch import LARGEST, FrameBatch
+from wsstream.codec.batch import CLOSED_FOR_TURN, LARGEST, FrameBatch
 from wsstream.codec.events import Close, Kind
 from wsstream.codec.utf8 import split_point
 from wsstream.driver.flow import FlowControl
@@ -47,7 +47,7 @@ class Turn:
         """Wait for the turn. If cancelled, the turn is not taken."""
         if not self.taken:
             self.taken = True
-            self._batch.closed_for += 1
+            self._batch.closed_for |= CLOSED_FOR_TURN
             return
         event = anyio.Event()
         self._waiting.append(event)
@@ -66,7 +66,7 @@ class Turn:
             self._waiting.pop(0).set()
         else:
             self.taken = False
-            self._batch.closed_for -= 1
+            self._batch.closed_for &= ~CLOSED_FOR_TURN
 
     def dissolve(self) -> None:
         """Let everybody go at once: the connection has ended, and they will see that."""

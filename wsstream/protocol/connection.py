@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from wsstream.codec.batch import LARGEST
+from wsstream.codec.batch import CLOSED_FOR_COMPRESSION, CLOSED_FOR_END, LARGEST
 from wsstream.codec.decoder import Decoder
 from wsstream.codec.encoder import encode_close, encode_frame, first_byte
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
@@ -96,7 +96,7 @@ class Connection:
         self.state = State.OPEN
         self.queue = FrameQueue(next_key if client else None)
         if deflate is not None:
-            self.queue.batch.closed_for += 1
+            self.queue.batch.closed_for |= CLOSED_FOR_COMPRESSION
         self.consumed = 0
         self.cost = 0
         self.control = False
@@ -178,7 +178,7 @@ class Connection:
     def receive_eof(self) -> None:
         """The transport has ended."""
         self.state = next_state(self.state, Input.EOF)
-        self.queue.batch.closed_for += 1
+        self.queue.batch.closed_for |= CLOSED_FOR_END
         self._deflater = None
 
     def _react(self, event: Event) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from wsstream.codec.batch import CLOSED_FOR_END
 from wsstream.codec.frames import Opcode
 from wsstream.codec.speedups import FrameBatch
 from wsstream.protocol.file_frames import FileFrames, FileRange
@@ -149,7 +150,7 @@ class FrameQueue:
 
         Returns false if Close can never leave, because the frame before it is not complete.
         """
-        self.batch.closed_for += 1
+        self.batch.closed_for |= CLOSED_FOR_END
         if self.batch:
             self._take_burst()
         if urgent:
@@ -165,7 +166,7 @@ class FrameQueue:
 
     def clear(self) -> None:
         """Drop everything that waits, and take nothing more; the counts of what has left stay."""
-        self.batch.closed_for += 1
+        self.batch.closed_for |= CLOSED_FOR_END
         data = [self._head or b"", self.batch.take(), *(piece for piece, _ in self._data)]
         self.dropped += sum(map(len, data))
         self._reset()

@@ -11,6 +11,7 @@ from anyio.abc import ObjectReceiveStream
 from anyio.lowlevel import checkpoint
 
 from wsstream.codec.speedups import MessageIterator
+from wsstream.codec.unread import CLOSED_FOR_RECEIVER
 from wsstream.display import never_raises
 from wsstream.driver.driver import Driver
 from wsstream.errors import StreamEnded, check_close_arguments
@@ -151,12 +152,12 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
     async def _alone(self, waiting: Awaitable[None]) -> None:
         self.waiting = True
-        self._queue.closed_for += 1
+        self._queue.closed_for |= CLOSED_FOR_RECEIVER
         try:
             await waiting
         finally:
             self.waiting = False
-            self._queue.closed_for -= 1
+            self._queue.closed_for &= ~CLOSED_FOR_RECEIVER
 
     def release(self, reader: MessageReader) -> None:
         """`reader` is done with its message."""
