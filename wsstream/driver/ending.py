@@ -169,9 +169,9 @@ class Ending:
         if self.is_open:
             self._listener.on_close(Close(1000 if code is None and reason else code, reason), urgent=urgent)
             self.timer.start_closing()
+            self._listener.wake_at(self.timer.deadline)
         if hurried:
-            self.timer.hurry()
-        self._listener.wake_at(self.timer.deadline)
+            self.hurry()
         self._leave()
 
     def abort(self) -> None:
@@ -290,8 +290,9 @@ class Ending:
 
     def hurry(self) -> None:
         """From now on nobody waits for a peer that does not read: it has sent Close, or has to go."""
-        self.timer.hurry()
-        self._listener.wake_at(self.timer.deadline)
+        if self.phase < Phase.DROPPED:
+            self.timer.hurry()
+            self._listener.wake_at(self.timer.deadline)
 
     def tick(self, now: float, blocked_since: Callable[[], float | None]) -> None:
         """Do what is due `now`.
