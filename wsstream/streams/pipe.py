@@ -77,7 +77,8 @@ async def proxy(a: WebSocketStream, b: WebSocketStream) -> tuple[CloseInfo, Clos
 
     Returns when both are closed: how `a` and how `b` ended. An end that cannot be passed on as it
     is (no Close frame, or a code that must not be sent) becomes 1001. If cancelled, both are left
-    open, except that a message which was half-way is aborted, as in :func:`pipe`.
+    open, except that a message which was half-way is aborted, as in :func:`pipe`. Raises only what is wrong
+    with the arguments: an end of `a` or `b`, clean or not, is what it waits for.
     """
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_forward, a, b)

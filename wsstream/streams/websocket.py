@@ -122,7 +122,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self.writable.send(item, compress=compress)
 
     async def send_eof(self) -> None:
-        """Not possible: RFC 6455 cannot close one direction alone.
+        """Not possible: RFC 6455 cannot close one direction alone. Never waits, so it cannot be cancelled.
 
         Raises:
             NotImplementedError: always. See :meth:`byte_stream` for a half-close between two peers
