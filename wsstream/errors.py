@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from wsstream.close_codes import is_close_code
+from wsstream.close_codes import CloseCode, is_close_code
 
 __all__ = [
     "NOT_CLOSED",
@@ -76,7 +76,7 @@ class CloseInfo(NamedTuple):
     clean: bool
 
 
-NOT_CLOSED = CloseInfo(1006, "", False)
+NOT_CLOSED = CloseInfo(int(CloseCode.ABNORMAL), "", False)
 """Stands for the end while that is still to come."""
 
 
@@ -144,7 +144,7 @@ class WebSocketError(Exception):
     def __init__(self, message: str = "", *, code: int | None = None, reason: str = "") -> None:
         check_close_arguments(code, reason)
         super().__init__(message or reason)
-        self.code = 1000 if code is None and reason else code
+        self.code = int(CloseCode.NORMAL) if code is None and reason else code
         self.reason = reason
 
     # An exception is copied by calling its class with `args`, which here are seldom what __init__ takes.
@@ -261,8 +261,12 @@ class ConnectionClosed(WebSocketError):
 
 
 def _describe(info: CloseInfo) -> str:
-    names = {1005: "no close code", 1006: "no Close frame"}
-    text = names.get(info.code, f"close code {info.code}")
+    if info.code == CloseCode.NO_CODE:
+        text = "no close code"
+    elif info.code == CloseCode.ABNORMAL:
+        text = "no Close frame"
+    else:
+        text = f"close code {info.code}"
     return f"{text}: {info.reason!r}" if info.reason else text
 
 
@@ -282,36 +286,36 @@ class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
 
 
 class _Failure(WebSocketError):
-    """An error whose class knows the close code that goes to the peer, with `reason` or the message."""
+    """An error whose class fixes the close code that goes to the peer, with `reason` or the message."""
 
-    default_code: int
+    code: int
 
     def __init__(self, message: str, *, reason: str = "") -> None:
-        super().__init__(message, code=self.default_code, reason=reason)
+        super().__init__(message, code=self.code, reason=reason)
 
 
 class MessageTooBig(_Failure):
     """A message is larger than ``max_message_size`` and was asked for whole. The code is 1009."""
 
-    default_code = 1009
+    code = int(CloseCode.MESSAGE_TOO_BIG)
 
 
 class InvalidUTF8(_Failure):
     """A text message or a close reason is not UTF-8. The code is 1007."""
 
-    default_code = 1007
+    code = int(CloseCode.INVALID_PAYLOAD)
 
 
 class ProtocolViolation(_Failure):
     """The peer broke a rule of RFC 6455. The code is 1002."""
 
-    default_code = 1002
+    code = int(CloseCode.PROTOCOL_ERROR)
 
 
 class MessageAborted(_Failure):
     """The block of a :class:`~wsstream.MessageWriter` was left before the message was finished."""
 
-    default_code = 1011
+    code = int(CloseCode.INTERNAL_ERROR)
 
 
 class KeepaliveTimeout(_Failure):
@@ -321,7 +325,7 @@ class KeepaliveTimeout(_Failure):
     Its own code is 1011; that of the connection is 1006.
     """
 
-    default_code = 1011
+    code = int(CloseCode.INTERNAL_ERROR)
 
 
 class ReceiveTimeout(_Failure, TimeoutError):
@@ -329,4 +333,4 @@ class ReceiveTimeout(_Failure, TimeoutError):
     1008.
     """
 
-    default_code = 1008
+    code = int(CloseCode.POLICY_VIOLATION)
