@@ -175,7 +175,7 @@ async def test_reprs_tell_which_and_in_what_state() -> None:
 
 
 def is_made_in_one_step(kind: type) -> bool:
-    return dataclasses.is_dataclass(kind) or issubclass(kind, tuple | str | BaseException)
+    return dataclasses.is_dataclass(kind) or issubclass(kind, tuple | str | int | BaseException)
 
 
 HALF_MADE: dict[str, Callable[[], Any]] = {

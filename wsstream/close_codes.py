@@ -19,9 +19,9 @@ class CloseCode(IntEnum):
     PROTOCOL_ERROR = 1002
     UNSUPPORTED_DATA = 1003
     NO_CODE = 1005
-    """Never on the wire: the Close frame had no code."""
+    """Stands for a Close frame without a code; never sent."""
     ABNORMAL = 1006
-    """Never on the wire: there was no Close frame."""
+    """Stands for an end without a Close frame; never sent."""
     INVALID_PAYLOAD = 1007
     POLICY_VIOLATION = 1008
     MESSAGE_TOO_BIG = 1009
