@@ -329,6 +329,16 @@ def test_the_codec_can_be_used_without_any_other_package() -> None:
     assert not loaded_by(f"import {names}") & {"anyio", "h11", *IO_MODULES - {"time"}}
 
 
+# -- checks that are switched off ------------------------------------------------------------------
+
+
+def test_a_check_that_is_switched_off_has_its_reason_on_the_line() -> None:
+    for path in ROOT.rglob("*.py"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if "# noqa" in line or "# pragma" in line:
+                assert re.search(r"# noqa: [A-Z0-9, ]+ - \S", line), f"{path}:{number}: {line}"
+
+
 # -- the tests of the sans-I/O layers ------------------------------------------------------------
 
 

@@ -110,7 +110,7 @@ def require_socks() -> None:
         import python_socks.async_.anyio  # noqa: F401 - an extra: this only sees whether it is there
     except ImportError as exc:
         raise ImportError(
-            'a SOCKS proxy needs an extra: pip install "wsstream[proxy]"', name=exc.name
+            'a SOCKS proxy needs an extra: pip install "wsstream[socks]"', name=exc.name
         ) from exc
 
 
