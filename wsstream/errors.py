@@ -77,7 +77,7 @@ class CloseInfo(NamedTuple):
 
 
 NOT_CLOSED = CloseInfo(int(CloseCode.ABNORMAL), "", False)
-"""Stands for the end while that is still to come."""
+"""Stands for the end until it is known."""
 
 
 def check_close_arguments(code: object, reason: object) -> None:
@@ -107,10 +107,10 @@ def check_close_arguments(code: object, reason: object) -> None:
 
 
 def first_line(body: bytes) -> str:
-    """What the message of an error quotes of a response's body, behind a colon.
+    """A colon and a quotation from a response's body, for the message of an error.
 
-    Its first line that is not blank, escaped and cut; nothing if there is none. Many servers repeat the
-    target there: a query is left out, as it may hold a secret.
+    Quotes the first line that is not blank, escaped and cut; ``""`` if there is no such line. Many servers
+    repeat the target there, so queries are left out: they may hold a secret.
     """
     lines = (_QUERY.sub("?...", line).strip() for line in body.decode(errors="replace").splitlines())
     text = next((repr(line) for line in lines if line), "")
@@ -135,7 +135,7 @@ class WebSocketError(Exception):
         reason: at most 123 bytes of UTF-8.
 
     Raises:
-        TypeError, ValueError: `code` or `reason` is not fit to be sent.
+        TypeError, ValueError: `code` or `reason` must not be sent.
     """
 
     code: int | None = None  # also of subclasses that do not call __init__
@@ -147,7 +147,7 @@ class WebSocketError(Exception):
         self.code = int(CloseCode.NORMAL) if code is None and reason else code
         self.reason = reason
 
-    # An exception is copied by calling its class with `args`, which here are seldom what __init__ takes.
+    # Exceptions are copied by calling their class with `args`, which here are seldom what __init__ takes.
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remade, (type(self), self.args), (self.__getstate__(), _Cause(self.__cause__))
@@ -187,7 +187,7 @@ def _unpickled_cause(data: bytes) -> _Cause:
 
 
 class InvalidURL(WebSocketError, ValueError):
-    """The URL is not a WebSocket URL (RFC 6455 section 3), or that of a proxy is none. Nothing was sent."""
+    """The URL is not a WebSocket URL (RFC 6455 section 3), or a proxy URL is not valid. Nothing was sent."""
 
 
 class HandshakeError(WebSocketError):
@@ -212,7 +212,7 @@ class HandshakeRejected(HandshakeError):
     """The server answered the opening handshake with another status than 101.
 
     `status` is the HTTP status, `headers` the header fields as a list of (name, value) with names
-    in lower case, `body` the first KiB of the body, or what came of it within half a second.
+    in lower case, `body` the first KiB of the body, or what arrived of it within half a second.
     """
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
@@ -228,8 +228,8 @@ class ProxyError(HandshakeError):
 
     The server was not asked. `status` is the HTTP status of the proxy's answer, `headers` its header
     fields as a list of (name, value) with names in lower case, `body` the first KiB of its body, or
-    what came of it within half a second. Of a SOCKS proxy, and of one that gave no proper answer,
-    `status` is ``None`` and the others are empty.
+    what arrived of it within half a second. For SOCKS proxies, and without a valid response, `status` is
+    ``None`` and the others are empty.
     """
 
     def __init__(
@@ -248,7 +248,8 @@ class ProxyError(HandshakeError):
 class ConnectionClosed(WebSocketError):
     """The connection is closing or closed. `info` says how; `code` and `reason` are those of `info`.
 
-    While the end is still to come, `info` has 1006.
+    While it is not known how the connection ends, `info` has code 1006, as after an end without a Close
+    frame. ``ws.close_info`` tells the two apart: it is ``None`` until the end is known.
     """
 
     info: CloseInfo
@@ -301,7 +302,12 @@ class MessageTooBig(_Failure):
 
 
 class InvalidUTF8(_Failure):
-    """A text message or a close reason is not UTF-8. The code is 1007."""
+    """A text message or a close reason is not UTF-8. The code is 1007.
+
+    Raised by a call, it is about the bytes that the caller gave to a :class:`~wsstream.MessageWriter` of
+    kind ``"text"``. What the peer sent is never raised itself: it is the ``__cause__`` of the
+    :class:`ConnectionBroken` that calls raise.
+    """
 
     code = int(CloseCode.INVALID_PAYLOAD)
 
