@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wsstream.errors import ReceiveTimeout as ReceiveTimeout
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
+    from wsstream.opening.accept import Accept as Accept
     from wsstream.opening.http import Headers as Headers
     from wsstream.opening.http import Request as Request
     from wsstream.opening.http import Response as Response
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from wsstream.server.serve import Server as Server
     from wsstream.server.serve import accept as accept
     from wsstream.server.serve import serve as serve
-    from wsstream.server.upgrade import Accept as Accept
     from wsstream.streams.condition import ConnectionState as ConnectionState
     from wsstream.streams.join import join as join
     from wsstream.streams.message import MessageReader as MessageReader
@@ -53,7 +53,7 @@ __version__ = "0.1.0"
 
 # Imported at first use: the command line answers --help without loading anyio and h11.
 _HOMES = {
-    "wsstream.server.upgrade": ("Accept",),
+    "wsstream.opening.accept": ("Accept",),
     "wsstream.client.attempts": ("Target",),
     "wsstream.client.connect": ("connect",),
     "wsstream.errors": (

@@ -27,12 +27,13 @@ from wsstream.errors import (
     ProtocolViolation,
 )
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
-from wsstream.opening.extensions import Extension, format_extensions, parse_extensions, parse_token_list
-from wsstream.opening.handshake import RequestRefused, check_request, select_subprotocol
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
+from wsstream.opening.grammar import parse_token_list
+from wsstream.opening.handshake import RequestRejected, check_request, select_subprotocol
 from wsstream.opening.http import Request
 from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.opening.http1_exchange import MAX_BODY_EXCERPT
 from wsstream.opening.http1_heads import MAX_HEAD_SIZE
+from wsstream.opening.http1_request import MAX_BODY_EXCERPT
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
@@ -357,7 +358,7 @@ def play_server(make: Callable[..., ServerHandshake], reads: Iterable[bytes], op
         while (request := subject.receive_data(next(rest, b""))) is None:
             pass
         offer = check_request(request, origins=frozenset({"http://example.com", None}))
-    except RequestRefused as refused:
+    except RequestRejected as refused:
         answer = subject.reject(refused.response)
         assert answer.startswith(b"HTTP/1.1 ")
         assert b"\r\n\r\n" in answer

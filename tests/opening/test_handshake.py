@@ -14,7 +14,7 @@ from wsstream.opening.extensions import Extension
 from wsstream.opening.handshake import (
     Agreement,
     Offer,
-    RequestRefused,
+    RequestRejected,
     accept_key,
     accepting_headers,
     check_request,
@@ -276,7 +276,7 @@ def check(fields: Fields, **options: object) -> Offer:
 
 
 def refusal(request: Request, **options: object) -> Response:
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         check_request(request, **options)  # type: ignore[arg-type]
     response = caught.value.response
     # Every refusal says in words what was wrong.
@@ -488,7 +488,7 @@ def test_no_request_raises_anything_but_a_refusal(base: Fields, extra: Fields, d
     request = Request("/", Headers([*(field for field in base if field[0] not in dropped), *extra]))
     try:
         offer = check_request(request, origins=validate_origins(["https://a", None]))
-    except RequestRefused as exc:
+    except RequestRejected as exc:
         status = exc.response.status
     else:
         status = 101

@@ -11,7 +11,7 @@ from typing import NoReturn
 import anyio
 from anyio.abc import ByteStream
 
-from wsstream.client.connector import Connector, Offer, OpenStream, Way, is_stream
+from wsstream.client.connector import Connector, HandshakeTemplate, OpenStream, Route, is_stream
 from wsstream.display import never_raises
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
@@ -113,7 +113,7 @@ def connect(
         )
     if proxy_headers is not None and proxy is None:
         raise ValueError("proxy_headers was given without proxy")
-    _check_only_way(target, proxy=proxy, transport=transport, max_redirects=max_redirects or None)
+    _check_single_route(target, proxy=proxy, transport=transport, max_redirects=max_redirects or None)
     options = ConnectionOptions(
         max_message_size=max_message_size,
         compression=compression,
@@ -124,14 +124,14 @@ def connect(
         ping_timeout=ping_timeout,
         receive_timeout=receive_timeout,
     )
-    offer = Offer(
+    template = HandshakeTemplate(
         subprotocols=validate_subprotocols(subprotocols),
         extensions=() if compression is None else (make_offer(compression),),
         origin=origin,
     )
-    way = Way(ssl, proxy, validate_proxy_headers(proxy_headers), transport)
+    route = Route(ssl, proxy, validate_proxy_headers(proxy_headers), transport)
     destination = Destination(target, Headers(() if headers is None else headers), server_hostname)
-    return _Connect(Connector(destination, offer, way, options, max_redirects))
+    return _Connect(Connector(destination, template, route, options, max_redirects))
 
 
 def _check_types(ssl: object, server_hostname: object, transport: object) -> None:
@@ -144,9 +144,9 @@ def _check_types(ssl: object, server_hostname: object, transport: object) -> Non
         raise TypeError(f"transport must be a ByteStream or a function that opens one, got {kind}")
 
 
-def _check_only_way(target: URL, **ways: object) -> None:
-    """A given stream leads to one server, and so does a Unix socket: there is no other way beside them."""
-    given = [name for name, way in ways.items() if way is not None]
+def _check_single_route(target: URL, **options: object) -> None:
+    """A given stream and a Unix socket lead to one server each, so no option may choose another route."""
+    given = [name for name, value in options.items() if value is not None]
     if target.socket is not None and given:
         raise ValueError(f"the URL of a Unix socket cannot be combined with {' or '.join(given)}")
     if "transport" in given and len(given) > 1:

@@ -17,13 +17,8 @@ from typing import NamedTuple
 from wsstream.arguments import check_type
 from wsstream.display import quoted
 from wsstream.errors import HandshakeError, HandshakeRejected
-from wsstream.opening.extensions import (
-    Extension,
-    format_extensions,
-    is_token,
-    parse_extensions,
-    parse_token_list,
-)
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
+from wsstream.opening.grammar import is_token, parse_token_list
 from wsstream.opening.http import HeaderPairs, Headers, Request, Response
 from wsstream.opening.url import URL
 
@@ -31,7 +26,7 @@ __all__ = [
     "NONCE_SIZE",
     "Agreement",
     "Offer",
-    "RequestRefused",
+    "RequestRejected",
     "accept_key",
     "accepting_headers",
     "basic_credentials",
@@ -54,7 +49,7 @@ _ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+\-.]*://[!-.0->@-~]*")
 _RESERVED = frozenset({"connection", "upgrade", "content-length", "transfer-encoding"})
 
 
-class RequestRefused(HandshakeError):
+class RequestRejected(HandshakeError):
     """A request does not open a WebSocket.
 
     Args:
@@ -280,7 +275,7 @@ def check_request(request: Request, *, origins: Collection[str | None] | None = 
         origins: what :func:`validate_origins` gave; ``None`` admits all.
 
     Raises:
-        RequestRefused: with the response to send, whose body says what was wrong.
+        RequestRejected: with the response to send, whose body says what was wrong.
     """
     _check_http(request)
     headers = request.headers
@@ -332,8 +327,8 @@ def accepting_headers(
     return Headers.well_formed(fields)
 
 
-def _refusal(status: int, text: str, *fields: tuple[str, str]) -> RequestRefused:
-    return RequestRefused(Response(status, fields, f"{text}\n"), text)
+def _refusal(status: int, text: str, *fields: tuple[str, str]) -> RequestRejected:
+    return RequestRejected(Response(status, fields, f"{text}\n"), text)
 
 
 def _check_http(request: Request) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast, overload
 
 from wsstream.arguments import check_int, check_type
 from wsstream.display import excerpt, never_raises, quoted
-from wsstream.opening.extensions import is_token, parse_token_list
+from wsstream.opening.grammar import is_token, parse_token_list
 
 __all__ = ["HeaderItems", "HeaderPairs", "Headers", "PeerAddress", "Request", "RequestedURL", "Response"]
 

@@ -1,6 +1,6 @@
 """The opening handshake over HTTP/1.1: Upgrade, with h11 as the judge of what is unusual.
 
-The bounds of :mod:`wsstream.opening.http1_heads` and :mod:`wsstream.opening.http1_exchange` hold for
+The bounds of :mod:`wsstream.opening.http1_heads` and :mod:`wsstream.opening.http1_request` hold for
 any peer.
 """
 
@@ -19,14 +19,14 @@ from wsstream.opening.extensions import Extension
 from wsstream.opening.handshake import (
     NONCE_SIZE,
     Offer,
-    RequestRefused,
+    RequestRejected,
     accepting_headers,
     check_response,
     client_request_headers,
 )
 from wsstream.opening.http import HeaderPairs, Headers, PeerAddress, Request, Response
-from wsstream.opening.http1_exchange import Exchange
 from wsstream.opening.http1_heads import HeadBuffer, decoded, not_a_request, read_by_h11, read_opening
+from wsstream.opening.http1_request import RequestResponse
 from wsstream.opening.url import URL
 
 __all__ = ["Accepted", "ClientHandshake", "ServerHandshake"]
@@ -81,22 +81,22 @@ class ClientHandshake:
         fields = client_request_headers(url, self._key, subprotocols, extensions, origin, headers)
         self.request = Request(url.target, fields)
         self._url = url
-        self._exchange = Exchange("GET", url.target, fields)
+        self._request_response = RequestResponse("GET", url.target, fields)
 
     def data_to_send(self) -> bytes:
         """What has to be sent now: the request at the first call, nothing later."""
-        return self._exchange.data_to_send()
+        return self._request_response.data_to_send()
 
     @property
-    def answered(self) -> bool:
+    def head_received(self) -> bool:
         """Whether the server refused, and no more than a part of the body of its answer is missing."""
-        return self._exchange.answered
+        return self._request_response.head_received
 
     def receive_data(self, data: bytes) -> Accepted | None:
         """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
 
         To be called until it gives something else or raises; the end may be told as soon as it is
-        `answered`, though the stream goes on.
+        `head_received`, though the stream goes on.
 
         Raises:
             HandshakeRejected: the status is not 101. Raised when the first KiB of the body is there,
@@ -104,7 +104,7 @@ class ClientHandshake:
             HandshakeError: the answer is not HTTP/1.1, does not open a WebSocket, or is cut off.
         """
         try:
-            response = self._exchange.receive_data(data)
+            response = self._request_response.receive_data(data)
         except EOFError as exc:
             raise self._failure("the server closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
@@ -114,7 +114,7 @@ class ClientHandshake:
         agreement = check_response(
             response, key=self._key, subprotocols=self._subprotocols, extensions=self._extensions
         )
-        return Accepted(response, agreement.subprotocol, agreement.extensions, self._exchange.rest())
+        return Accepted(response, agreement.subprotocol, agreement.extensions, self._request_response.rest())
 
     def broken(self, cause: Exception) -> HandshakeError:
         """The error for a connection that broke before the server answered. `cause` is only named."""
@@ -122,7 +122,7 @@ class ClientHandshake:
 
     def _failure(self, message: str) -> HandshakeError:
         error = HandshakeError(message)
-        if self._url.scheme == "ws" and self._exchange.may_be_tls:
+        if self._url.scheme == "ws" and self._request_response.may_be_tls:
             error.hint = "if the port speaks TLS, use wss://"
         return error
 
@@ -160,7 +160,7 @@ class ServerHandshake:
         has one, is not read.
 
         Raises:
-            RequestRefused: it is no HTTP request, its head is beyond a limit, or it is a CONNECT. To be
+            RequestRejected: it is no HTTP request, its head is beyond a limit, or it is a CONNECT. To be
                 answered.
             HandshakeError: the stream ended before the request did. There is nobody to answer.
         """
@@ -175,7 +175,7 @@ class ServerHandshake:
             self._head = HeadBuffer(not_a_request)
             reason = f"The request cannot be read: {exc}."
             response = Response(exc.error_status_hint, body=f"{reason}\n")
-            raise RequestRefused(response, reason) from exc.with_traceback(None)
+            raise RequestRejected(response, reason) from exc.with_traceback(None)
 
     def _next_request(self) -> Request | None:
         head = self._head.take()
@@ -190,7 +190,7 @@ class ServerHandshake:
         if event.method == b"CONNECT":
             # An answer 2xx to it would open a tunnel (RFC 9110 section 9.3.6).
             reason = "This is a WebSocket server, not a proxy."
-            raise RequestRefused(Response(405, {"Allow": "GET"}, f"{reason}\n"), reason)
+            raise RequestRejected(Response(405, {"Allow": "GET"}, f"{reason}\n"), reason)
         return Request(
             event.target.decode("ascii"),
             decoded(event.headers.raw_items()),

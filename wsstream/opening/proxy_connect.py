@@ -8,7 +8,7 @@ from wsstream.errors import ProxyError, first_line
 from wsstream.opening.authority import bracketed
 from wsstream.opening.handshake import basic_credentials
 from wsstream.opening.http import HeaderPairs, Headers, Response
-from wsstream.opening.http1_exchange import Exchange
+from wsstream.opening.http1_request import RequestResponse
 from wsstream.opening.proxy_url import Proxy
 
 __all__ = ["TunnelHandshake", "validate_proxy_headers"]
@@ -49,36 +49,36 @@ class TunnelHandshake:
         if proxy.userinfo is not None and "proxy-authorization" not in headers:
             fields.append(("Proxy-Authorization", basic_credentials(*proxy.userinfo)))
         self._proxy = proxy
-        self._exchange = Exchange("CONNECT", target, Headers([*fields, *headers.items()]))
+        self._request_response = RequestResponse("CONNECT", target, Headers([*fields, *headers.items()]))
 
     def data_to_send(self) -> bytes:
         """What has to be sent now: the request at the first call, nothing later."""
-        return self._exchange.data_to_send()
+        return self._request_response.data_to_send()
 
     @property
-    def answered(self) -> bool:
+    def head_received(self) -> bool:
         """Whether the proxy refused, and no more than a part of the body of its answer is missing."""
-        return self._exchange.answered
+        return self._request_response.head_received
 
     def receive_data(self, data: bytes) -> Response | None:
         """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
 
         The answer 2xx means that the tunnel is open. To be called until it gives that or raises; the
-        end may be told as soon as it is `answered`, though the stream goes on.
+        end may be told as soon as it is `head_received`, though the stream goes on.
 
         Raises:
             ProxyError: the status is not 2xx, the answer is not HTTP/1.1 or cut off, or something
                 follows it: the one who speaks first in the tunnel is the client.
         """
         try:
-            response = self._exchange.receive_data(data)
+            response = self._request_response.receive_data(data)
         except EOFError as exc:
             raise self._failure("closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
             raise self._failure(f"gave an answer that cannot be read: {exc}") from exc
         if response is not None and not 200 <= response.status <= 299:
             raise self._refusal(response)
-        if response is not None and self._exchange.rest():
+        if response is not None and self._request_response.rest():
             raise self._failure("sent something in the tunnel before the client did")
         return response
 
@@ -88,7 +88,7 @@ class TunnelHandshake:
 
     def _failure(self, what: str) -> ProxyError:
         error = ProxyError(f"the proxy {self._proxy} {what}")
-        if self._proxy.scheme == "http" and self._exchange.may_be_tls:
+        if self._proxy.scheme == "http" and self._request_response.may_be_tls:
             error.hint = "if the proxy speaks TLS, use https:// in its URL"
         return error
 

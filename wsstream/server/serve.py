@@ -18,15 +18,16 @@ from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
 from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
-from wsstream.server.handlers import Handler, Handling
-from wsstream.server.reception import Reception
-from wsstream.server.upgrade import Acceptor, Opening, ProcessRequest
+from wsstream.server.admission import Admission
+from wsstream.server.handlers import Handler, HandlerRunner
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.leaving import is_closing, leave
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName
+from wsstream.upgrade.process_request import ProcessRequest
+from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy
 
 __all__ = ["Server", "accept", "serve"]
 
@@ -67,15 +68,15 @@ def accept(
         receive_timeout=receive_timeout,
         receive_rate=receive_rate,
     )
-    return _Accept(transport, Acceptor(subprotocols, origins, process_request, options))
+    return _Accept(transport, UpgradePolicy(subprotocols, origins, process_request, options))
 
 
 class _Accept(AsyncBlock[WebSocketStream]):
     use = "accept(stream) as ws"
 
-    def __init__(self, stream: ByteStream, acceptor: Acceptor) -> None:
+    def __init__(self, stream: ByteStream, policy: UpgradePolicy) -> None:
         self._stream = stream
-        self._acceptor = acceptor
+        self._policy = policy
         self._ws: WebSocketStream | None = None
 
     @never_raises
@@ -84,15 +85,15 @@ class _Accept(AsyncBlock[WebSocketStream]):
 
     async def __aenter__(self) -> WebSocketStream:
         self.enter_once()
-        timeout = self._acceptor.options.open_timeout
+        timeout = self._policy.options.open_timeout
         transport = StreamTransport(self._stream)
-        opening = Opening(self._acceptor, transport, transport.extra("peername"))
+        upgrade = ServerUpgrade(self._policy, transport, transport.extra("peername"))
         with anyio.move_on_after(timeout):
-            self._ws = await opening.run()
+            self._ws = await upgrade.run()
             return self._ws
         raise TimeoutError(
             f"the opening handshake did not end within open_timeout, {timeout} s: "
-            f"still waiting for {opening.waits_for}"
+            f"still waiting for {upgrade.waiting_for}"
         )
 
     async def __aexit__(
@@ -195,10 +196,10 @@ def serve(
             return given
         return await listen_tcp(host, port) if path is None else [listen_unix(path)]
 
-    acceptor = Acceptor(subprotocols, origins, process_request, options, own_tasks=True)
+    policy = UpgradePolicy(subprotocols, origins, process_request, options, own_tasks=True)
 
     def make_server() -> Server:
-        return Server(handler, acceptor, ssl, max_handshakes, max_connections, shutdown_timeout)
+        return Server(handler, policy, ssl, max_handshakes, max_connections, shutdown_timeout)
 
     return _Serve(listen, make_server)
 
@@ -213,18 +214,18 @@ class Server:
     def __init__(
         self,
         handler: Handler,
-        acceptor: Acceptor,
+        policy: UpgradePolicy,
         ssl: ssl_module.SSLContext | None,
         max_handshakes: int | None,
         max_connections: int | None,
         shutdown_timeout: float | None,
     ) -> None:
-        handling = Handling(handler, lambda: self._reception.cancelled)
-        self.connections = handling.connections
+        runner = HandlerRunner(handler, lambda: self._admission.cancelled)
+        self.connections = runner.connections
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
         self._names: list[SocketName | str | bytes] = []  # of the listeners
-        self._reception = Reception(acceptor, ssl, max_handshakes, max_connections, handling.run)
+        self._admission = Admission(policy, ssl, max_handshakes, max_connections, runner.run)
         self._error_raised = False
 
     @never_raises
@@ -253,7 +254,7 @@ class Server:
 
     def close(self) -> None:
         """Stop listening, so that `wait_closed` returns. The open connections go on."""
-        self._reception.close()
+        self._admission.close()
 
     async def wait_closed(self) -> None:
         """Wait until the server stops listening, mostly because `close` was called. May be cancelled.
@@ -262,40 +263,40 @@ class Server:
             OSError: it had to stop, as the system accepts no more connections for it.
             KeyboardInterrupt, SystemExit: it stopped because a handler or ``process_request`` raised this.
         """
-        await self._reception.closed.wait()
+        await self._admission.closed.wait()
         self._raise_error()
 
     @property
     def _is_closed(self) -> bool:
-        return self._reception.closed.is_set()
+        return self._admission.closed.is_set()
 
     def _raise_error(self) -> None:
-        if self._reception.error is not None:
+        if self._admission.error is not None:
             self._error_raised = True
-            raise self._reception.error
+            raise self._admission.error
 
     # -- for the context manager -------------------------------------------------------------
 
     def _start(self, listeners: Sequence[socket.socket]) -> None:
         """Accept on `listeners`."""
         self._names = [listener.getsockname() for listener in listeners]
-        self._reception.listen(listeners)
+        self._admission.listen(listeners)
 
     async def _shut_down(self) -> None:
         """Close everything with 1001 and wait for the handlers, for `shutdown_timeout` seconds at most."""
         self.close()
-        self._reception.dismiss_handshakes()
+        self._admission.drop_handshakes()
         with anyio.move_on_after(self._shutdown_timeout):
             for ws in tuple(self.connections):
                 ws._driver.close(1001, "", hurried=True)
-            await self._reception.wait_idle()
+            await self._admission.wait_idle()
         for ws in tuple(self.connections):
             ws.abort()  # the Close frame has gone out, and the peer had its time
 
     def _cancel(self) -> None:
         """Cancel whatever runs."""
         self.close()
-        self._reception.cancel()
+        self._admission.cancel()
 
 
 class _Serve(AsyncBlock[Server]):
@@ -331,6 +332,6 @@ class _Serve(AsyncBlock[Server]):
             server._cancel()
             if not is_closing(exc):
                 with anyio.CancelScope(shield=True):
-                    await server._reception.wait_idle()
+                    await server._admission.wait_idle()
         if exc is None and not server._error_raised:
             server._raise_error()

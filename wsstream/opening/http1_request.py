@@ -12,7 +12,7 @@ import h11
 from wsstream.opening.http import Headers, Response
 from wsstream.opening.http1_heads import HeadBuffer, decoded, encoded, read_by_h11
 
-__all__ = ["MAX_BODY_EXCERPT", "MAX_INFORMATIONAL", "Exchange"]
+__all__ = ["MAX_BODY_EXCERPT", "MAX_INFORMATIONAL", "RequestResponse"]
 
 MAX_BODY_EXCERPT = 1024
 """Bytes that are kept of the body of a response."""
@@ -26,7 +26,7 @@ def _not_a_response(beginning: bytes) -> str | None:
     return None if b"HTTP/".startswith(beginning[:5]) else "this is not HTTP/1.1"
 
 
-class Exchange:
+class RequestResponse:
     """One request without a body, and the response to it.
 
     A response that ends HTTP on the connection (101 to an Upgrade, 2xx to a CONNECT) is complete with
@@ -55,7 +55,7 @@ class Exchange:
         return data
 
     @property
-    def answered(self) -> bool:
+    def head_received(self) -> bool:
         """Whether the response is there and no more than a part of its body is missing."""
         return self._response is not None
 
@@ -68,7 +68,7 @@ class Exchange:
         """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
 
         To be called until it gives a response or raises; the end may be told as soon as it is
-        `answered`, though the stream goes on.
+        `head_received`, though the stream goes on.
 
         Raises:
             EOFError: the stream ended before the head did.
