@@ -31,7 +31,7 @@ from wsstream.opening.extensions import Extension, format_extensions, parse_exte
 from wsstream.opening.grammar import parse_token_list
 from wsstream.opening.handshake import RequestRejected, check_request, select_subprotocol
 from wsstream.opening.http import Request
-from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_HEAD_SIZE
 from wsstream.opening.http1_request import MAX_BODY_EXCERPT
 from wsstream.opening.url import URL, parse_url
@@ -391,7 +391,7 @@ def play_client(make: Callable[..., ClientHandshake], reads: Iterable[bytes], op
     wanted = SUBPROTOCOLS if options & 4 else ()
     subject, rest = make(WHERE, key=KEY, subprotocols=wanted, extensions=offered), iter(reads)
     assert subject.data_to_send().endswith(b"\r\n\r\n")
-    result: Accepted | None = None
+    result: Upgraded | None = None
     try:
         while result is None:
             result = subject.receive_data(next(rest, b""))

@@ -16,7 +16,7 @@ from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.opening.extensions import Extension
 from wsstream.opening.handshake import Offer, RequestRejected, check_request
 from wsstream.opening.http import Request, Response
-from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_FIELDS, MAX_HEAD_SIZE, MAX_ITEMS
 from wsstream.opening.http1_request import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
 from wsstream.opening.url import parse_url
@@ -53,7 +53,7 @@ def client(**options: object) -> ClientHandshake:
     return ClientHandshake(parse_url("ws://server.example.com/chat?x=%20"), key=NONCE, **options)  # type: ignore[arg-type]
 
 
-def received(handshake: ClientHandshake, pieces: list[bytes]) -> Accepted | HandshakeError | None:
+def received(handshake: ClientHandshake, pieces: list[bytes]) -> Upgraded | HandshakeError | None:
     """What comes of `pieces`; bytes that are left then are put behind what trailed."""
     for index, piece in enumerate(pieces):
         try:
@@ -62,7 +62,7 @@ def received(handshake: ClientHandshake, pieces: list[bytes]) -> Accepted | Hand
             return exc
         if accepted is not None:
             rest = b"".join(pieces[index + 1 :])
-            return Accepted(
+            return Upgraded(
                 accepted.response, accepted.subprotocol, accepted.extensions, accepted.trailing + rest
             )
     return None
@@ -127,7 +127,7 @@ def test_an_answer_in_any_pieces_opens_the_connection_and_loses_no_byte() -> Non
     for trailing in (b"", FRAMES):
         for pieces in splits(ANSWER + trailing):
             accepted = received(client(), pieces)
-            assert isinstance(accepted, Accepted)
+            assert isinstance(accepted, Upgraded)
             assert accepted.trailing == trailing
             assert accepted.response.status == 101
             assert accepted.response.headers["upgrade"] == "websocket"
@@ -156,7 +156,7 @@ INFORMATIONAL = b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n
 def test_informational_responses_are_skipped() -> None:
     for pieces in splits(b"".join(INFORMATIONAL) + ANSWER + b"x"):
         accepted = received(client(), pieces)
-        assert isinstance(accepted, Accepted)
+        assert isinstance(accepted, Upgraded)
         assert accepted.trailing == b"x"
 
 
@@ -228,7 +228,7 @@ def test_a_head_of_64_kib_is_read_and_one_byte_more_is_too_much(step: int) -> No
         head = head_of(size, start)
         assert len(head) == size
         outcome = received(client(), [head[i : i + step] for i in range(0, size, step)])
-        assert isinstance(outcome, Accepted) == (size <= MAX_HEAD_SIZE)
+        assert isinstance(outcome, Upgraded) == (size <= MAX_HEAD_SIZE)
     head = b"HTTP/1.1 101 x\r\nX: "
     handshake = client()
     handshake.receive_data(head)
@@ -790,8 +790,8 @@ def test_no_bytes_make_the_client_raise_anything_else_and_pieces_make_no_differe
     whole = received(client(), [data, b""] if data else [b""])
     cut = received(client(), [*(data[i : i + step] for i in range(0, len(data), step)), b""])
     assert whole is not None  # at the end of the stream there is an outcome
-    if isinstance(whole, Accepted):
-        assert isinstance(cut, Accepted)
+    if isinstance(whole, Upgraded):
+        assert isinstance(cut, Upgraded)
         assert whole.trailing == cut.trailing
     else:
         assert description(whole) == description(cut)

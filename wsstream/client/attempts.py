@@ -5,29 +5,28 @@ from __future__ import annotations
 import inspect
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TypeAlias, TypedDict, Unpack
+from typing import TypeAlias, Unpack
 
 import anyio
 
 from wsstream.client.connect import connect
 from wsstream.client.connector import OpenStream
 from wsstream.display import never_raises
-from wsstream.driver.flow import FlowControl
+from wsstream.driver.options import ConnectionKeywords, ConnectionOptions
 from wsstream.opening.handshake import validate_subprotocols
 from wsstream.opening.http import HeaderPairs
 from wsstream.opening.url import parse_url
-from wsstream.protocol.deflate import Deflate
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["Attempts", "ConnectOptions", "Source", "Target"]
 
-_OPEN_TIMEOUT: float | None = inspect.signature(connect).parameters["open_timeout"].default
+_DEFAULTS = ConnectionOptions()
 
 
-class ConnectOptions(TypedDict, total=False):
-    """The options of :func:`~wsstream.connect` that make sense more than once.
+class ConnectOptions(ConnectionKeywords, total=False):
+    """The options of :func:`~wsstream.connect`, for more than one connection.
 
-    They are the same but for `transport`, which has to be a function: one stream is one connection.
+    They are the same, except that `transport` must be a function: a stream is one connection.
     """
 
     subprotocols: Iterable[str]
@@ -39,14 +38,6 @@ class ConnectOptions(TypedDict, total=False):
     proxy_headers: HeaderPairs | None
     transport: OpenStream | None
     max_redirects: int
-    max_message_size: int | None
-    compression: Deflate | None
-    flow: FlowControl
-    open_timeout: float | None
-    close_timeout: float | None
-    ping_interval: float | None
-    ping_timeout: float | None
-    receive_timeout: float | None
 
 
 class Target:
@@ -107,7 +98,7 @@ class Attempts:
         return given
 
     async def _ask(self, source: Source) -> str | Target:
-        timeout = self._options.get("open_timeout", _OPEN_TIMEOUT)
+        timeout = self._options.get("open_timeout", _DEFAULTS.open_timeout)
         self.asking = True
         with anyio.move_on_after(timeout):
             given = source()

@@ -11,6 +11,7 @@ from typing import NoReturn
 import anyio
 from anyio.abc import ByteStream
 
+from wsstream.arguments import check_int, check_type
 from wsstream.client.connector import Connector, HandshakeTemplate, OpenStream, Route, is_stream
 from wsstream.display import never_raises
 from wsstream.driver.flow import FlowControl
@@ -105,8 +106,12 @@ def connect(
         HandshakeError: the server's answer is no opening handshake.
     """
     target = parse_url(url)
-    _check_types(ssl, server_hostname, transport)
-    _check_redirects(max_redirects)
+    check_type("ssl", ssl, ssl_module.SSLContext | None, "an ssl.SSLContext or None")
+    check_type("server_hostname", server_hostname, str | None, "a str or None")
+    if transport is not None and not callable(transport) and not is_stream(transport):
+        kind = type(transport).__name__
+        raise TypeError(f"transport must be a ByteStream or a function that opens one, got {kind}")
+    check_int("max_redirects", max_redirects, 0)
     if ssl is not None and not target.secure:
         raise ValueError(
             f"ssl was given, but the URL is {target.scheme}, not {target.scheme.replace('ws', 'wss')}"
@@ -134,16 +139,6 @@ def connect(
     return _Connect(Connector(destination, template, route, options, max_redirects))
 
 
-def _check_types(ssl: object, server_hostname: object, transport: object) -> None:
-    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
-        raise TypeError(f"ssl must be an ssl.SSLContext or None, got {type(ssl).__name__}")
-    if server_hostname is not None and not isinstance(server_hostname, str):
-        raise TypeError(f"server_hostname must be a str or None, got {type(server_hostname).__name__}")
-    if transport is not None and not callable(transport) and not is_stream(transport):
-        kind = type(transport).__name__
-        raise TypeError(f"transport must be a ByteStream or a function that opens one, got {kind}")
-
-
 def _check_single_route(target: URL, **options: object) -> None:
     """A given stream and a Unix socket lead to one server each, so no option may choose another route."""
     given = [name for name, value in options.items() if value is not None]
@@ -151,13 +146,6 @@ def _check_single_route(target: URL, **options: object) -> None:
         raise ValueError(f"the URL of a Unix socket cannot be combined with {' or '.join(given)}")
     if "transport" in given and len(given) > 1:
         raise ValueError("transport cannot be combined with proxy or max_redirects")
-
-
-def _check_redirects(count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"max_redirects must be an int, got {type(count).__name__}")
-    if count < 0:
-        raise ValueError(f"max_redirects must not be negative, got {count}")
 
 
 class _Connect(AsyncBlock[WebSocketStream]):

@@ -29,11 +29,11 @@ from wsstream.opening.http1_heads import HeadBuffer, decoded, not_a_request, rea
 from wsstream.opening.http1_request import RequestResponse
 from wsstream.opening.url import URL
 
-__all__ = ["Accepted", "ClientHandshake", "ServerHandshake"]
+__all__ = ["ClientHandshake", "ServerHandshake", "Upgraded"]
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Upgraded:
     """The end of a client's opening handshake: the connection is open.
 
     `trailing` is what followed the handshake in the same data: the first bytes of the first frames.
@@ -92,7 +92,7 @@ class ClientHandshake:
         """Whether the server refused, and no more than a part of the body of its answer is missing."""
         return self._request_response.head_received
 
-    def receive_data(self, data: bytes) -> Accepted | None:
+    def receive_data(self, data: bytes) -> Upgraded | None:
         """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
 
         To be called until it gives something else or raises; the end may be told as soon as it is
@@ -114,7 +114,7 @@ class ClientHandshake:
         agreement = check_response(
             response, key=self._key, subprotocols=self._subprotocols, extensions=self._extensions
         )
-        return Accepted(response, agreement.subprotocol, agreement.extensions, self._request_response.rest())
+        return Upgraded(response, agreement.subprotocol, agreement.extensions, self._request_response.rest())
 
     def broken(self, cause: Exception) -> HandshakeError:
         """The error for a connection that broke before the server answered. `cause` is only named."""

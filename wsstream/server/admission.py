@@ -38,7 +38,7 @@ from wsstream.streams.leaving import in_cancelled_scope, judge, program_end
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop
-from wsstream.transports.listen import accept, close_listener
+from wsstream.transports.listen import accept_socket, close_listener
 from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.tls import TLSTransport
 from wsstream.upgrade.process_request import ApplicationResponse
@@ -157,7 +157,7 @@ class Admission:
     async def _accept(self, listener: socket.socket) -> socket.socket:
         while True:
             try:
-                return await accept(listener)
+                return await accept_socket(listener)
             except OSError as error:
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise

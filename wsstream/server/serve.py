@@ -1,4 +1,4 @@
-"""Opening connections as a server: `serve` listens, `accept` takes one stream that is already there."""
+"""`serve`: a server that listens, and its handlers."""
 
 from __future__ import annotations
 
@@ -7,100 +7,27 @@ import socket
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 
 import anyio
-from anyio.abc import ByteStream
 
-from wsstream.arguments import check_int, check_number
+from wsstream.arguments import check_int, check_number, check_type
 from wsstream.display import never_raises, without_query
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
+from wsstream.opening.decision import ProcessRequest
 from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
 from wsstream.server.admission import Admission
 from wsstream.server.handlers import Handler, HandlerRunner
 from wsstream.streams.block import AsyncBlock
-from wsstream.streams.leaving import is_closing, leave
-from wsstream.streams.websocket import WebSocketStream
-from wsstream.transports.anyio_stream import StreamTransport
+from wsstream.streams.leaving import is_closing
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName
-from wsstream.upgrade.process_request import ProcessRequest
-from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy
+from wsstream.upgrade.server import UpgradePolicy
 
-__all__ = ["Server", "accept", "serve"]
-
-
-def accept(
-    transport: ByteStream,
-    *,
-    subprotocols: Iterable[str] = (),
-    origins: Iterable[str | None] | None = None,
-    process_request: ProcessRequest | None = None,
-    max_message_size: int | None = 2**20,
-    compression: Deflate | None = None,
-    flow: FlowControl = FlowControl(),  # noqa: B008 - immutable
-    open_timeout: float | None = 10,
-    close_timeout: float | None = 10,
-    ping_interval: float | None = 20,
-    ping_timeout: float | None = 20,
-    receive_timeout: float | None = None,
-    receive_rate: ReceiveRate | None = None,
-) -> AbstractAsyncContextManager[WebSocketStream]:
-    """``async with accept(stream) as ws``: the server's side over a byte stream that is already open.
-
-    The stream is owned from now on. Leaving the block closes as leaving that of :func:`connect` does.
-    The arguments are those of :func:`serve`.
-
-    Raises:
-        HandshakeError: on entering: no opening handshake came, or it was refused; the answer was sent.
-        TimeoutError: on entering: `open_timeout` has passed; the message says what was waited for.
-    """
-    options = ConnectionOptions(
-        max_message_size=max_message_size,
-        compression=compression,
-        flow=flow,
-        open_timeout=open_timeout,
-        close_timeout=close_timeout,
-        ping_interval=ping_interval,
-        ping_timeout=ping_timeout,
-        receive_timeout=receive_timeout,
-        receive_rate=receive_rate,
-    )
-    return _Accept(transport, UpgradePolicy(subprotocols, origins, process_request, options))
-
-
-class _Accept(AsyncBlock[WebSocketStream]):
-    use = "accept(stream) as ws"
-
-    def __init__(self, stream: ByteStream, policy: UpgradePolicy) -> None:
-        self._stream = stream
-        self._policy = policy
-        self._ws: WebSocketStream | None = None
-
-    @never_raises
-    def __repr__(self) -> str:
-        return f"<accept: {self._ws or type(self._stream).__name__!r}>"
-
-    async def __aenter__(self) -> WebSocketStream:
-        self.enter_once()
-        timeout = self._policy.options.open_timeout
-        transport = StreamTransport(self._stream)
-        upgrade = ServerUpgrade(self._policy, transport, transport.extra("peername"))
-        with anyio.move_on_after(timeout):
-            self._ws = await upgrade.run()
-            return self._ws
-        raise TimeoutError(
-            f"the opening handshake did not end within open_timeout, {timeout} s: "
-            f"still waiting for {upgrade.waiting_for}"
-        )
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        assert self._ws is not None
-        await leave(self._ws, exc)
+__all__ = ["Server", "serve"]
 
 
 def serve(
@@ -169,8 +96,7 @@ def serve(
     """
     if not callable(handler):
         raise TypeError(f"handler must be an async function, got {type(handler).__name__}")
-    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
-        raise TypeError(f"ssl must be an ssl.SSLContext or None, got {type(ssl).__name__}")
+    check_type("ssl", ssl, ssl_module.SSLContext | None, "an ssl.SSLContext or None")
     if sum((host is not None or port != 0, path is not None, listeners is not None)) > 1:
         raise ValueError("give either host and port, or path, or listeners")
     options = ConnectionOptions(
@@ -198,9 +124,7 @@ def serve(
 
     policy = UpgradePolicy(subprotocols, origins, process_request, options, own_tasks=True)
 
-    def make_server() -> Server:
-        return Server(handler, policy, ssl, max_handshakes, max_connections, shutdown_timeout)
-
+    make_server = partial(Server, handler, policy, ssl, max_handshakes, max_connections, shutdown_timeout)
     return _Serve(listen, make_server)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wsstream.driver.options import ConnectionOptions, release
+from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import HandshakeError
 from wsstream.opening.deflate_offer import confirm_response
 from wsstream.opening.extensions import Extension, format_extensions
@@ -13,7 +13,7 @@ from wsstream.opening.url import URL
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed
 from wsstream.streams.websocket import WebSocketStream
-from wsstream.transports.base import Transport
+from wsstream.transports.base import Transport, release
 from wsstream.transports.failures import add_tls_hint
 from wsstream.transports.round_trip import round_trip
 

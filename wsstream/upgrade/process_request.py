@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from wsstream.log import Log
-from wsstream.opening.accept import Accept
+from wsstream.opening.decision import Accept, ProcessRequest
 from wsstream.opening.handshake import RequestRejected
 from wsstream.opening.http import Request, Response
 from wsstream.streams.leaving import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.upgrade.client_name import client_name
 
-__all__ = ["ApplicationResponse", "ProcessRequest", "RequestHook"]
+__all__ = ["ApplicationResponse", "RequestHook"]
 
 log = Log("wsstream.server")
-
-Decision: TypeAlias = Response | Accept | None
-ProcessRequest: TypeAlias = Callable[[Request], Decision | Awaitable[Decision]]
 
 _UNCHANGED = Accept()
 

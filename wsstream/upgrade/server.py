@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import anyio
 
-from wsstream.driver.options import ConnectionOptions, release
+from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import HandshakeError
-from wsstream.opening.accept import Accept
+from wsstream.opening.decision import Accept, ProcessRequest
 from wsstream.opening.deflate_offer import accept_offer
 from wsstream.opening.extensions import Extension, format_extensions
 from wsstream.opening.handshake import (
@@ -26,9 +26,9 @@ from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.attributes import TransportAttributes
-from wsstream.transports.base import Transport, receive_some, send_all
+from wsstream.transports.base import Transport, receive_some, release, send_all
 from wsstream.transports.failures import reported
-from wsstream.upgrade.process_request import ProcessRequest, RequestHook
+from wsstream.upgrade.process_request import RequestHook
 
 __all__ = ["ServerUpgrade", "UpgradePolicy"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wsstream.opening.accept import Accept
+from wsstream.opening.decision import Accept
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
-"""`Accept`: how an application lets a request in and takes part in the response 101."""
+"""What an application may decide on a request, before the handshake is answered."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
+from wsstream.arguments import check_type
 from wsstream.opening.handshake import check_extra, validate_subprotocols
-from wsstream.opening.http import HeaderPairs, Headers
+from wsstream.opening.http import HeaderPairs, Headers, Request, Response
 
-__all__ = ["Accept"]
+__all__ = ["Accept", "Decision", "ProcessRequest"]
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -36,9 +38,15 @@ class Accept:
     ) -> None:
         checked = Headers(headers)
         check_extra(checked)
+        check_type("subprotocol", subprotocol, str | None, "a str or None")
         if subprotocol:
             validate_subprotocols([subprotocol])
-        elif subprotocol not in (None, ""):
-            raise TypeError(f"subprotocol must be a str or None, got {type(subprotocol).__name__}")
         for name, value in (("headers", checked), ("subprotocol", subprotocol), ("state", state)):
             object.__setattr__(self, name, value)
+
+
+Decision: TypeAlias = Response | Accept | None
+"""A response to send instead of 101, a part in the response 101, or nothing to add to it."""
+
+ProcessRequest: TypeAlias = Callable[[Request], Decision | Awaitable[Decision]]
+"""The application's function that sees each request first."""
