@@ -15,7 +15,7 @@ from wsstream.driver.options import ConnectionOptions, ServerKeywords
 from wsstream.opening.decision import ProcessRequest
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.leaving import leave
-from wsstream.streams.websocket import WebSocketStream
+from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy
 
@@ -81,4 +81,4 @@ class _Accept(AsyncBlock[WebSocketStream]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         assert self._ws is not None
-        await leave(self._ws, exc)
+        await leave(ending_of(self._ws), exc)

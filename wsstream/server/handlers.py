@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from wsstream.log import Log
 from wsstream.streams.leaving import in_cancelled_scope, judge, leave, program_end
-from wsstream.streams.websocket import WebSocketStream
+from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.upgrade.client_name import client_name
 
 __all__ = ["Handler", "HandlerRunner"]
@@ -50,7 +50,7 @@ class HandlerRunner:
             except BaseException as error:
                 await self._end_after(ws, error)
             else:
-                await leave(ws, None)
+                await leave(ending_of(ws), None)
         finally:
             self.connections.discard(ws)
             log.info("%s: closed, %s", _Name(ws), ws.close_info)
@@ -61,7 +61,7 @@ class HandlerRunner:
             log.error("%s: the handler failed", _Name(ws), cause=error)
         elif not verdict.cancelled:
             log.info("%s: %s", _Name(ws), verdict.decided_by)
-        await leave(ws, error)
+        await leave(ending_of(ws), error)
         if (end := program_end(error)) is not None:
             raise end from None
         if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._all_cancelled()):

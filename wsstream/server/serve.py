@@ -13,6 +13,7 @@ from types import TracebackType
 import anyio
 
 from wsstream.arguments import check_int, check_number, check_type
+from wsstream.close_codes import CloseCode
 from wsstream.display import never_raises, without_query
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
@@ -23,6 +24,7 @@ from wsstream.server.admission import Admission
 from wsstream.server.handlers import Handler, HandlerRunner
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.leaving import is_closing
+from wsstream.streams.websocket import ending_of
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName
 from wsstream.upgrade.server import UpgradePolicy
@@ -212,7 +214,7 @@ class Server:
         self._admission.drop_handshakes()
         with anyio.move_on_after(self._shutdown_timeout):
             for ws in tuple(self.connections):
-                ws._driver.close(1001, "", hurried=True)
+                ending_of(ws).close(CloseCode.GOING_AWAY, "", hurried=True)
             await self._admission.wait_idle()
         for ws in tuple(self.connections):
             ws.abort()  # the Close frame has gone out, and the peer had its time

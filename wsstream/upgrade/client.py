@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wsstream.driver.driver import Driver
 from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import HandshakeError
 from wsstream.opening.deflate_offer import confirm_response
@@ -55,7 +56,8 @@ class ClientUpgrade:
                 add_tls_hint(error, plain="ws")
             raise
         connection = Connection(client=True, deflate=deflate)
-        driver = self._options.start(self._transport, connection, accepted.trailing)
+        driver = Driver(self._transport, connection, accepted.trailing, self._options)
+        driver.start()
         return WebSocketStream(
             driver,
             url=self._url,

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import anyio
 
+from wsstream.driver.driver import Driver
 from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import HandshakeError
 from wsstream.opening.decision import Accept, ProcessRequest
@@ -145,7 +146,8 @@ class ServerUpgrade:
         )
         await send_all(self._transport, response)
         connection = Connection(client=False, deflate=deflate)
-        driver = self._policy.options.start(self._transport, connection, self._handshake.trailing)
+        driver = Driver(self._transport, connection, self._handshake.trailing, self._policy.options)
+        driver.start()
         scheme = "ws" if self._transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,
