@@ -28,6 +28,11 @@ def test_accept_is_checked_where_it_is_made(arguments: dict[str, Any], error: ty
         Accept(**arguments)
 
 
+@pytest.mark.parametrize("subprotocol", ["chat", "", None])
+def test_accept_takes_a_token_none_or_no_choice(subprotocol: str | None) -> None:
+    assert Accept(subprotocol=subprotocol).subprotocol == subprotocol
+
+
 def test_accept_is_a_record() -> None:
     accept = Accept(headers={"Set-Cookie": "a=secret"}, subprotocol="a", state=5)
     assert accept == Accept(headers=[("set-cookie", "a=secret")], subprotocol="a", state=5)
