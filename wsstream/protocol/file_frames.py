@@ -7,7 +7,8 @@ from typing import Protocol
 __all__ = ["SENDFILE_SIZE", "FileEnded", "FileFrames", "FileRange", "HasDescriptor"]
 
 
-SENDFILE_SIZE = 60 * 1024 """Bytes of a file in one call of ``sendfile``. With a header they fit into one
+SENDFILE_SIZE = 60 * 1024
+"""Bytes of a file in one call of ``sendfile``. With a header they fit into one
 packet buffer of Linux, which has at most 17 pages and 64 KiB; a few bytes more need a second one and nearly
 double the cost.
 """
