@@ -20,7 +20,7 @@ from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError,
 from wsstream.cli.exits import CommandFailed
 from wsstream.codec.decoder import _Broken
 from wsstream.errors import NOT_CLOSED, ClosedLocally, ConnectionClosed, StreamEnded, _Failure
-from wsstream.opening.handshake import RequestRejected
+from wsstream.opening.handshake_server import RequestRejected
 from wsstream.upgrade.process_request import ApplicationResponse
 
 INFO = CloseInfo(4001, "enough", True)

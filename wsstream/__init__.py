@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
     from wsstream.opening.decision import Accept as Accept
-    from wsstream.opening.http import Headers as Headers
+    from wsstream.opening.headers import Headers as Headers
     from wsstream.opening.http import Request as Request
     from wsstream.opening.http import Response as Response
     from wsstream.opening.retry import Backoff as Backoff
@@ -76,7 +76,8 @@ _HOMES = {
     ),
     "wsstream.protocol.arrival": ("ReceiveRate",),
     "wsstream.protocol.deflate": ("Deflate",),
-    "wsstream.opening.http": ("Headers", "Request", "Response"),
+    "wsstream.opening.headers": ("Headers",),
+    "wsstream.opening.http": ("Request", "Response"),
     "wsstream.opening.retry": ("Backoff",),
     "wsstream.client.reconnect": ("reconnect",),
     "wsstream.server.accept": ("accept",),

@@ -30,7 +30,7 @@ from wsstream.errors import (
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
 from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
 from wsstream.opening.grammar import parse_token_list
-from wsstream.opening.handshake import RequestRejected, check_request, select_subprotocol
+from wsstream.opening.handshake_server import RequestRejected, check_request, select_subprotocol
 from wsstream.opening.http import Request
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_HEAD_SIZE

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.opening.extensions import Extension
-from wsstream.opening.handshake import Offer, RequestRejected, check_request
+from wsstream.opening.handshake_server import Offer, RequestRejected, check_request
 from wsstream.opening.http import Request, Response
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_FIELDS, MAX_HEAD_SIZE, MAX_ITEMS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h11
 import pytest
 
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.http1_heads import MAX_FIELDS, MAX_HEAD_SIZE, MAX_ITEMS
 from wsstream.opening.http1_request import MAX_BODY_EXCERPT, RequestResponse
 

@@ -14,7 +14,7 @@ from wsstream.client.connector import OpenStream
 from wsstream.display import never_raises
 from wsstream.driver.options import ConnectionKeywords, ConnectionOptions
 from wsstream.opening.handshake import validate_subprotocols
-from wsstream.opening.http import HeaderPairs
+from wsstream.opening.headers import HeaderPairs
 from wsstream.opening.url import parse_url
 from wsstream.streams.websocket import WebSocketStream
 

@@ -18,7 +18,7 @@ from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
 from wsstream.opening.deflate_offer import make_offer
 from wsstream.opening.handshake import validate_subprotocols
-from wsstream.opening.http import HeaderPairs, Headers
+from wsstream.opening.headers import HeaderPairs, Headers
 from wsstream.opening.proxy_connect import validate_proxy_headers
 from wsstream.opening.redirect import Destination
 from wsstream.opening.url import URL, parse_url

@@ -15,7 +15,7 @@ from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.opening.extensions import Extension
 from wsstream.opening.handshake import NONCE_SIZE
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.http1 import ClientHandshake
 from wsstream.opening.proxy_url import Proxy, environment_proxy, parse_proxy_url
 from wsstream.opening.redirect import Destination, not_followed, redirected

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from wsstream.arguments import check_type
 from wsstream.opening.handshake import check_extra, validate_subprotocols
-from wsstream.opening.http import HeaderPairs, Headers, Request, Response
+from wsstream.opening.headers import HeaderPairs, Headers
+from wsstream.opening.http import Request, Response
 
 __all__ = ["Accept", "Decision", "ProcessRequest"]
 

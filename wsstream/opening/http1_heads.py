@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 import h11
 
 from wsstream.display import excerpt
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 
 __all__ = [
     "MAX_FIELDS",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import h11
 
-from wsstream.opening.http import Headers, Response
+from wsstream.opening.headers import Headers
+from wsstream.opening.http import Response
 from wsstream.opening.http1_heads import HeadBuffer, decoded, encoded, read_by_h11
 
 __all__ = ["MAX_BODY_EXCERPT", "MAX_INFORMATIONAL", "RequestResponse"]

@@ -7,7 +7,8 @@ import h11
 from wsstream.errors import ProxyError, first_line
 from wsstream.opening.authority import bracketed
 from wsstream.opening.handshake import basic_credentials
-from wsstream.opening.http import HeaderPairs, Headers, Response
+from wsstream.opening.headers import HeaderPairs, Headers
+from wsstream.opening.http import Response
 from wsstream.opening.http1_request import RequestResponse
 from wsstream.opening.proxy_url import Proxy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wsstream.errors import HandshakeRejected, InvalidURL
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.url import URL
 
 __all__ = ["MAX_LOCATION", "Destination", "not_followed", "redirected"]

@@ -30,7 +30,7 @@ import anyio
 from wsstream.driver.signals import Latch, Signal, spawn
 from wsstream.errors import WebSocketError
 from wsstream.log import Log
-from wsstream.opening.handshake import RequestRejected
+from wsstream.opening.handshake_server import RequestRejected
 from wsstream.opening.http import Response
 from wsstream.server.clients import Client, ClientState
 from wsstream.streams.condition import ConnectionState

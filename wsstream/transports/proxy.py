@@ -15,7 +15,7 @@ from typing import Any, cast
 import anyio
 
 from wsstream.errors import ProxyError
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.proxy_connect import TunnelHandshake
 from wsstream.opening.proxy_url import Proxy
 from wsstream.transports.base import Transport, receive_some, send_all

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from wsstream.log import Log
 from wsstream.opening.decision import Accept, ProcessRequest
-from wsstream.opening.handshake import RequestRejected
+from wsstream.opening.handshake_server import RequestRejected
 from wsstream.opening.http import Request, Response
 from wsstream.streams.leaving import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.upgrade.client_name import client_name

@@ -13,13 +13,13 @@ from wsstream.errors import HandshakeError
 from wsstream.opening.decision import Accept, ProcessRequest
 from wsstream.opening.deflate_offer import accept_offer
 from wsstream.opening.extensions import Extension, format_extensions
-from wsstream.opening.handshake import (
+from wsstream.opening.handshake import validate_subprotocols
+from wsstream.opening.handshake_server import (
     Offer,
     RequestRejected,
     check_request,
     select_subprotocol,
     validate_origins,
-    validate_subprotocols,
 )
 from wsstream.opening.http import PeerAddress, Request, RequestedURL, Response
 from wsstream.opening.http1 import ServerHandshake

@@ -17,7 +17,12 @@ import pytest
 import wsstream
 from wsstream import Deflate, Request, Response, WebSocketStream
 from wsstream.opening.deflate_offer import accept_offer
-from wsstream.opening.handshake import RequestRejected, check_request, select_subprotocol, validate_origins
+from wsstream.opening.handshake_server import (
+    RequestRejected,
+    check_request,
+    select_subprotocol,
+    validate_origins,
+)
 from wsstream.opening.http1 import ServerHandshake
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
