@@ -18,7 +18,7 @@ _NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 @runtime_checkable
 class HeaderItems(Protocol):
-    """Anything with ``items()`` that gives (name, value): a dict, a :class:`Headers`."""
+    """Anything with ``items()`` that returns pairs of name and value: a dict, a :class:`Headers`."""
 
     def items(self) -> Iterable[tuple[str, str]]:
         """The fields."""
@@ -42,9 +42,9 @@ class Headers:
 
     __slots__ = ("_lines",)
 
-    # A connection keeps its headers for as long as it is open. So they are kept as they are on the wire, in
-    # one piece: objects for names and values would take many times as much. A line end stands before each
-    # line, so that a name is found by what is around it.
+    # A connection keeps its headers as long as it is open. So they are kept as on the wire, in one object:
+    # objects for names and values would take many times the memory. A line end precedes each line, so that a
+    # name is found by the bytes around it.
     _lines: bytes
 
     def __init__(self, fields: HeaderPairs = ()) -> None:
@@ -57,30 +57,30 @@ class Headers:
 
     @classmethod
     def well_formed(cls, fields: Iterable[tuple[str, str]]) -> Headers:
-        """Headers of fields that have been checked, or that this library wrote: nothing is checked."""
+        """Headers of fields that this library checked or wrote. Nothing is checked."""
         return cls.of_lines(_lines(fields))
 
     @classmethod
     def of_lines(cls, lines: bytes) -> Headers:
-        """Headers of well-formed lines, each with its CRLF, and a line end before the first."""
+        """Headers of well-formed lines, each with its CRLF, and with a line end before the first."""
         headers = cls.__new__(cls)
         headers._lines = lines
         return headers
 
     def to_lines(self) -> bytes:
-        """The fields as they are sent: a line for each, with its CRLF."""
+        """The fields as they are sent: one line for each, with its CRLF."""
         return self._lines[1:]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Headers.well_formed, (self.items(),)
 
     def get_all(self, name: str) -> tuple[str, ...]:
-        """The values of all fields called `name`, in their order."""
+        """The values of all fields with this name, in their order."""
         values = _field_called(name).findall(self._lines)
         return tuple([value.decode("latin-1").strip(" \t") for value in values])
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of the field called `name`; of several, all joined by a comma and a space."""
+        """The value of the field with this name, or the values of several, joined by a comma and a space."""
         values = self.get_all(name)
         return ", ".join(values) if values else default
 
@@ -100,7 +100,7 @@ class Headers:
         return len(self._by_key())
 
     def items(self) -> tuple[tuple[str, str], ...]:
-        """All fields as (name, value) in their order, names as they were written."""
+        """All fields as (name, value), in their order, with the names as they were written."""
         lines = self.to_lines().decode("latin-1").split("\r\n")[:-1]
         return tuple([(name, value.strip(" \t")) for name, _, value in [x.partition(":") for x in lines]])
 
@@ -115,7 +115,7 @@ class Headers:
             index.setdefault(name.lower(), []).append(value)
         return index
 
-    __hash__ = None  # type: ignore[assignment]  # as of any container that is compared by value
+    __hash__ = None  # type: ignore[assignment]  # containers that compare by value have none
 
     @never_raises
     def __repr__(self) -> str:
@@ -126,9 +126,9 @@ class Headers:
 
 @lru_cache(128)
 def _field_called(name: str) -> re.Pattern[bytes]:
-    """Finds the lines of the fields called `name`, and their values."""
+    """A pattern for the lines of the fields with this name, which captures their values."""
     if ":" in name:
-        return re.compile(b"(?!)")  # there is no such name, but what looks like it: the start of a value
+        return re.compile(b"(?!)")  # no name has a colon, but the start of a line could look like one
     return re.compile(b"\n(?i:%b):([^\r]*+)" % re.escape(name.encode("ascii", "replace")))
 
 
@@ -137,7 +137,7 @@ def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _checked_pairs(pairs: object) -> list[tuple[int, object, object]]:
-    """The fields with their numbers. No message quotes them: a secret may be at any place."""
+    """The fields with their numbers. No message quotes a field: any part of it may be a secret."""
     must = "header fields must be a mapping or pairs of (name, value)"
     if isinstance(pairs, str | bytes) or not isinstance(pairs, Iterable):
         raise TypeError(f"{must}, got {type(pairs).__name__}")
@@ -157,7 +157,7 @@ def _checked_field(index: int, name: object, value: object) -> tuple[str, str]:
     value = value.strip(" \t")
     if not is_token(name):
         raise ValueError(
-            f"names of header fields must be tokens (RFC 9110 section 5.1), item {index} has none"
+            f"names of header fields must be tokens (RFC 9110 section 5.1), that of item {index} is not"
         )
     if _NOT_IN_A_VALUE.search(value):
         raise ValueError(

@@ -22,24 +22,24 @@ _Default = TypeVar("_Default")
 _REQUIRED = object()
 
 PeerAddress: TypeAlias = tuple[Any, ...] | str | None
-"""What the transport knows of the peer: (host, port, …) of a TCP socket, the path of a Unix socket."""
+"""(host, port, …) for a TCP socket, a path for a Unix socket, ``None`` if the address is not known."""
 
 
 class _Attributes(Protocol):
-    """As anyio's ``TypedAttributeProvider``."""
+    """The method of anyio's ``TypedAttributeProvider`` that is needed here."""
 
     def extra(self, attribute: Any, default: object) -> Any: ...
 
 
 class Request:
-    """The request of an opening handshake, or any other that came to a server's port.
+    """The request of an opening handshake, or any other request to a server.
 
     Attributes:
         method: ``"GET"`` in an opening handshake.
-        target: the request target, as it is on the wire.
+        target: the request target as sent.
         headers: the header fields.
         http_version: such as ``"1.1"``.
-        peer: the address of the peer, ``None`` where it is not known.
+        peer: the address of the peer, or ``None`` if it is not known.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Request:
         self.headers = headers
         self.http_version = http_version
         self.peer = peer
-        self.attributes: _Attributes | None = None  # of the transport, where a server has one
+        self.attributes: _Attributes | None = None  # of the transport, on a server
 
     @overload
     def extra(self, attribute: _T) -> _T: ...
@@ -65,13 +65,13 @@ class Request:
     def extra(self, attribute: _T, default: _Default) -> _T | _Default: ...
 
     def extra(self, attribute: Any, default: object = _REQUIRED) -> object:
-        """What a server's transport knows of the connection, as anyio's typed attributes.
+        """A typed attribute of anyio's that the server's transport has.
 
-        Such as ``request.extra(TLSAttribute.peer_certificate)`` or
-        ``request.extra(SocketAttribute.remote_address)``; also before the handshake is answered.
+        For example ``request.extra(TLSAttribute.peer_certificate)`` or
+        ``request.extra(SocketAttribute.remote_address)``. Works also before the server responds.
 
         Raises:
-            LookupError: this is not known, and no `default` was given.
+            LookupError: the transport does not have it, and no `default` was given.
         """
         value = default if self.attributes is None else self.attributes.extra(attribute, default)
         if value is _REQUIRED:
@@ -80,10 +80,10 @@ class Request:
 
     @cached_property
     def state(self) -> SimpleNamespace:
-        """What the application sets here in ``process_request``, the handler finds here."""
+        """Attributes that ``process_request`` sets for the handler."""
         return SimpleNamespace()
 
-    # What follows is made anew at each call: a connection keeps its request, and these are copies.
+    # The properties make their values anew at each call: a connection keeps its request for long.
 
     @property
     def resource(self) -> str:
@@ -99,15 +99,15 @@ class Request:
 
     @property
     def query(self) -> str:
-        """What follows the first ``?`` of `target`, not percent-decoded; ``""`` without one."""
+        """The part of `target` after the first ``?``, not percent-decoded; ``""`` without one."""
         return self.resource.partition("?")[2]
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies by their names (RFC 6265 section 5.4). Never raises; what is no cookie is left out.
+        """The cookies by their names (RFC 6265 section 5.4). Never raises; malformed ones are left out.
 
-        Of several with one name the first counts; user agents put the most specific path first. They are
-        read from the header fields at each call.
+        Of several with one name the first counts: user agents send the one with the most specific path first.
+        Parsed anew at each call.
         """
         cookies: dict[str, str] = {}
         for pair in ";".join(self.headers.get_all("cookie")).split(";"):
@@ -119,7 +119,7 @@ class Request:
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
-        """The subprotocols offered, the client's favourite first. Empty if the field is malformed."""
+        """The subprotocols that the client offers, the preferred first. Empty if the field is malformed."""
         try:
             return parse_token_list(self.headers.get_all("sec-websocket-protocol"))
         except ValueError:
@@ -127,7 +127,7 @@ class Request:
 
     @property
     def origin(self) -> str | None:
-        """The origin of the page that asks (RFC 6454), ``None`` if the client is not a browser."""
+        """The origin of the page that connects (RFC 6454); ``None`` if the client is not a browser."""
         return self.headers.get("origin")
 
     @never_raises
@@ -136,7 +136,7 @@ class Request:
 
 
 class RequestedURL(NamedTuple):
-    """The URL that a server was asked for; ``str()`` makes it: it would be one more copy of the target."""
+    """The URL that a client requested. ``str()`` makes it, so that no second copy of the target is kept."""
 
     scheme: str
     request: Request
@@ -146,18 +146,18 @@ class RequestedURL(NamedTuple):
 
 
 class Response:
-    """An HTTP response: what ``process_request`` returns, or what a server answered.
+    """An HTTP response: one that ``process_request`` returns, or one that a server sent.
 
     Args:
         status: 200 to 599.
-        headers: without ``Connection``, ``Content-Length`` and ``Transfer-Encoding``, which follow
-            from the rest: the body is sent whole, and the connection is closed afterwards.
+        headers: without ``Connection``, ``Content-Length`` and ``Transfer-Encoding``, which wsstream sets: it
+            sends the body at once and closes the connection.
         body: a ``str`` is sent as UTF-8, by default with ``Content-Type: text/plain; charset=utf-8``.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: the status is out of range or has no body, or a header field is malformed or not
-            the application's.
+        ValueError: the status is out of range or must not have a body, or a header field is malformed or
+            one that wsstream sets.
     """
 
     status: int
@@ -182,7 +182,7 @@ class Response:
 
     @classmethod
     def received(cls, status: int, headers: Headers, body: bytes = b"") -> Response:
-        """A response of the peer, as it is: of any status, with all its fields, the body perhaps cut."""
+        """A response of the peer, not checked: any status, all its fields, perhaps a part of its body."""
         response = cls.__new__(cls)
         response.status, response.headers, response.body = status, headers, body
         return response
