@@ -40,7 +40,7 @@ class MessageReader(ByteReceiveStream):
         self._id = connection_id
         self._task = anyio.get_current_task().id
         self._closed = False
-        receiver.reader = self
+        receiver.inbox.reader = self
 
     @never_raises
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class MessageReader(ByteReceiveStream):
         return f"<MessageReader of connection {self._id}: {text}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """The next 1 to `max_bytes` bytes, as soon as there is one. If cancelled, none is lost.
+        """Return the next 1 to `max_bytes` bytes, as soon as one has arrived. If cancelled, none is lost.
 
         Raises:
             anyio.EndOfStream: the message is complete.
