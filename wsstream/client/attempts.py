@@ -1,4 +1,4 @@
-"""What the attempts of a client that connects again and again are made of."""
+"""The attempts of `reconnect`: their URLs and their options."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class ConnectOptions(ConnectionKeywords, total=False):
 
 
 class Target:
-    """Where one attempt of :func:`reconnect` goes.
+    """The URL and the options of one attempt of :func:`reconnect`.
 
     Args:
         url: as for :func:`connect`.
-        options: those of :func:`connect` that this attempt has instead of the ones given to
-            :func:`reconnect`, such as ``headers={"Authorization": ...}``.
+        options: options of :func:`connect` that replace those of :func:`reconnect` for this attempt, such as
+            ``headers={"Authorization": ...}``.
 
     Raises:
         TypeError, InvalidURL: `url` is not a WebSocket URL.
@@ -66,11 +66,11 @@ Source: TypeAlias = Callable[[], str | Target | Awaitable[str | Target]]
 
 
 class Attempts:
-    """What attempts are made of. Made before any I/O: it raises for what cannot be right.
+    """Makes attempts to connect. All arguments are checked when it is made, before any I/O.
 
     Attributes:
-        shown: the URL of the last one, for errors and logs.
-        asking: whether the last one has got no further than to ask for it.
+        shown: the URL of the last attempt, for errors and logs.
+        asking: whether the last attempt is still waiting for the application to return its URL.
     """
 
     def __init__(self, source: str | Source, options: ConnectOptions) -> None:
@@ -83,7 +83,11 @@ class Attempts:
         connect(source if isinstance(source, str) else "wss://localhost/", **options)  # checks the options
 
     async def open(self) -> WebSocketStream:
-        """Make an attempt."""
+        """Make an attempt, and return an open connection. If cancelled, nothing is left of the attempt.
+
+        Raises:
+            Exception: as :func:`connect`, or as the function that returns URLs.
+        """
         target = await self._next_target()
         self.shown = target.shown
         options: ConnectOptions = {**self._options, **target.options}
@@ -111,7 +115,7 @@ class Attempts:
 
 
 def _repeatable(options: ConnectOptions) -> ConnectOptions:
-    """`options` without iterators, which could be used once only."""
+    """`options` without iterators, which could be used only once."""
     options = options.copy()
     if "subprotocols" in options:
         options["subprotocols"] = validate_subprotocols(options["subprotocols"])

@@ -54,56 +54,59 @@ def connect(
     """``async with connect(url) as ws``: open a connection, and close it when the block is left.
 
     The arguments are checked at once, before any I/O. Entering opens the connection; if that fails or is
-    cancelled, nothing is left of it. Leaving closes it, normally with 1000; after a
-    :class:`WebSocketError` that has a code with that; after another exception with 1011; after a
-    cancellation with 1001, without waiting for more than 0.25 s. The exception itself goes on unchanged.
+    cancelled, TCP is closed and nothing is left. Leaving the block closes the connection: normally with 1000;
+    after a :class:`WebSocketError` that has a code, with that code; after another exception with 1011; after
+    a cancellation with 1001, for which it waits 0.25 s at most. The exception itself leaves the block
+    unchanged.
 
     Args:
         url: ``ws://`` or ``wss://``; ``http`` and ``https`` are read as these. For a Unix socket
-            ``ws+unix:/path/to/socket:/path/of/the/request?query``, or ``wss+unix:``; a colon or a
-            question mark in the socket's path is written ``%3A`` or ``%3F``, and the NUL before a
-            name of Linux's that is in no file system ``%00``.
-        subprotocols: what to offer, the preferred first; then the server has to choose one of them.
+            ``ws+unix:/path/to/socket:/path/of/the/request?query``, or ``wss+unix:``. In the socket's path,
+            write ``%3A`` for a colon and ``%3F`` for a question mark, and ``%00`` for the NUL that begins a
+            name in Linux's abstract namespace.
+        subprotocols: those to offer, the preferred first. If there are any, the server must choose one.
         headers: further header fields, as a mapping or as pairs.
         origin: the ``Origin`` header field.
-        ssl: the TLS context for ``wss``; by default one that verifies the server by the system's roots.
-            Not for a proxy: with an ``https`` proxy TLS is always spoken by the system's roots.
+        ssl: the TLS context for ``wss``. By default the system's certificate authorities verify the server.
+            TLS to an ``https`` proxy always uses those.
         server_hostname: the name to verify instead of the URL's host.
         proxy: the URL of a proxy, ``http``, ``https``, ``socks5`` (this side resolves the server's name)
-            or ``socks5h`` (the proxy does), with ``user:password@`` if it wants that; ``"env"``: what
-            the variables ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` say; ``None``: none.
-        proxy_headers: further header fields for the request to an HTTP proxy. The server never gets
-            them. With a ``Proxy-Authorization`` in them, user and password of `proxy` are not sent.
+            or ``socks5h`` (the proxy does), with ``user:password@`` if the proxy needs them; ``"env"`` for
+            the one that ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name; ``None`` for no proxy. The
+            function :func:`proxy` is something else: it forwards messages between two connections.
+        proxy_headers: further header fields for the request to an HTTP proxy; the server does not get them.
+        If
+            they have a ``Proxy-Authorization``, user and password of `proxy` are not sent.
         transport: an open byte stream to use in place of a TCP connection; owned from now on. Or a
-            function, perhaps asynchronous, that opens one. For ``wss``, TLS is spoken over it.
-        max_redirects: how many redirects are followed, one after the other; none from ``wss`` to ``ws``.
-            To another origin (scheme, host or port) go neither ``Authorization``, ``Cookie``, ``Host`` and
-            ``Proxy-Authorization`` of `headers` nor the user and password of `url`; to another host
-            not `server_hostname`.
+            function, perhaps asynchronous, that opens one. For ``wss``, TLS runs over the stream.
+        max_redirects: how many redirects to follow, one after the other; never from ``wss`` to ``ws``.
+            Another origin (scheme, host or port) does not get ``Authorization``, ``Cookie``, ``Host`` and
+            ``Proxy-Authorization`` of `headers`, nor user and password of `url`; another host does not get
+            `server_hostname`.
         max_message_size: the largest message, in bytes, that ``receive`` and ``read`` assemble.
         compression: a :class:`Deflate` to offer permessage-deflate; the server may decline.
         flow: the water marks.
-        open_timeout: seconds until the opening handshake must be done, with proxy and redirects.
+        open_timeout: seconds to open the connection, including proxy, TLS and redirects.
         close_timeout: seconds for the closing handshake.
-        ping_interval: seconds without a byte from the peer after which a Ping is sent; ``None``: never.
-        ping_timeout: seconds without a sign of life, after a Ping was due, until the peer is given up;
+        ping_interval: send a Ping after this many seconds without a byte from the peer; ``None``: never.
+        ping_timeout: give the peer up this many seconds after a Ping was due, if it shows no sign of life;
             ``None``: never. A byte from the peer is a sign of life, and so is one that moves on towards it
             while output is blocked.
-        receive_timeout: the most seconds from a message's first byte to its end or, if it is read in chunks,
-            without progress; then the connection fails with 1008. ``None``: no limit. The time in which
-            reading is paused does not count.
+        receive_timeout: seconds that a message may take from its first byte to its end or, if it is read in
+            chunks, make no progress. Then the connection fails with 1008. ``None``: no limit. The time in
+            which reading is paused does not count.
 
     Raises:
-        InvalidURL: `url` is not a WebSocket URL, or `proxy` or the variable that counts not one of a
-            proxy.
-        TypeError, ValueError: an argument is not as it should be, or two do not go together.
-        ImportError: for SOCKS, the extra ``proxy`` is not installed.
-        OSError: no connection, on entering; of TLS it is an ``ssl.SSLError``. A note on it names the URL.
-        TimeoutError: `open_timeout` has passed. It says what was waited for.
-        ProxyError: the proxy refused, or does not speak its protocol as it should.
-        HandshakeRejected: the server answered with another status than 101. If that is a redirect that
-            was not to be followed, `hint` or ``__cause__`` says why.
-        HandshakeError: the server's answer is no opening handshake.
+        InvalidURL: `url` is not a WebSocket URL, or a proxy URL is not valid.
+        TypeError, ValueError: an argument is wrong, or two exclude each other.
+        ImportError: a SOCKS proxy needs the extra ``proxy``, which is not installed.
+        OSError: on entering: the connection failed; an ``ssl.SSLError`` if TLS did. Its note names the URL.
+        TimeoutError: on entering: `open_timeout` passed. The message says what `connect` was waiting for.
+        ProxyError: on entering: the proxy refused, or broke its protocol.
+        HandshakeRejected: on entering: the server answered with another status than 101. If that is a
+        redirect
+            that was not followed, `hint` or ``__cause__`` says why.
+        HandshakeError: on entering: the server's response does not open a WebSocket.
     """
     target = parse_url(url)
     check_type("ssl", ssl, ssl_module.SSLContext | None, "an ssl.SSLContext or None")

@@ -58,16 +58,17 @@ def serve(
 ) -> AbstractAsyncContextManager[Server]:
     """``async with serve(handler, host, port) as server``: run a server while the block runs.
 
-    Each connection gets a task that awaits ``handler(ws)`` and then closes as the body of :func:`connect`
-    does. What a handler raises ends its own connection: it is logged, with the connection's id, and answered
-    with 1011. Only ``KeyboardInterrupt`` and ``SystemExit`` go further: they stop the server, leave the event
-    loop on asyncio, and are raised by `wait_closed` and by leaving the block.
+    Each connection gets a task that awaits ``handler(ws)`` and then closes the connection as the end of a
+    block of :func:`connect` does. An exception of a handler ends only its own connection: it is logged, with
+    the connection's id, and the client gets 1011. Only ``KeyboardInterrupt`` and ``SystemExit`` go further:
+    they stop the server, leave the event loop on asyncio, and are raised by `wait_closed` and by leaving the
+    block.
 
     The handlers see the context variables of the task that enters the block. Another task may leave it.
     Leaving stops listening, closes all connections with 1001 and waits for their handlers. After
-    `shutdown_timeout` seconds the connections that are left are dropped and their handlers cancelled, after 2
-    seconds those whose clients read nothing while output waits for them. If the
-    block was cancelled, or left by ``KeyboardInterrupt`` or ``SystemExit``, they are cancelled at once.
+    `shutdown_timeout` seconds it drops the connections that are left and cancels their handlers; after 2
+    seconds already, those whose clients read nothing while output waits for them. If the block is cancelled,
+    or left by ``KeyboardInterrupt`` or ``SystemExit``, it cancels the handlers at once.
 
     Args:
         handler: called with each open :class:`WebSocketStream`.
@@ -77,24 +78,25 @@ def serve(
         listeners: listening sockets to use instead; owned from now on.
         ssl: the TLS context; with it the server speaks ``wss``.
         subprotocols: those the server speaks, the preferred first.
-        origins: the ``Origin`` values that are let in (``None`` in it: no such header); by default all.
+        origins: the ``Origin`` values to admit, ``None`` for requests without one; by default all.
         process_request: sees each HTTP request first; may be asynchronous. Returns ``None`` to go on, an
-            :class:`Accept` to take part in the answer, or a :class:`Response` to send instead.
-        max_handshakes: clients that have not sent a whole request. When there is one too many, the one that
-            came first is dropped.
-        max_connections: clients whose request is there or whose connection is open. More are answered with
-            503.
-        shutdown_timeout: seconds that handlers get to end.
+            :class:`Accept` to take part in the response, or a :class:`Response` to send instead.
+        max_handshakes: how many clients may be at sending their request. If there is one too many, the oldest
+            is dropped.
+        max_connections: how many clients may have sent their request or have an open connection. Others get
+        503.
+        shutdown_timeout: seconds for the handlers to end.
         max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout:
             as for :func:`connect`.
         receive_timeout: as for :func:`connect`.
-        receive_rate: a :class:`ReceiveRate`, the least rate at which a message has to arrive; slower ones
-            fail with 1008. ``None``: any rate.
+        receive_rate: a :class:`ReceiveRate`, the least rate at which messages must arrive; the connection of
+        a
+            slower one fails with 1008. ``None``: any rate.
 
     Raises:
-        OSError: on entering: cannot listen. On leaving: the server had to stop listening, and neither
-            `wait_closed` nor the body of the block raised that.
-        TypeError, ValueError: an argument is not as it should be.
+        OSError: on entering: the system refuses to listen. On leaving: the server had to stop listening, and
+            neither `wait_closed` nor the body of the block raised that.
+        TypeError, ValueError: an argument is wrong.
     """
     if not callable(handler):
         raise TypeError(f"handler must be an async function, got {type(handler).__name__}")
@@ -169,9 +171,9 @@ class Server:
 
     @property
     def url(self) -> str:
-        """A URL that :func:`connect` takes on this machine; of a Unix socket, ``ws+unix:`` and its path.
+        """The server's URL, for :func:`connect` on this machine: that of the first listener that has one.
 
-        Of several listeners it is that of the first one that has a URL.
+        For a Unix socket it is ``ws+unix:`` and the path.
 
         Raises:
             ValueError: all listen on IPv6 addresses with a scope (``fe80::1%eth0``), which no URL can hold.
@@ -179,15 +181,17 @@ class Server:
         return url_of(self._names, secure=self._ssl is not None)
 
     def close(self) -> None:
-        """Stop listening, so that `wait_closed` returns. The open connections go on."""
+        """Stop listening, so that `wait_closed` returns. The open connections stay open."""
         self._admission.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the server stops listening, mostly because `close` was called. May be cancelled.
+        """Wait until the server stops listening: usually because `close` was called.
+
+        If this is cancelled, the server goes on, and it may be called again.
 
         Raises:
-            OSError: it had to stop, as the system accepts no more connections for it.
-            KeyboardInterrupt, SystemExit: it stopped because a handler or ``process_request`` raised this.
+            OSError: the server had to stop, as the system accepts no more connections for it.
+            KeyboardInterrupt, SystemExit: a handler or ``process_request`` raised this, which stopped it.
         """
         await self._admission.closed.wait()
         self._raise_error()
@@ -204,12 +208,12 @@ class Server:
     # -- for the context manager -------------------------------------------------------------
 
     def _start(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept on `listeners`."""
+        """Accept connections on `listeners`."""
         self._names = [listener.getsockname() for listener in listeners]
         self._admission.listen(listeners)
 
     async def _shut_down(self) -> None:
-        """Close everything with 1001 and wait for the handlers, for `shutdown_timeout` seconds at most."""
+        """Close all connections with 1001 and wait for the handlers, `shutdown_timeout` seconds at most."""
         self.close()
         self._admission.drop_handshakes()
         with anyio.move_on_after(self._shutdown_timeout):
@@ -220,7 +224,7 @@ class Server:
             ws.abort()  # the Close frame has gone out, and the peer had its time
 
     def _cancel(self) -> None:
-        """Cancel whatever runs."""
+        """Cancel all tasks."""
         self.close()
         self._admission.cancel()
 
@@ -232,7 +236,7 @@ class _Serve(AsyncBlock[Server]):
         self, listen: Callable[[], Awaitable[list[socket.socket]]], make_server: Callable[[], Server]
     ) -> None:
         self._listen = listen
-        self._make_server = make_server  # which needs the event loop
+        self._make_server = make_server  # needs a running event loop
         self._server: Server | None = None
 
     @never_raises
