@@ -99,45 +99,30 @@ async def _linger(stream: ByteStream) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "error"),
     [
-        {"max_message_size": -1},
-        {"open_timeout": -0.1},
-        {"close_timeout": float("nan")},
-        {"ping_interval": 0},
-        {"ping_timeout": -5},
-        {"headers": {"Bad Name": "x"}},
-        {"headers": {"X": "a\r\nY: b"}},
-        {"headers": {"Upgrade": "h2c"}},
-        {"headers": {"Sec-WebSocket-Key": "x"}},
-        {"origin": "a\nb"},
-        {"ssl": ssl.create_default_context()},
+        (
+            {"ping_interval": 0},
+            ValueError,
+        ),  # tests/driver/test_options.py has the other options of connections
+        ({"headers": {"Bad Name": "x"}}, ValueError),
+        ({"headers": {"X": "a\r\nY: b"}}, ValueError),
+        ({"headers": {"Upgrade": "h2c"}}, ValueError),
+        ({"headers": {"Sec-WebSocket-Key": "x"}}, ValueError),
+        ({"headers": {"X": 5}}, TypeError),
+        ({"origin": "a\nb"}, ValueError),
+        ({"origin": 5}, TypeError),
+        ({"ssl": ssl.create_default_context()}, ValueError),
+        ({"ssl": True}, TypeError),
+        ({"server_hostname": b"h"}, TypeError),
+        ({"subprotocols": "chat"}, TypeError),
     ],
     ids=str,
 )
-def test_a_wrong_value_is_refused_by_the_call_itself(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):
-        connect("ws://127.0.0.1/", **options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"max_message_size": "1"},
-        {"open_timeout": True},
-        {"close_timeout": "10"},
-        {"ping_interval": b"1"},
-        {"flow": 65536},
-        {"flow": None},
-        {"compression": 5},
-        {"compression": True},
-        {"headers": {"X": 5}},
-        {"origin": 5},
-    ],
-    ids=str,
-)
-def test_a_wrong_type_is_refused_by_the_call_itself(options: dict[str, Any]) -> None:
-    with pytest.raises(TypeError):
+def test_a_wrong_argument_is_rejected_by_the_call_itself(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
         connect("ws://127.0.0.1/", **options)
 
 
@@ -223,7 +208,7 @@ async def test_subprotocols_are_offered_in_order() -> None:
     assert peers[0].header("Sec-WebSocket-Protocol") == "a, b"
 
 
-async def test_request_and_response_are_there_to_be_read(listen: Listen) -> None:
+async def test_request_and_response_can_be_read(listen: Listen) -> None:
     async def peer(stream: ByteStream) -> None:
         await (await RawPeer.as_server(stream, headers=[("X-Served-By", "seven")])).close(1000)
         await _linger(stream)
@@ -294,9 +279,8 @@ async def test_wss_and_https_are_tls(
         assert ws.close_info == CloseInfo(1000, "", True)
 
 
-@pytest.mark.parametrize("scheme", ["wss", "https"])
 async def test_wss_over_a_given_transport_speaks_tls_over_it(
-    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, scheme: str
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     ours, theirs = memory_pair()
 
@@ -308,7 +292,7 @@ async def test_wss_over_a_given_transport_speaks_tls_over_it(
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(peer)
-        async with connect(f"{scheme}://localhost/", ssl=client_tls, transport=ours) as ws:
+        async with connect("wss://localhost/", ssl=client_tls, transport=ours) as ws:
             assert ws.url == "wss://localhost/"
             await _check_echo(ws)
     assert ws.close_info == CloseInfo(1000, "", True)

@@ -39,9 +39,18 @@ def test_the_server_prefers_its_own_order(
     assert select_subprotocol(offered, supported) == chosen
 
 
+@pytest.mark.parametrize(
+    "origin",
+    ["null", "https://a.example", "http://[::1]:80", "chrome-extension://abc", "file://"],
+)
+def test_an_origin_that_browsers_send_is_taken(origin: str) -> None:
+    assert validate_origins([origin, None]) == frozenset({origin, None})
+
+
 def test_origins_are_compared_in_lower_case() -> None:
     assert validate_origins(None) is None
-    assert validate_origins(["HTTPS://Example.com", None]) == frozenset({"https://example.com", None})
+    given = ["HTTPS://Example.com", "HTTP://A.example:8080", None]
+    assert validate_origins(given) == frozenset({"https://example.com", "http://a.example:8080", None})
     assert validate_origins([]) == frozenset()
 
 
@@ -191,6 +200,7 @@ def test_the_target_is_a_path(target: str, ok: bool) -> None:
         (None, "https://any", True),
         (["https://a", "https://b"], "https://b", True),
         (["https://a"], "HTTPS://A", True),
+        (["https://a"], "http://a", False),
         (["https://a"], "https://a:444", False),
         (["https://a"], "https://a.evil", False),
         (["https://a"], "null", False),
@@ -262,8 +272,20 @@ def test_no_request_raises_anything_but_a_refusal(base: Fields, extra: Fields, d
     assert status == 101 or 400 <= status <= 599
 
 
-@pytest.mark.parametrize("origin", ["a\r\nb", "https://a.example/path", "a.example", ""])
-def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "a\r\nb",
+        "",
+        "*",
+        "a.example",
+        "https://a.example/",
+        "https://a.example/path",
+        "https://a b",
+        "https://é",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_rejected(origin: str) -> None:
     with pytest.raises(ValueError, match=r'an origin must be like "https://a\.example" or "null", got '):
         validate_origins([origin])
 
