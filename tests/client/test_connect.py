@@ -126,7 +126,7 @@ def test_a_wrong_argument_is_rejected_by_the_call_itself(
         connect("ws://127.0.0.1/", **options)
 
 
-async def test_one_call_gives_one_connection() -> None:
+async def test_one_call_of_connect_can_be_entered_once() -> None:
     ours, theirs = memory_pair()
     once = connect("ws://testserver/", transport=ours)
     async with anyio.create_task_group() as tasks:
@@ -173,7 +173,7 @@ async def test_each_handshake_has_a_key_of_its_own() -> None:
     assert len(keys) == 3
 
 
-async def test_user_info_of_the_url_becomes_basic_credentials_and_is_seen_nowhere_else() -> None:
+async def test_userinfo_of_the_url_becomes_basic_credentials_and_is_shown_nowhere() -> None:
     url = "ws://us%20er:p%40ss:word@example.com/"
     peer = await _request_of(url)
     assert peer.header("Authorization") == "Basic " + base64.b64encode(b"us er:p@ss:word").decode()
@@ -329,7 +329,7 @@ def _expired(authority: trustme.CA) -> trustme.LeafCert:
         pytest.param(lambda _: trustme.CA().issue_cert("127.0.0.1"), id="unknown-authority"),
     ],
 )
-async def test_a_certificate_that_does_not_hold_is_refused(
+async def test_an_invalid_certificate_is_rejected(
     listen: Listen,
     authority: trustme.CA,
     client_tls: ssl.SSLContext,
@@ -441,7 +441,7 @@ _SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\n"
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, id="only-informational"),
     ],
 )
-async def test_what_is_no_answer_to_the_handshake_is_a_handshake_error(data: bytes) -> None:
+async def test_a_response_that_is_not_http_is_a_handshake_error(data: bytes) -> None:
     with pytest.raises(HandshakeError) as caught:
         await _answered(_says(data))
     assert not isinstance(caught.value, HandshakeRejected)
@@ -457,7 +457,7 @@ async def test_what_is_no_answer_to_the_handshake_is_a_handshake_error(data: byt
         ([("Upgrade", "h2c")], "Upgrade"),
     ],
 )
-async def test_an_answer_that_grants_what_was_not_asked_for_is_a_handshake_error(
+async def test_a_response_with_something_not_offered_is_a_handshake_error(
     fields: list[tuple[str, str]], complaint: str
 ) -> None:
     ours, theirs = memory_pair()
@@ -468,7 +468,7 @@ async def test_an_answer_that_grants_what_was_not_asked_for_is_a_handshake_error
     await _assert_closed(ours)
 
 
-async def test_a_head_of_1_mib_is_refused_long_before_its_end() -> None:
+async def test_a_head_of_1_mib_is_rejected_long_before_its_end() -> None:
     sent: list[int] = []
 
     async def answer(stream: MemoryStream) -> None:
@@ -502,7 +502,7 @@ async def test_a_silent_server_is_given_up_after_ten_seconds() -> None:
     assert 10 <= anyio.current_time() - start < 10.5
 
 
-async def test_without_an_open_timeout_a_slow_server_is_waited_for() -> None:
+async def test_without_an_open_timeout_connect_waits_for_a_slow_server() -> None:
     ours, theirs = memory_pair()
 
     async def peer() -> None:
@@ -537,7 +537,7 @@ async def test_another_status_is_a_rejection(status: int, fields: bytes, body: b
 
 
 @pytest.mark.parametrize("timeout", [10, 0.3, None])
-async def test_a_status_is_enough_where_the_body_does_not_end(timeout: float | None) -> None:
+async def test_a_status_is_enough_if_the_body_does_not_end(timeout: float | None) -> None:
     start = anyio.current_time()
     with pytest.raises(HandshakeRejected) as caught:
         await _answered(_says(b"HTTP/1.1 404 Not Found\r\n\r\nno such path\n"), open_timeout=timeout)
@@ -548,7 +548,7 @@ async def test_a_status_is_enough_where_the_body_does_not_end(timeout: float | N
 # -- servers that vanish ---------------------------------------------------------------------
 
 
-async def test_nobody_there_is_refused() -> None:
+async def test_a_port_without_a_listener_is_connection_refused() -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
     with pytest.raises(ConnectionRefusedError), _nothing_left():
@@ -675,7 +675,7 @@ async def connect_to(ours: MemoryStream, theirs: MemoryStream) -> AsyncIterator[
     await connection.__aexit__(None, None, None)
 
 
-async def test_a_cancelled_body_says_1001_if_that_needs_no_waiting() -> None:
+async def test_a_cancelled_body_closes_with_1001_if_that_needs_no_waiting() -> None:
     ours, theirs = memory_pair()
     seen: list[CloseInfo | None] = []
 

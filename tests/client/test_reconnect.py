@@ -263,7 +263,7 @@ AGAIN: dict[str, tuple[Turn, float, float]] = {
 
 
 @pytest.mark.parametrize("case", AGAIN)
-async def test_this_is_tried_again(case: str) -> None:
+async def test_reconnect_tries_again_after(case: str) -> None:
     turn, least, most = AGAIN[case]
     async with playing(turn) as play:
         gap = await two_attempts(play)

@@ -189,7 +189,7 @@ URL_CHARACTERS = st.sampled_from("wsh:/?#@[]%.-_~ab01€ü\\ \t\r\n\0\x85\u3000�
         st.text(URL_CHARACTERS).map("ws+unix:".__add__),
     )
 )
-def test_whatever_is_given_nothing_else_comes_out_than_a_sendable_url_or_invalid_url(text: str) -> None:
+def test_parse_url_returns_a_sendable_url_or_raises_invalid_url(text: str) -> None:
     try:
         url = parse_url(text)
     except InvalidURL:
