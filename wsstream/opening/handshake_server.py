@@ -171,7 +171,8 @@ def _check_http(request: Request) -> None:
     # minor version is read as the highest one known.
     if not request.http_version.startswith("1.") or request.http_version == "1.0":
         raise _rejection(
-            505, "A WebSocket is opened with HTTP/1.1 here. A proxy in between may have to be told to use it."
+            505,
+            "A WebSocket is opened with HTTP/1.1 here. A proxy in between may need to be configured for it.",
         )
     if request.method != "GET":
         raise _rejection(405, "A WebSocket is opened with GET.", ("Allow", "GET"))

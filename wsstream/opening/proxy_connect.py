@@ -77,7 +77,7 @@ class TunnelHandshake:
         except EOFError as exc:
             raise self._failure("closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
-            raise self._failure(f"gave an answer that cannot be read: {exc}") from exc
+            raise self._failure(f"sent a response that cannot be read: {exc}") from exc
         if response is not None and not 200 <= response.status <= 299:
             raise self._refusal(response)
         if response is not None and self._request_response.rest():

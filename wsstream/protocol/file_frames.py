@@ -8,10 +8,8 @@ __all__ = ["SENDFILE_SIZE", "FileEnded", "FileFrames", "FileRange", "HasDescript
 
 
 SENDFILE_SIZE = 60 * 1024
-"""Bytes of a file in one call of ``sendfile``. With a header they fit into one
-packet buffer of Linux, which has at most 17 pages and 64 KiB; a few bytes more need a second one and nearly
-double the cost.
-"""
+"""Bytes of a file in one call of ``sendfile``. With a header they fit into one packet buffer of Linux, which
+has at most 17 pages and 64 KiB; a few bytes more need a second one and nearly double the cost."""
 
 
 class HasDescriptor(Protocol):
