@@ -11,6 +11,7 @@ import itertools
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -571,6 +572,33 @@ def test_control_says_whether_a_call_returned_anything_but_data() -> None:
     decoder = Decoder(masked=False)
     decoder.decode(text("a") + close(), UNLIMITED)
     assert decoder.control
+
+
+STATES = [
+    # after byte: inside_message, inside_frame
+    (text("a"), [(False, True), (True, False), (False, False)]),
+    (binary(b"ab", fin=False), [(False, True), (True, False), (True, False), (True, False)]),
+    (ping(b"p"), [(True, True), (True, True), (True, False)]),
+    (continuation(fin=False), [(True, True), (True, False)]),
+    (continuation(b"c"), [(True, True), (True, False), (False, False)]),
+    (close(1000), [(False, True), (False, True), (False, True), (False, False)]),
+]
+
+
+def test_the_state_after_each_byte_says_what_has_begun() -> None:
+    decoder = Decoder(masked=False)
+    for data, states in STATES:
+        for byte, state in zip(single_bytes(data), states, strict=True):
+            decoder.decode(byte, UNLIMITED)
+            assert (decoder.inside_message, decoder.inside_frame) == state
+    assert decoder.finished
+
+
+@pytest.mark.parametrize(("masked", "key"), [(1, EXAMPLE_KEY), ("yes", EXAMPLE_KEY), (0, None), ("", None)])
+def test_masked_counts_by_its_truth(masked: Any, key: bytes | None) -> None:
+    decoder = Decoder(masked=masked)
+    data = text("a", mask=key) + ping(mask=key) + binary(b"b", fin=False, mask=key)
+    assert feed(decoder, [data]) == ["a", Ping(), Chunk("binary", b"b", False)]
 
 
 # -- the buffer belongs to somebody else ---------------------------------------------------------

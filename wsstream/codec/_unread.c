@@ -74,24 +74,28 @@ size_of(PyObject *item)
     return size;
 }
 
-/* The next three take what `take_chunks` has found. But asking a field for its truth and dropping a chunk may
-   run Python code that changes the queue. So each chunk is checked again when it is taken. */
+/* The next three functions take the chunks that `take_chunks` has counted. Asking a field for its truth and
+   dropping a chunk may run Python code that changes the queue, so each chunk is checked again. */
 
+/* The payload of the first of `size` chunks, which have `total` bytes. */
 static PyObject *
-take_payload(UnreadQueue *self, ModuleState *state)
+take_payload(UnreadQueue *self, ModuleState *state, Py_ssize_t size, Py_ssize_t total)
 {
     PyObject *payload = NULL, *chunk = count(self) > 0 ? take_first(self) : NULL;
     if (chunk != NULL && is_well_formed_chunk(state, chunk)) {
-        payload = Py_NewRef(PyTuple_GET_ITEM(chunk, PAYLOAD));
+        Py_ssize_t length = PyBytes_GET_SIZE(PyTuple_GET_ITEM(chunk, PAYLOAD));
+        if (size == 1 ? length == total : length <= total) {
+            payload = Py_NewRef(PyTuple_GET_ITEM(chunk, PAYLOAD));
+        }
     }
-    else {
+    if (payload == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the queue was changed while a message was taken from it");
     }
     Py_XDECREF(chunk);
     return payload;
 }
 
-/* The payloads of `size` chunks, which are `total` bytes, joined. */
+/* The payloads of `size` chunks, which have `total` bytes, joined. */
 static PyObject *
 take_joined(UnreadQueue *self, ModuleState *state, Py_ssize_t size, Py_ssize_t total)
 {
@@ -102,18 +106,15 @@ take_joined(UnreadQueue *self, ModuleState *state, Py_ssize_t size, Py_ssize_t t
     }
     self->cost -= total + size * PIECE_OVERHEAD;
     for (out = PyBytes_AS_STRING(joined); size > 0; size--) {
-        Py_ssize_t length;
-        if ((payload = take_payload(self, state)) == NULL) {
+        if ((payload = take_payload(self, state, size, total)) == NULL) {
             Py_DECREF(joined);
             return NULL;
         }
-        length = Py_MIN(PyBytes_GET_SIZE(payload), total);
-        memcpy(out, PyBytes_AS_STRING(payload), length);
-        out += length;
-        total -= length;
+        memcpy(out, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload));
+        out += PyBytes_GET_SIZE(payload);
+        total -= PyBytes_GET_SIZE(payload);
         Py_DECREF(payload);
     }
-    memset(out, 0, total); /* 0 bytes, if the queue was not changed */
     return joined;
 }
 
@@ -172,7 +173,7 @@ take_chunks(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t low_water)
     }
     if (size == 1) {
         self->cost -= total + PIECE_OVERHEAD;
-        joined = take_payload(self, state);
+        joined = take_payload(self, state, 1, total);
     }
     else {
         joined = take_joined(self, state, size, total);

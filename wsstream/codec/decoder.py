@@ -88,7 +88,7 @@ class Decoder:
     )
 
     def __init__(self, *, masked: bool, rsv1: bool = False) -> None:
-        self._masked = masked
+        self._masked = bool(masked)  # compared with a bool
         self._rsv1 = rsv1
         # the message that has begun and not ended
         self._kind: Kind | None = None
