@@ -39,6 +39,7 @@ from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Next, Output
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.options import ConnectionOptions
+from wsstream.driver.phase import Phase
 from wsstream.driver.receiver import Receiver
 from wsstream.driver.sender import Sender
 from wsstream.driver.signals import clock
@@ -157,9 +158,12 @@ class Driver:
         elif connection.state is State.OPEN:
             if heartbeat.is_overdue(now):
                 self.ending.fail(ReceiveTimeout("a message of the peer took too long to arrive"))
-            if heartbeat.watches_output:
+            keepalive = heartbeat.keepalive
+            if keepalive.watches_output:
                 self.sender.look()
-            while (action := heartbeat.tick(now)) is not Action.NOTHING:
+            while connection.state is State.OPEN:
+                if (action := keepalive.tick(now)) is Action.NOTHING:
+                    break
                 self._carry_out(action)
 
     def _blocked_since(self) -> float | None:
@@ -181,7 +185,7 @@ class Driver:
                     f"{STANDSTILL:g}",
                 )
             case Action.TIMEOUT:
-                seconds = f"{self._heartbeat.timeout:g} s"
+                seconds = f"{self._heartbeat.keepalive.timeout:g} s"
                 self.ending.drop(
                     KeepaliveTimeout(f"the peer gave no sign of life within {seconds} after a Ping")
                 )
@@ -248,7 +252,8 @@ class Driver:
         self.receiver.end()
         if discard:
             self.receiver.discard()
-        self.sender.step()
+        if self.ending.phase < Phase.DROPPED:
+            self.sender.step()
 
     def on_drop(self) -> None:
         """Close the transport and stop everything."""

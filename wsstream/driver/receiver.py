@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Protocol
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -63,6 +64,23 @@ class Reading(Enum):
     """The peer broke a rule, or the transport is closed."""
 
 
+# The interpreter finds a name of the module faster than a member of an enum, and these are on the hot path.
+_ON, _PAUSED, _OFF = Reading.ON, Reading.PAUSED, Reading.OFF
+_READ, _DECODE, _WAIT, _SLEEP = Next.READ, Next.DECODE, Next.WAIT, Next.SLEEP
+_OPEN = State.OPEN
+
+
+class Reader(Protocol):
+    """Who takes a message in pieces."""
+
+    def _give_way(self) -> None:
+        """Skip the rest of the message, as the next one is asked for.
+
+        Raises:
+            anyio.BusyResourceError: by another task than the reader's.
+        """
+
+
 class Receiver:
     """The receiving half of a connection.
 
@@ -75,7 +93,7 @@ class Receiver:
     Attributes:
         inbox: what has arrived and was not taken.
         reading: whether the transport is read.
-        reader: who takes the message that was begun, and nobody else may.
+        reader: who takes the message that was begun in pieces.
         bytes_received: from the transport, since the opening handshake.
     """
 
@@ -113,8 +131,8 @@ class Receiver:
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.inbox = Inbox(options.flow, connection.inflater, options.max_message_size)
-        self.reading = Reading.ON
-        self.reader: object = None
+        self.reading = _ON
+        self.reader: Reader | None = None
         self.bytes_received = len(received)
         self._limit = options.max_message_size
         self._transport = transport
@@ -149,15 +167,15 @@ class Receiver:
         return self._next()
 
     def _next(self) -> Next:
-        if self.reading is not Reading.ON:
-            return Next.SLEEP
+        if self.reading is not _ON:
+            return _SLEEP
         if self._undecoded:
-            return Next.DECODE
-        return Next.WAIT if self._drained else Next.READ
+            return _DECODE
+        return _WAIT if self._drained else _READ
 
     def _read_now(self) -> bool:
         """Take a step if there is something to read; returns whether there was."""
-        if self.reading is not Reading.ON:
+        if self.reading is not _ON:
             return False
         try:
             if not self._undecoded:
@@ -178,8 +196,8 @@ class Receiver:
             self._ending.drop()
             return True
         self.bytes_received += size
-        self._heartbeat.received()
-        if self._connection.state is not State.OPEN and not self._ending.linger(size):
+        self._heartbeat.keepalive.received(self._heartbeat.now())
+        if self._connection.state is not _OPEN and not self._ending.linger(size):
             self._ending.drop()
             return True
         self._decode(view[:size], shared=True)
@@ -208,7 +226,7 @@ class Receiver:
             for event in events:
                 if isinstance(event, Pong | Close | Violation):
                     self._handle(event)
-        if connection.queue.size or connection.state is not State.OPEN:
+        if connection.queue.size or connection.state is not _OPEN:
             self._sender.step()
         self._arrived.notify()
 
@@ -222,7 +240,7 @@ class Receiver:
                 self._stop_for_violation()
 
     def _stop_for_violation(self) -> None:
-        self.reading = Reading.OFF
+        self.reading = _OFF
         self.inbox.resume()
         self._ending.receive_violation()
         if self.inbox.discarding:  # nothing is left to be answered
@@ -231,19 +249,19 @@ class Receiver:
     # -- stopping and going on -------------------------------------------------------------------
 
     def _pause(self) -> None:
-        self.reading = Reading.PAUSED
+        self.reading = _PAUSED
         self.inbox.pause()
         self._heartbeat.pause()
         self._engine.wake_at(self._heartbeat.deadline)
 
     def _resume_if_low(self) -> None:
         """Something was taken from the inbox: resume reading at the low-water mark."""
-        if self.reading is Reading.PAUSED and self.inbox.is_low:
+        if self.reading is _PAUSED and self.inbox.is_low:
             self._heartbeat.resume()
             self._resume()
 
     def _resume(self) -> None:
-        self.reading = Reading.ON
+        self.reading = _ON
         self.inbox.resume()
         self._engine.resume_reading()
         if self._undecoded:
@@ -279,7 +297,7 @@ class Receiver:
 
     async def _yield_after_read(self) -> None:
         engine, after = self._engine, self._next()
-        if after is Next.DECODE:
+        if after is _DECODE:
             engine.decode_soon()
         engine.step_was_taken(after)
         await checkpoint()
@@ -296,6 +314,17 @@ class Receiver:
 
     def check_not_busy(self) -> None:
         """Raise ``anyio.BusyResourceError`` if another task waits for data: it would take what is its."""
+        if self._waiting:
+            raise anyio.BusyResourceError("receiving from")
+
+    def start_taking(self) -> None:
+        """The next message is asked for: skip the rest of one whose reader is open.
+
+        Raises:
+            anyio.BusyResourceError: another task waits for data, or reads a message.
+        """
+        if self.reader is not None:
+            self.reader._give_way()
         if self._waiting:
             raise anyio.BusyResourceError("receiving from")
 
@@ -400,7 +429,7 @@ class Receiver:
 
     def drop(self) -> None:
         """The transport is about to be closed: read no more."""
-        self.reading = Reading.OFF
+        self.reading = _OFF
 
     def read_last(self) -> None:
         """Sending failed. Read what the peer sent before that, perhaps a Close."""

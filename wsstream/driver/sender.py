@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -30,7 +31,6 @@ from wsstream.driver.flow import FlowControl
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.outbox import Outbox
 from wsstream.driver.outgoing import OutgoingMessage
-from wsstream.driver.phase import Phase
 from wsstream.driver.pings import PingRecord
 from wsstream.driver.signals import Signal
 from wsstream.protocol.connection import Connection
@@ -40,7 +40,15 @@ from wsstream.transports.base import Transport
 
 __all__ = ["Sender"]
 
+_OPEN = State.OPEN  # a name of the module is found faster than a member of an enum
 _BATCH_GAP = 50e-6  # seconds; messages sent one after the other this soon form a batch
+
+
+class Writer(Protocol):
+    """Who sends a message in chunks."""
+
+    def _refuse_deadlock(self) -> None:
+        """Raise RuntimeError, if the running task is the writer's: another message would wait for itself."""
 
 
 class Sender:
@@ -61,13 +69,13 @@ class Sender:
         "_connection",
         "_ending",
         "_engine",
-        "_failed",
         "_flow",
         "_full",
         "_heartbeat",
         "_last_send",
         "_on_failure",
         "_progress",
+        "_stopped",
         "_transport",
         "outbox",
         "writer",
@@ -84,7 +92,7 @@ class Sender:
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.outbox = Outbox(connection, flow)
-        self.writer: object = None
+        self.writer: Writer | None = None
         self._transport = transport
         self._connection = connection
         self._flow = flow
@@ -93,7 +101,7 @@ class Sender:
         self._engine = engine
         self._on_failure = on_failure
         self._progress = Signal()
-        self._failed = False
+        self._stopped = False  # the transport takes nothing any more
         self._full = False  # the transport took less than it was offered
         self._last_send = -inf
         connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
@@ -114,10 +122,9 @@ class Sender:
     @property
     def sends_files(self) -> bool:
         """Whether parts of files can be handed over."""
-        small = (
-            self._flow.frame_size <= LARGEST
-        )  # two system calls for each frame would cost more than a copy
-        return self._transport.sends_files and not self._connection.copies and not small
+        if self._flow.frame_size <= LARGEST:  # two system calls for each frame would cost more than a copy
+            return False
+        return self._transport.sends_files and not self._connection.copies
 
     @property
     def tasks_waiting(self) -> int:
@@ -135,7 +142,7 @@ class Sender:
     @property
     def output(self) -> Output:
         """What sending needs next."""
-        if self._failed or self._ending.phase >= Phase.DROPPED or not self._has_output:
+        if self._stopped or not self._has_output:
             return Output.NOTHING
         return Output.BLOCKED if self._full or self._transport.unsent else Output.SOON
 
@@ -149,7 +156,10 @@ class Sender:
 
         Raises:
             ConnectionBroken, ClosedLocally: the connection is not open.
+            RuntimeError: as `check_no_deadlock` does.
         """
+        if self.writer is not None:
+            self.writer._refuse_deadlock()
         self._ending.check_open()
         if self.outbox.turn.taken or len(payload) > self._flow.frame_size or not self._has_room():
             return None
@@ -189,6 +199,11 @@ class Sender:
             self.give_up_turn()
             raise
         await self.append(message, payload, finished=True)
+
+    def check_no_deadlock(self) -> None:
+        """Raise RuntimeError if this task has a writer open: another message would wait for its end."""
+        if self.writer is not None:
+            self.writer._refuse_deadlock()
 
     # -- messages in chunks ----------------------------------------------------------------------
 
@@ -319,7 +334,7 @@ class Sender:
 
     def step(self) -> None:
         """Make frames of what there is room for and offer them to the transport, without waiting."""
-        if self._failed or self._ending.phase >= Phase.DROPPED:
+        if self._stopped:
             return
         try:
             left = self._offer()
@@ -327,17 +342,19 @@ class Sender:
             self._on_failure(error)
         else:
             if left:
-                self._heartbeat.sent()
+                self._heartbeat.keepalive.sent(self._heartbeat.now())
             self._after_step()
 
     def fail(self) -> None:
         """Send nothing any more: the transport takes nothing for good."""
-        self._failed = True
+        self._stopped = True
 
     def _offer(self) -> bool:
         """Returns whether some bytes left."""
         queue, transport, outbox = self._connection.queue, self._transport, self.outbox
-        budget = self._budget()
+        budget = COPY_STEP if self._connection.copies else SEND_STEP
+        if outbox.message is not None and outbox.message.file is not None:
+            budget = FILE_STEP
         left = False
         while budget > 0:
             framed = 0
@@ -358,11 +375,6 @@ class Sender:
             budget -= max(sent, framed)
         return left
 
-    def _budget(self) -> int:
-        if self.outbox.message is not None and self.outbox.message.file is not None:
-            return FILE_STEP
-        return COPY_STEP if self._connection.copies else SEND_STEP
-
     def _after_step(self) -> None:
         unsent = self.unsent
         self._connection.queue.batch.capacity = self._flow.send_high_water - unsent
@@ -370,12 +382,12 @@ class Sender:
             self._progress.notify()
         if unsent and self._has_output:
             self._engine.write_soon()
-            if not self._heartbeat.watches_output:
+            if not self._heartbeat.keepalive.watches_output:
                 self.look()
                 self._engine.wake_at(self._heartbeat.deadline)
             if self._ending.info is not None:
                 self._ending.hurry()
-        elif self._connection.state is not State.OPEN:
+        elif self._connection.state is not _OPEN:
             self._after_close()
 
     def _after_close(self) -> None:
@@ -390,9 +402,10 @@ class Sender:
 
     def look(self) -> None:
         """See how far output has moved on towards the peer."""
-        backlog, unsent = self._transport.backlog(), self._transport.unsent
-        moved = self._connection.queue.sent - unsent - backlog.size
-        self._heartbeat.look(moved, blocked=self.unsent > 0 or backlog.waits)
+        backlog, queue = self._transport.backlog(), self._connection.queue
+        moved = queue.sent - self._transport.unsent - backlog.size
+        blocked = self.unsent > 0 or backlog.waits
+        self._heartbeat.keepalive.look(self._heartbeat.now(), moved, blocked, queue.ping_waits)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -411,6 +424,7 @@ class Sender:
 
     def drop(self) -> None:
         """Drop everything: the transport is about to be closed."""
+        self._stopped = True
         queue = self._connection.queue
         queue.clear()
         queue.dropped += self._transport.unsent

@@ -27,6 +27,7 @@ __all__ = ["Connection", "next_masking_key"]
 _OPCODES: Final[dict[Kind, Opcode]] = {"text": Opcode.TEXT, "binary": Opcode.BINARY}
 _KEYS_IN_A_BATCH = 256
 _UNLIMITED: Final = 1 << 62
+_OPEN: Final = State.OPEN  # a name of the module is found faster than a member of an enum
 
 _keys: list[bytes] = []
 if hasattr(os, "register_at_fork"):  # pragma: no branch - it is missing on Windows
@@ -161,19 +162,19 @@ class Connection:
         always the last event. It moves an open connection to VIOLATED; `fail` is then due, which may wait
         for the answers to earlier messages.
         """
-        state = self.state
-        if state is not State.OPEN and state not in RECEIVES:  # the first test spares a look into the set
+        decoder, state = self._decoder, self.state
+        events: list[Event]
+        if state is _OPEN or state in DELIVERS:  # the first test spares a look into the set
+            events = decoder.decode(data, room)
+            self.cost = decoder.cost
+        elif state in RECEIVES:
+            decoded = decoder.decode(data, _UNLIMITED)
+            events = [event for event in decoded if not isinstance(event, str | bytes | Chunk)]
+            self.cost = 0
+        else:
             self.consumed, self.cost, self.control = len(data), 0, False
             return []
-        delivers = state is State.OPEN or state in DELIVERS
-        decoder = self._decoder
-        events: list[Event] = decoder.decode(data, room if delivers else _UNLIMITED)
         self.consumed, self.control = decoder.consumed, decoder.control
-        if delivers:
-            self.cost = decoder.cost
-        else:
-            self.cost = 0
-            events = [event for event in events if not isinstance(event, str | bytes | Chunk)]
         if self.control:
             for event in events:
                 self._react(event)
@@ -253,7 +254,7 @@ class Connection:
         Unless it is to leave `alone`, a small message may wait in `queue.batch` for others.
         """
         self._require_border()
-        if self._deflater is not None or self.state is not State.OPEN:  # not the usual case
+        if self._deflater is not None or self.state is not _OPEN:  # not the usual case
             self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
         elif alone or len(payload) > LARGEST:
             self._put_frame(_OPCODES[kind], payload, fin=True)
@@ -373,7 +374,7 @@ class Connection:
 
     def _require(self, happening: Input) -> None:
         # In OPEN, data and control frames may be sent and change no state: the table need not be asked.
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             self.state = next_state(self.state, happening)
 
 

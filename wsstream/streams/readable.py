@@ -16,7 +16,7 @@ from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
 from wsstream.streams.only import Only, Payload
-from wsstream.streams.reader import MessageReader, next_reader, skip_open_reader
+from wsstream.streams.reader import MessageReader, next_reader
 
 __all__ = ["Readable"]
 
@@ -110,8 +110,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
     async def _receive(self) -> str | bytes:
         receiver = self._receiver
-        skip_open_reader(receiver)
-        receiver.check_not_busy()
+        receiver.start_taking()
         message = receiver.take_message() if self._queue or self._queue.closed_for else None
         while message is None:
             await receiver.wait_for_data()

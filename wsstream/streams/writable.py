@@ -19,7 +19,7 @@ from wsstream.errors import check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
 from wsstream.streams.sendfile import send_open_file
-from wsstream.streams.writer import MessageWriter, check_no_open_writer, payload_of
+from wsstream.streams.writer import MessageWriter, payload_of
 
 __all__ = ["Writable"]
 
@@ -62,7 +62,6 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
     async def _send(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> None:
         sender = self._sender
-        check_no_open_writer(sender)
         full = sender.send_now(kind, payload, compress=compress)
         if full is None:
             await sender.send(kind, payload, compress=compress)
@@ -110,7 +109,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         """
         check_int("offset", offset, 0)
         check_int("count", count, 0, optional=True)
-        check_no_open_writer(self._sender)
+        self._sender.check_no_deadlock()
         if not isinstance(file, str | os.PathLike):
             return await send_open_file(self._sender, self._ending, file, offset, count)
         opened = await anyio.open_file(file, "rb")
@@ -162,7 +161,7 @@ class _NewMessage(AsyncBlock[MessageWriter]):
         return f"<a new {self._kind} message for connection {self._ending.id}>"
 
     async def __aenter__(self) -> MessageWriter:
-        check_no_open_writer(self._sender)
+        self._sender.check_no_deadlock()
         self._ending.check_open()
         message = await self._sender.begin(self._kind, self._size, compress=self._compress)
         self._writer = MessageWriter(self._sender, self._ending, message)

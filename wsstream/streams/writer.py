@@ -16,7 +16,7 @@ from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.sender import Sender
 from wsstream.errors import InvalidUTF8, MessageAborted
 
-__all__ = ["MessageWriter", "check_no_open_writer", "payload_of"]
+__all__ = ["MessageWriter", "payload_of"]
 
 
 def payload_of(data: object, rule: str = "a message must be str or bytes-like") -> bytes | memoryview:
@@ -128,6 +128,10 @@ class MessageWriter(ByteSendStream):
             if self._sender.is_sending(self._message):
                 self._ending.fail(MessageAborted("a message was left unfinished"))
 
+    def _refuse_deadlock(self) -> None:
+        if self._task == anyio.get_current_task().id:
+            raise RuntimeError("this task must finish its MessageWriter before it sends another message")
+
     def _close(self) -> None:
         self._closed = True
         if self._sender.writer is self:
@@ -169,9 +173,3 @@ class MessageWriter(ByteSendStream):
             await self.aclose()
         else:
             self.abort()
-
-
-def check_no_open_writer(sender: Sender) -> None:
-    """Raise RuntimeError if this task has a writer open: what it sends now would wait for itself."""
-    if isinstance(writer := sender.writer, MessageWriter) and writer._task == anyio.get_current_task().id:
-        raise RuntimeError("this task must finish its MessageWriter before it sends another message")
