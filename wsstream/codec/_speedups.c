@@ -48,14 +48,14 @@ header_size(size_t length, int masked)
 static size_t
 message_header(const uint8_t *data, size_t available, int masked, size_t *length)
 {
-    size_t i, size;
+    size_t i, size, extended = 0;
     uint64_t declared;
     if (available < 2 || (data[0] != 0x81 && data[0] != 0x82) || (data[1] >> 7) != masked) {
         return 0;
     }
     declared = data[1] & 0x7f;
     if (declared > 125) {
-        size_t extended = declared == 126 ? 2 : 8;
+        extended = declared == 126 ? 2 : 8;
         if (available < 2 + extended) {
             return 0;
         }
@@ -66,7 +66,7 @@ message_header(const uint8_t *data, size_t available, int masked, size_t *length
             return 0;
         }
     }
-    size = header_size(declared, masked);
+    size = 2 + extended + (masked ? 4 : 0);
     if (available < size || declared > available - size) {
         return 0;
     }

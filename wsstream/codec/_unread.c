@@ -36,7 +36,7 @@ is_well_formed_chunk(ModuleState *state, PyObject *item)
 /* -- the queue ------------------------------------------------------------------------------------------ */
 
 /* Take the first item, which there must be; a new reference. Runs no Python code. */
-static PyObject *
+static inline PyObject *
 take_first(UnreadQueue *self)
 {
     PyObject *item = PyList_GET_ITEM(self->items, self->head);
@@ -135,7 +135,7 @@ take_inflated(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t total)
 
 /* Take the message that begins with the first item, a chunk; a new reference. NULL without an exception: it
    cannot be taken now, see `unread.py`. */
-static PyObject *
+Py_NO_INLINE static PyObject *
 take_chunks(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t low_water)
 {
     ModuleState *state = PyType_GetModuleState(Py_TYPE(self));
