@@ -195,9 +195,9 @@ def test_a_case_of_the_tables_split_at_every_position(case: FrameCase) -> None:
 def test_a_case_of_the_tables_between_other_messages(case: FrameCase) -> None:
     for to in TO_BOTH:
         key = key_for(to)
-        front = text("front", mask=key) + ping(b"in front", mask=key)
+        front = text("front", mask=key) + ping(b"before", mask=key)
         frames, code = expected_of(case)
-        expected = [Seen("text", "front"), Seen("ping", b"in front"), *frames]
+        expected = [Seen("text", "front"), Seen("ping", b"before"), *frames]
         decoder = decoder_for(to)
         events = feed(decoder, [front + case.data(to) + text("next", mask=key)])
         if not decoder.finished:

@@ -845,7 +845,7 @@ def test_a_reader_in_a_reference_cycle_is_collected(reader: Any, items: list[Ite
     taker.kept = keep(taker)
     gone = weakref.ref(taker)
     del taker
-    assert gone() is not None, "there is a cycle"
+    assert gone() is not None, "the cycle keeps it alive"
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
     assert gone() is None

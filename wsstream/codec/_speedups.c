@@ -249,9 +249,9 @@ make_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyMethodDef methods[] = {
-    {"make_frame", (PyCFunction)(void (*)(void))make_frame, METH_FASTCALL, "make_frame(first, payload, key) -> bytes: see framing.py"},
-    {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "scan(data, pos, masked, room, most, events) -> (pos, cost): see scan.py"},
-    {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, "apply_mask(payload, key, offset=0) -> bytes: see masking.py"},
+    {"make_frame", (PyCFunction)(void (*)(void))make_frame, METH_FASTCALL, "see framing.py"},
+    {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "see scan.py"},
+    {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, "see masking.py"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -68,9 +68,9 @@ class UnreadQueue:
         self.cost += cost
 
     def take_message_now(self) -> str | bytes | None:
-        """Take the next message if it is complete, within `limit`, and nobody has to be told of it.
+        """Take the next message if it is complete, and within `limit`, and nobody has to know that it is gone.
 
-        ``None``: it is not, or the queue is closed for a reason.
+        ``None``: it is not, or `closed_for` names a reason, or `cost` would reach `low_water`.
         """
         return None if self.closed_for else self._take_message(self.limit, self.low_water)
 
