@@ -68,7 +68,7 @@ class UnreadQueue:
         self.cost += cost
 
     def take_message_now(self) -> str | bytes | None:
-        """Take the next message if it is complete, and within `limit`, and nobody has to know that it is gone.
+        """Take the next message if it is complete, within `limit`, and nobody has to know that it is gone.
 
         ``None``: it is not, or `closed_for` names a reason, or `cost` would reach `low_water`.
         """
