@@ -46,8 +46,9 @@ nitpick_ignore_regex = [
         r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*",
     ),
     ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
-    ("py:class", r"wsstream\.opening\.http\.HeaderItems"),  # "a mapping", in the words of its users
+    ("py:class", r"wsstream\.opening\.headers\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
+    ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists
     ("py:class", r"wsstream\.testing\.Literal"),  # in an annotation that is shown as it is written
     ("py:class", r"wsstream\.opening\.http\._(T|Default)"),  # the type of an attribute, or of a default
 ]

@@ -1,6 +1,6 @@
 """The public names, for `wsstream`, which loads this module when one of them is first used.
 
-``from home import X as X`` tells type checkers that X is meant for users.
+``import X as X`` tells type checkers that X is meant for users.
 """
 
 from wsstream.client.attempts import Target as Target
@@ -24,16 +24,16 @@ from wsstream.errors import ProxyError as ProxyError
 from wsstream.errors import ReceiveTimeout as ReceiveTimeout
 from wsstream.errors import StreamEnded as StreamEnded
 from wsstream.errors import WebSocketError as WebSocketError
-from wsstream.opening.http import Headers as Headers
+from wsstream.opening.decision import Accept as Accept
+from wsstream.opening.headers import Headers as Headers
 from wsstream.opening.http import Request as Request
 from wsstream.opening.http import Response as Response
 from wsstream.opening.retry import Backoff as Backoff
 from wsstream.protocol.arrival import ReceiveRate as ReceiveRate
 from wsstream.protocol.deflate import Deflate as Deflate
+from wsstream.server.accept import accept as accept
 from wsstream.server.serve import Server as Server
-from wsstream.server.serve import accept as accept
 from wsstream.server.serve import serve as serve
-from wsstream.server.upgrade import Accept as Accept
 from wsstream.streams.condition import ConnectionState as ConnectionState
 from wsstream.streams.join import join as join
 from wsstream.streams.pipe import pipe as pipe
