@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kit.compliance_rows import CLEANLY, PEER_ANSWERS, PEER_CLOSES, WE_CLOSE, Row
 
 from wsstream.codec.events import Chunk, Close, Ping
 from wsstream.testing import binary, close, continuation, frame, ping, pong, text
@@ -13,30 +14,16 @@ FIRST = text("a", fin=False)
 LARGE = bytes(range(256)) * 1500
 LARGE_TEXT = "κόσμε " * 20_000
 
-ROWS: dict[str, list[tuple[str, Any]]] = {
+ROWS: dict[str, Row] = {
     # 6.1 Sending data
     "6.1-open": [("state", "open"), ("app", "a"), ("out", text("a"))],
-    "6.1-not-after-our-close": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("refused", "a"),
-        ("refused", b"a"),
-        ("in", close(1000)),
-        ("ends", (1000, "", True)),
-    ],
-    "6.1-not-after-their-close": [
-        ("in", close(1000)),
-        ("out", close(1000)),
-        ("refused", "a"),
-        ("refused", b"a"),
-        ("ends", (1000, "", True)),
-    ],
+    "6.1-not-after-our-close": [*WE_CLOSE, ("refused", "a"), ("refused", b"a"), *PEER_ANSWERS],
+    "6.1-not-after-their-close": [*PEER_CLOSES, ("refused", "a"), ("refused", b"a"), CLEANLY],
     "6.1-not-after-the-end-of-tcp": [("eof", None), ("ends", (1006, "", False)), ("refused", "a")],
     "6.1-the-state-changes-inside-a-message": [
         ("app", Chunk("binary", b"a", False)),
         ("out", binary(b"a", fin=False)),
-        ("in", close(1000)),
-        ("out", close(1000)),
+        *PEER_CLOSES,
         ("refused", Chunk("binary", b"b", False)),
         ("ends", (1000, "", False)),
     ],
