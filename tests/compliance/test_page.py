@@ -153,8 +153,8 @@ def test_the_places_that_the_page_names_for_compression_exist() -> None:
     lines = [line.strip("|").split("|") for line in COMPRESSION.splitlines() if line.startswith("| ")]
     sources = {path: path.read_text(encoding="utf-8") for path in (ROOT / "wsstream").rglob("*.py")}
     checked = 0
-    for rule, implemented_in, shown_by in lines:
-        assert "`" in shown_by or shown_by.strip().startswith("shown by"), f"no test is named: {rule}"
+    for rule, implemented_in, tested_by in lines:
+        assert "`" in tested_by or tested_by.strip() == "tested by", f"no test is named: {rule}"
         for name in re.findall(r"`([^`]+)`", implemented_in):
             checked += 1
             if name.endswith(".py"):

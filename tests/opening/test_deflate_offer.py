@@ -70,7 +70,25 @@ def test_a_valid_offer_is_answered(offer: str, options: Deflate, answer: str) ->
     assert response_to(NAME + offer, options) == NAME + answer
 
 
-BAD_WINDOWS = ["", "08", "09", "010", "7", "16", "0", "100", "1e1", "ten"]
+BAD_WINDOWS = [
+    "",
+    "08",
+    "09",
+    "010",
+    "015",
+    "7",
+    "16",
+    "0",
+    "1",
+    "100",
+    "-9",
+    "+9",
+    "9.0",
+    "1e1",
+    "0xA",
+    "ten",
+    "9" * 20,
+]
 INVALID_PARAMETERS = [
     # section 7: not defined, or more than once
     "unknown",
