@@ -159,13 +159,7 @@ async def _as_server(remote: Remote, theirs: dict[str, Any], options: Any) -> As
 
 @asynccontextmanager
 async def _open_link(
-    peer: Peer,
-    role: str,
-    /,
-    *,
-    theirs: dict[str, Any] | None = None,
-    clean: bool = True,
-    **options: Any,
+    peer: Peer, role: str, /, *, theirs: dict[str, Any] | None = None, clean: bool = True, **options: Any
 ) -> AsyncIterator[tuple[WebSocketStream, Remote]]:
     ends = _as_client if role == "client" else _as_server
     with anyio.fail_after(TIME_LIMIT):

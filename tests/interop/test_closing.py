@@ -10,14 +10,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from wsstream import (
-    ClosedLocally,
-    CloseInfo,
-    ConnectionBroken,
-    MessageTooBig,
-    StreamEnded,
-    WebSocketStream,
-)
+from wsstream import ClosedLocally, CloseInfo, ConnectionBroken, MessageTooBig, StreamEnded, WebSocketStream
 
 pytestmark = pytest.mark.anyio
 
