@@ -336,10 +336,7 @@ class OverSocket(Player):
         await self.on_in("raw", case.data(self.role)[: case.proof(self.role)])
 
     async def on_in(self, verb: str, data: bytes) -> None:
-        try:
-            await self.peer.send(self.to_endpoint(verb, data))
-        except anyio.BrokenResourceError:
-            assert self.ws.state != "open", "only a server that has closed TCP takes nothing"
+        await self.peer.send(self.to_endpoint(verb, data))
 
     on_raw = on_mismasked = on_in
 
@@ -446,7 +443,10 @@ class OverSocket(Player):
     async def check_broken(self, code: int) -> None:
         """Nothing more leaves, and what comes is not heeded."""
         assert await self.peer.read_to_end() == []
-        await self.on_in("in", text("late") + close_frame(1000))
+        try:
+            await self.on_in("in", text("late") + close_frame(1000))
+        except anyio.BrokenResourceError:
+            pass  # TCP is gone already
         await self.peer.aclose()
         with pytest.raises(ConnectionBroken) as caught:
             await self.ws.wait_closed()
@@ -497,43 +497,91 @@ class OverSocket(Player):
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """One event loop, and so one listener, for a module."""
+    """One event loop, and so one server, for a module."""
     return str(request.param)
+
+
+class Handler:
+    """A server's handler that hands its connection to the test and waits until the test has done with it."""
+
+    def __init__(self) -> None:
+        self.send, self.opened = anyio.create_memory_object_stream[wsstream.WebSocketStream]()
+
+    async def __call__(self, ws: wsstream.WebSocketStream) -> None:
+        ws.request.state.done = anyio.Event()
+        await self.send.send(ws)
+        await ws.request.state.done.wait()
+
+
+@pytest.fixture(scope="module")
+async def served(anyio_backend: str) -> AsyncIterator[tuple[wsstream.Server, Handler]]:
+    handler = Handler()
+    with handler.send, handler.opened:
+        async with wsstream.serve(handler, "127.0.0.1", ping_interval=None, shutdown_timeout=0) as server:
+            yield server, handler
 
 
 @pytest.fixture(scope="module")
 async def listener(anyio_backend: str) -> AsyncIterator[SocketListener]:
-    """Where our client meets a raw server, and a raw client our server."""
+    """Where raw servers wait for our client."""
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as sockets:
         yield sockets.listeners[0]
 
 
 @pytest.fixture(scope="module")
-def opened(listener: SocketListener) -> Opened:
+def opened(served: tuple[wsstream.Server, Handler], listener: SocketListener) -> Opened:
     """``opened(role, **options)``: our endpoint in that role, and a raw peer, over a new TCP connection."""
 
     @asynccontextmanager
-    async def opened(role: str, **options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
-        options = {"ping_interval": None, **options}
-        host, port = listener.extra(SocketAttribute.local_address)
+    async def our_server() -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+        server, handler = served
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+            peer = await RawPeer.as_client(stream)
+            ws = await handler.opened.receive()
+            try:
+                yield ws, peer
+            finally:
+                ws.request.state.done.set()
+
+    @asynccontextmanager
+    async def our_own_server(**options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+        """For what the one server's options are not right for."""
         peers: list[RawPeer] = []
 
-        async def open_peer() -> None:
-            if role == "client":
-                peers.append(await RawPeer.as_server(await listener.accept()))
-            else:
-                peers.append(await RawPeer.as_client(await anyio.connect_tcp(str(host), port)))
+        async def connect() -> None:
+            host, port = listener.extra(SocketAttribute.local_address)
+            peers.append(await RawPeer.as_client(await anyio.connect_tcp(str(host), port)))
 
         async with AsyncExitStack() as stack:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(open_peer)
-                if role == "client":
-                    opening = wsstream.connect(f"ws://{host}:{port}", **options)
-                else:
-                    opening = wsstream.accept(await listener.accept(), **options)
-                ws = await stack.enter_async_context(opening)
+                tasks.start_soon(connect)
+                accepting = wsstream.accept(await listener.accept(), ping_interval=None, **options)
+                ws = await stack.enter_async_context(accepting)
             async with peers[0]:
                 yield ws, peers[0]
+
+    @asynccontextmanager
+    async def our_client(**options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+        peers: list[RawPeer] = []
+
+        async def accept() -> None:
+            peers.append(await RawPeer.as_server(await listener.accept()))
+
+        host, port = listener.extra(SocketAttribute.local_address)
+        async with AsyncExitStack() as stack:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(accept)
+                connecting = wsstream.connect(f"ws://{host}:{port}", ping_interval=None, **options)
+                ws = await stack.enter_async_context(connecting)
+            async with peers[0]:
+                yield ws, peers[0]
+
+    def opened(
+        role: str, **options: Any
+    ) -> AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]:
+        if role == "client":
+            return our_client(**options)
+        return our_own_server(**options) if options else our_server()
 
     return opened
 
