@@ -815,6 +815,17 @@ def stories_with_anything_behind(draw: st.DrawFn) -> Story:
     return replace(story, frames=(*story.frames, start, draw(st.binary(max_size=40))))
 
 
+STORIES: Final = {
+    "valid": valid_stories(WINDOWS),
+    "text that may not be UTF-8": valid_stories(WINDOWS, DOUBTFUL_TEXTS),
+    "forbidden takeover": stories_of_forbidden_takeover(),
+    "a flipped bit": stories_with_a_flipped_bit(),
+    "truncated": truncated_stories(),
+    "frames too many, too few, twice or misplaced": stories_with_other_frames(),
+    "anything after a valid sequence": stories_with_anything_behind(),
+}
+
+
 def explore(stories: st.SearchStrategy[Story], examples: int) -> None:
     @given(stories)
     @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
@@ -825,43 +836,14 @@ def explore(stories: st.SearchStrategy[Story], examples: int) -> None:
 
 
 @EXAMPLES
-def test_valid_sequences_are_seen_alike(examples: int) -> None:
-    explore(valid_stories(WINDOWS), examples)
+@pytest.mark.parametrize("stories", STORIES.values(), ids=STORIES)
+def test_all_judge_alike(stories: st.SearchStrategy[Story], examples: int) -> None:
+    explore(stories, examples)
 
 
 @pytest.mark.slow
 def test_large_messages_are_seen_alike() -> None:
     explore(valid_stories(WINDOWS, LARGE, LARGE, most=1), 200)
-
-
-@EXAMPLES
-def test_texts_that_may_not_be_utf8_are_judged_alike(examples: int) -> None:
-    explore(valid_stories(WINDOWS, DOUBTFUL_TEXTS), examples)
-
-
-@EXAMPLES
-def test_forbidden_takeover_is_judged_alike(examples: int) -> None:
-    explore(stories_of_forbidden_takeover(), examples)
-
-
-@EXAMPLES
-def test_a_flipped_bit_is_judged_alike(examples: int) -> None:
-    explore(stories_with_a_flipped_bit(), examples)
-
-
-@EXAMPLES
-def test_a_truncated_sequence_is_judged_alike(examples: int) -> None:
-    explore(truncated_stories(), examples)
-
-
-@EXAMPLES
-def test_frames_too_many_too_few_twice_or_misplaced_are_judged_alike(examples: int) -> None:
-    explore(stories_with_other_frames(), examples)
-
-
-@EXAMPLES
-def test_anything_behind_a_valid_sequence_is_judged_alike(examples: int) -> None:
-    explore(stories_with_anything_behind(), examples)
 
 
 @ROLES
