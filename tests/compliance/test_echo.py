@@ -47,7 +47,7 @@ async def echoed_as_it_arrives(peer: RawPeer) -> None:
     assert await ending(peer) == (1000, [])
 
 
-async def a_violation_behind_messages(peer: RawPeer) -> None:
+async def a_violation_after_messages(peer: RawPeer) -> None:
     """All in one segment: the messages come back whole, then the connection fails."""
     messages = text("one", mask=peer.mask) + text("two", mask=peer.mask)
     await peer.send(messages + any_frame(3, mask=peer.mask) + ping(mask=peer.mask))
@@ -59,7 +59,7 @@ async def a_lost_connection(peer: RawPeer) -> None:
 
 
 # What the library itself does with frames is in rfc6455; here the scripts are to echo and to survive.
-CASES: list[Case] = [echoed_as_it_arrives, a_violation_behind_messages, a_lost_connection]
+CASES: list[Case] = [echoed_as_it_arrives, a_violation_after_messages, a_lost_connection]
 
 
 async def next_unmasked(peer: RawPeer) -> Frame:

@@ -208,7 +208,7 @@ async def test_a_message_of_declared_size_is_never_compressed(raw_server: Any) -
 
 @BOTH_ANSWERS
 @pytest.mark.parametrize("size", [0, 1, 65536, 65537])
-async def test_max_message_size_holds_to_the_byte_behind_inflation(
+async def test_max_message_size_holds_to_the_byte_after_inflation(
     raw_server: Any, answer: str, size: int
 ) -> None:
     for whole in (True, False):
@@ -360,7 +360,7 @@ async def test_compressing_a_large_message_lets_other_tasks_run(raw_server: Any)
 @BOTH_ANSWERS
 @pytest.mark.parametrize("kind", ["text", "binary"])
 @pytest.mark.parametrize("taken", [0, 1, 1000, 70_001])
-async def test_the_message_behind_a_skipped_one_is_intact(
+async def test_the_message_after_a_skipped_one_is_intact(
     raw_server: Any, answer: str, kind: str, taken: int
 ) -> None:
     """Without takeover compressed data is dropped, with it the window has to be kept."""
@@ -453,7 +453,7 @@ NOT_UTF8 = [b"ab\xe2\x82", b"a" * 70_000 + b"\xc3" + b"a" * 70_000]
 
 
 @BOTH_ANSWERS
-@pytest.mark.parametrize("text", NOT_UTF8, ids=["cut off", "far behind"])
+@pytest.mark.parametrize("text", NOT_UTF8, ids=["cut off", "far in"])
 async def test_inflated_text_that_is_not_utf8_breaks_the_connection(
     raw_server: Any, answer: str, text: bytes
 ) -> None:
@@ -501,7 +501,7 @@ async def test_data_that_is_not_deflate_breaks_the_connection(
 
 
 @pytest.mark.parametrize("bad", [b"\xff", b"a" * 70_000 + b"\xff" + b"a" * 70_000], ids=["short", "long"])
-async def test_nothing_behind_a_wrong_message_is_handed_out_though_the_peer_has_closed(
+async def test_nothing_after_a_wrong_message_is_handed_out_though_the_peer_has_closed(
     raw_server: Any, bad: bytes
 ) -> None:
     compressed = compressor()

@@ -188,7 +188,7 @@ ROWS: dict[str, Row] = {
         ("in", binary(b"abc", declared_length=70_000)),
         ("part", b"abc"),
     ],
-    "5.4-frame-borders-have-no-meaning": [
+    "5.4-frame-boundaries-have-no-meaning": [
         ("in", binary(b"abcd")),
         ("sees", b"abcd"),
         ("in", binary(b"a", fin=False) + continuation(b"bc", fin=False) + continuation(b"d")),

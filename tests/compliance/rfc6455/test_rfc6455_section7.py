@@ -31,7 +31,7 @@ ROWS: dict[str, Row] = {
         ("out", close(1000)),
         CLEANLY,
     ],
-    "7.1.1-trailing-bytes-behind-the-answer-are-discarded": [
+    "7.1.1-trailing-bytes-after-the-answer-are-discarded": [
         *WE_CLOSE,
         ("in", close(1000) + frame(3, bytes(5000))),
         CLEANLY,

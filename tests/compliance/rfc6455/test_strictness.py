@@ -100,7 +100,7 @@ async def test_a_violation_fails_the_connection_though_nobody_reads(
 
 @ROLES
 @pytest.mark.parametrize(("last", "code"), [(frame(3), 1002), (close(1000), 1000)], ids=["failed", "closed"])
-async def test_behind_the_end_little_is_read_from_a_peer_that_goes_on_sending(
+async def test_after_the_end_little_is_read_from_a_peer_that_goes_on_sending(
     last: bytes, code: int, role: Any, opened: Any, to_endpoint: Any
 ) -> None:
     """What has arrived is read, so that Close is not lost by a reset; a peer that floods is dropped."""
@@ -121,7 +121,7 @@ async def test_behind_the_end_little_is_read_from_a_peer_that_goes_on_sending(
 
 
 @ROLES
-async def test_a_pong_behind_our_unfinished_frame_waits_and_holds_nothing_up(role: Any, opened: Any) -> None:
+async def test_a_pong_after_our_unfinished_frame_waits_and_holds_nothing_up(role: Any, opened: Any) -> None:
     """It cannot leave before the frame is complete (section 5.4), nor can Close; so TCP is closed at once."""
     with anyio.fail_after(5):  # less than close_timeout
         async with opened(role) as (ws, peer):
@@ -142,9 +142,7 @@ async def test_a_pong_behind_our_unfinished_frame_waits_and_holds_nothing_up(rol
 
 
 @ROLES
-async def test_a_pong_behind_our_unfinished_frame_leaves_when_that_is_complete(
-    role: Any, opened: Any
-) -> None:
+async def test_a_pong_after_our_unfinished_frame_leaves_when_that_is_complete(role: Any, opened: Any) -> None:
     with anyio.fail_after(LIMIT):
         async with opened(role) as (ws, peer):
             async with ws.writable.message(size=8) as message:

@@ -166,7 +166,7 @@ class Online:
         await self.peer.send(encode(frames, self.peer.mask))
 
     async def run(self, frames: Iterable[Sent], *, close: bool) -> Outcome:
-        """Have the peer send `frames`, and Close behind them if it shall; take all messages there are."""
+        """Have the peer send `frames`, then Close if `close`; take all messages."""
         messages: list[str | bytes] = []
         await self.send(frames)
         if close:

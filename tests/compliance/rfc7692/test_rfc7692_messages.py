@@ -140,13 +140,13 @@ RECEIVED = [
     Received("6.1-text-that-is-not-utf8-inside", packed_text(b"ab\xffcd"), [], 1007),
     Received("6.1-text-that-ends-inside-a-code-point", packed_text(b"ab\xe2\x82"), [], 1007),
     Received("6.1-text-with-a-surrogate", packed_text(b"\xed\xa0\x80"), [], 1007),
-    Received("6.1-text-that-is-wrong-far-behind", packed_text(b"a" * 20_000 + b"\xff"), [], 1007),
+    Received("6.1-text-that-is-wrong-far-after", packed_text(b"a" * 20_000 + b"\xff"), [], 1007),
     Received("6.1-text-that-is-wrong-in-a-later-fragment", cut(deflate(b"ab\xffcd")[0], 3), [], 1007),
     Received("6.1-text-that-is-wrong-before-its-end",
              packed(deflate(b"ab\xff")[0] + TAIL, fin=False), [], 1007),
     Received("6.1-text-that-is-wrong-before-the-end-of-a-fragment",
              [*packed(deflate(b"ab")[0] + TAIL, fin=False), f(MORE, stored(b"\xff"), fin=False)], [], 1007),
-    Received("6.1-text-behind-another-is-wrong", [HALF, REST, *packed_text(b"\xff")], ["Hello"], 1007),
+    Received("6.1-text-after-another-is-wrong", [HALF, REST, *packed_text(b"\xff")], ["Hello"], 1007),
     Received("6.1-binary-that-is-not-utf8", [f(BINARY, deflate(b"ab\xff")[0], rsv1=True)], [b"ab\xff"]),
     Received("6.2-uncompressed-text-that-is-not-utf8", [f(TEXT, b"ab\xffcd")], [], 1007),
     # The limit is of the message, not of the frames
@@ -174,11 +174,11 @@ RECEIVED = [
              [LONG * 4]),
     Received("7.2.1-empty-blocks",
              [f(TEXT, stored(b"") * 500 + HELLO + TAIL + stored(b"") * 500 + b"\0", rsv1=True)], ["Hello"]),
-    Received("7.2.1-blocks-behind-a-final-one", packed(FINAL + HELLO), ["HelloHello"]),
+    Received("7.2.1-blocks-after-a-final-one", packed(FINAL + HELLO), ["HelloHello"]),
     Received("7.2.1-final-blocks-in-fragments",
              [*packed(FINAL[:3], fin=False), f(MORE, FINAL[3:] + FINAL[:1], fin=False), f(MORE, FINAL[1:])],
              ["HelloHello"]),
-    Received("7.2.1-nothing-behind-a-final-block", packed(FINAL, FINAL), ["Hello", "Hello"]),
+    Received("7.2.1-nothing-after-a-final-block", packed(FINAL, FINAL), ["Hello", "Hello"]),
     Received("7.2.1-references-beyond-a-final-block",
              packed(HELLO, FINAL + b"\0", AGAIN), ["Hello", "Hello"], 1002),
     Received("7.2.1-no-byte-at-all", packed(HELLO, b""), ["Hello"], 1002),
@@ -205,13 +205,13 @@ RECEIVED = [
                f"; {{theirs}}_max_window_bits={bits}") for bits in range(8, 14)],
     # What is not DEFLATE
     Received("7.2.2-a-block-of-type-11", packed(HELLO, b"\x07"), ["Hello"], 1002),
-    Received("7.2.2-a-block-of-type-11-behind-a-good-one", packed(HELLO + TAIL + b"\x07"), [], 1002),
+    Received("7.2.2-a-block-of-type-11-after-a-good-one", packed(HELLO + TAIL + b"\x07"), [], 1002),
     Received("7.2.2-a-stored-block-whose-length-is-wrong", packed(b"\0\x05\0\0\0Hello\0"), [], 1002),
     Received("7.2.2-cut-off-in-a-block", packed(HELLO[:3]), [], 1002),
     Received("7.2.2-cut-off-in-fragments",
              [*packed(HELLO), *packed(HELLO[:2], fin=False), f(MORE, HELLO[2:3])], ["Hello"], 1002),
     Received("7.2.1-a-tail-that-was-not-removed", packed(HELLO + TAIL), [], 1002),
-    Received("7.2.2-nothing-is-delivered-behind-a-wrong-message",
+    Received("7.2.2-nothing-is-delivered-after-a-wrong-message",
              packed(HELLO, b"\x07", HELLO), ["Hello"], 1002),
 ]  # fmt: skip
 
@@ -299,7 +299,7 @@ class Message(NamedTuple):
 
 
 def repeats(bits: int) -> list[list[bytes]]:
-    """Messages with something to refer to just behind a window, in the same message and before it."""
+    """Messages with something to refer to just beyond a window, in the same message and before it."""
     far = NOISE[: (1 << bits) + 100]
     return [[far * 2], [far], [b"Hello"], [far[:50], far[:50]]]
 

@@ -99,9 +99,9 @@ OFFERS = [
     Offer("5-names-are-whole", (f"{NAME}2, x-{NAME}, x-webkit-deflate-frame",), None),
     offer("5-the-first-is-preferred", f"{SERVER}=10, {NAME}", f"{SERVER}=10"),
     offer("5-the-first-is-preferred-though-it-asks-less", f", {NAME}{SERVER}=10", ""),
-    Offer("5-fallback-behind-one-not-known", (f"permessage-bzip2; level=9, {NAME}",), NAME),
-    offer("5-fallback-behind-one-that-is-not-valid", f"; level=9, {NAME}", ""),
-    offer("5-fallback-behind-one-that-cannot-be-met", f"{SERVER}=8, {NAME}", ""),
+    Offer("5-fallback-after-one-not-known", (f"permessage-bzip2; level=9, {NAME}",), NAME),
+    offer("5-fallback-after-one-that-is-not-valid", f"; level=9, {NAME}", ""),
+    offer("5-fallback-after-one-that-cannot-be-met", f"{SERVER}=8, {NAME}", ""),
     Offer("5-the-last-of-many", (", ".join([f"{NAME}; nonsense"] * 50 + [NAME]),), NAME),
     offer("5-none-of-several", f"; level=9, permessage-bzip2, {NAME}{SERVER}=8", None),
     Offer("5-fields-are-one-list", ("permessage-bzip2", f"{NAME}{SERVER}=11", NAME), f"{NAME}{SERVER}=11"),
@@ -163,7 +163,7 @@ async def test_what_a_server_answers_and_keeps_to_over_a_socket(our_server: Any,
 
 
 async def check_traffic(online: Any, peer: ZlibPeer | None) -> None:
-    """Messages with something to refer to just behind the window; the peer keeps to what was agreed on."""
+    """Messages with something to refer to just beyond the window; the peer keeps to what was agreed on."""
     window = 15 if peer is None else peer.receive_window
     message = NOISE[: (1 << window) + 100 if window < 15 else 700] * 2
     for _ in range(2):
