@@ -15,6 +15,9 @@ from wsstream.transports.base import Transport
 __all__ = ["CallbackEngine"]
 
 
+_DECODE, _SLEEP = Next.DECODE, Next.SLEEP  # a name of the module is found faster than a member
+
+
 class CallbackEngine(Engine):
     """Calls the steps from callbacks of the event loop.
 
@@ -60,9 +63,9 @@ class CallbackEngine(Engine):
             self._skip_turn = False
             return
         after = self._steps.read()
-        if after is Next.DECODE:
+        if after is _DECODE:
             self.decode_soon()
-        elif after is Next.SLEEP:
+        elif after is _SLEEP:
             self._transport.unwatch_readable()
 
     def resume_reading(self) -> None:

@@ -1,6 +1,6 @@
 """The rules of RFC 6455 for an open connection, without I/O: what to answer, what may be sent.
 
-Bytes go in through :meth:`Connection.receive`, which gives events; the same events go out through
+Bytes go in through :meth:`Connection.receive`, which returns events; the same events go out through
 :meth:`Connection.send`; what has to be written waits in :attr:`Connection.queue`.
 """
 
@@ -27,6 +27,7 @@ __all__ = ["Connection", "next_masking_key"]
 _OPCODES: Final[dict[Kind, Opcode]] = {"text": Opcode.TEXT, "binary": Opcode.BINARY}
 _KEYS_IN_A_BATCH = 256
 _UNLIMITED: Final = 1 << 62
+_OPEN: Final = State.OPEN  # a name of the module is found faster than a member of an enum
 
 _keys: list[bytes] = []
 if hasattr(os, "register_at_fork"):  # pragma: no branch - it is missing on Windows
@@ -49,7 +50,7 @@ class Connection:
     Args:
         client: the role; a client masks what it sends (section 5.1).
         deflate: what was agreed on for permessage-deflate.
-        next_key: gives a masking key of 4 bytes for each frame of a client.
+        next_key: returns a masking key of 4 bytes for each frame of a client.
 
     Attributes:
         state: see :class:`~wsstream.protocol.state.State`.
@@ -161,19 +162,19 @@ class Connection:
         always the last event. It moves an open connection to VIOLATED; `fail` is then due, which may wait
         for the answers to earlier messages.
         """
-        state = self.state
-        if state is not State.OPEN and state not in RECEIVES:  # the first test spares a look into the set
+        decoder, state = self._decoder, self.state
+        events: list[Event]
+        if state is _OPEN or state in DELIVERS:  # the first test spares a look into the set
+            events = decoder.decode(data, room)
+            self.cost = decoder.cost
+        elif state in RECEIVES:
+            decoded = decoder.decode(data, _UNLIMITED)
+            events = [event for event in decoded if not isinstance(event, str | bytes | Chunk)]
+            self.cost = 0
+        else:
             self.consumed, self.cost, self.control = len(data), 0, False
             return []
-        delivers = state is State.OPEN or state in DELIVERS
-        decoder = self._decoder
-        events: list[Event] = decoder.decode(data, room if delivers else _UNLIMITED)
         self.consumed, self.control = decoder.consumed, decoder.control
-        if delivers:
-            self.cost = decoder.cost
-        else:
-            self.cost = 0
-            events = [event for event in events if not isinstance(event, str | bytes | Chunk)]
         if self.control:
             for event in events:
                 self._react(event)
@@ -252,8 +253,8 @@ class Connection:
 
         Unless it is to leave `alone`, a small message may wait in `queue.batch` for others.
         """
-        self._require_border()
-        if self._deflater is not None or self.state is not State.OPEN:  # not the usual case
+        self._require_message_boundary()
+        if self._deflater is not None or self.state is not _OPEN:  # not the usual case
             self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
         elif alone or len(payload) > LARGEST:
             self._put_frame(_OPCODES[kind], payload, fin=True)
@@ -300,7 +301,7 @@ class Connection:
             opcode, payload = Opcode.CONTINUATION, payload[end:]
 
     def _put_frame(self, opcode: int, payload: bytes | memoryview, *, fin: bool, rsv1: bool = False) -> None:
-        key = self._next_key()
+        key = self._next_key()  # section 5.1: a client masks every frame, a server none
         if key is None and len(payload) > LARGEST and _is_immutable(payload):  # without a copy
             header = encode_header(first_byte(opcode, fin=fin, rsv1=rsv1), len(payload), None)
             self.queue.put_data(header, ends_frame=False)
@@ -310,7 +311,7 @@ class Connection:
 
     def begin_frame(self, kind: Kind, size: int) -> None:
         """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""
-        self._require_border()
+        self._require_message_boundary()
         opcode = self._begin_frame(kind, True)
         self._frame_key = self._next_key()
         self._frame_offset = 0
@@ -333,7 +334,7 @@ class Connection:
         self.queue.put_data(part, ends_frame=self._declared == 0)
 
     def send_close(self, close: Close, *, urgent: bool = False) -> None:
-        """Queue Close behind everything queued, or, if `urgent`, in place of the data that has not left.
+        """Queue Close after everything queued or, if `urgent`, in place of the data that has not left.
 
         Close is not sent (`close_sent` stays ``None``) where a frame of declared size is incomplete,
         unless it is dropped before it began to leave: only dropping the transport is left then.
@@ -349,7 +350,7 @@ class Connection:
         self.state = next_state(self.state, Input.FAIL)
         self.violation = reason = self.violation or violation
         assert reason is not None, "a connection fails for a reason"
-        if self.close_sent is None:
+        if self.close_sent is None:  # section 5.5.1: nothing follows a Close, also no other Close
             self._put_close(Close(reason.code, reason.reason), urgent=True)
 
     def _put_close(self, close: Close, urgent: bool) -> None:
@@ -362,18 +363,20 @@ class Connection:
     def _begin_frame(self, kind: Kind, last: bool) -> int:
         self._require(Input.SEND_DATA)
         if self._sending != kind:
-            self._require_border()
+            self._require_message_boundary()
+        # Section 5.4: the first frame has the opcode of the message, all others are continuations.
         opcode = Opcode.CONTINUATION if self._sending else _OPCODES[kind]
         self._sending = None if last else kind
         return opcode
 
-    def _require_border(self) -> None:
+    def _require_message_boundary(self) -> None:
+        # Section 5.4: the fragments of one message are not interleaved with those of another.
         if self._sending is not None or self._declared:
             raise WrongState("another message is not finished")
 
     def _require(self, happening: Input) -> None:
         # In OPEN, data and control frames may be sent and change no state: the table need not be asked.
-        if self.state is not State.OPEN:
+        if self.state is not _OPEN:
             self.state = next_state(self.state, happening)
 
 

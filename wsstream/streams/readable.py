@@ -16,7 +16,7 @@ from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
 from wsstream.streams.only import Only, Payload
-from wsstream.streams.reader import MessageReader, next_reader, skip_open_reader
+from wsstream.streams.reader import MessageReader, next_reader
 
 __all__ = ["Readable"]
 
@@ -24,7 +24,7 @@ __all__ = ["Readable"]
 class Readable(ObjectReceiveStream[str | bytes]):
     """The messages of the peer. A slow reader slows the peer: nothing piles up.
 
-    ``async for message in readable`` gives whole messages and ends with the connection's clean end.
+    ``async for message in readable`` yields whole messages and ends with the connection's clean end.
     """
 
     def __init__(self, receiver: Receiver, ending: Ending) -> None:
@@ -80,13 +80,15 @@ class Readable(ObjectReceiveStream[str | bytes]):
         return Only(self, payload, self._ending.close)
 
     def discard(self) -> None:
-        """Drop what was received and what will be; control frames go on. For those who only send."""
+        """Drop all messages, received and yet to come, for an application that only sends. Control frames are
+        handled as before.
+        """
         self._receiver.discard()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
 
-        What was received and not read yet is dropped. If cancelled, TCP is dropped.
+        Messages that were received and not read are dropped. If cancelled, TCP is dropped.
 
         Raises:
             TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
@@ -110,8 +112,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
 
     async def _receive(self) -> str | bytes:
         receiver = self._receiver
-        skip_open_reader(receiver)
-        receiver.check_not_busy()
+        receiver.start_taking()
         message = receiver.take_message() if self._queue or self._queue.closed_for else None
         while message is None:
             await receiver.wait_for_data()

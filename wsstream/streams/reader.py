@@ -40,7 +40,7 @@ class MessageReader(ByteReceiveStream):
         self._id = connection_id
         self._task = anyio.get_current_task().id
         self._closed = False
-        receiver.reader = self
+        receiver.inbox.reader = self
 
     @never_raises
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class MessageReader(ByteReceiveStream):
         return f"<MessageReader of connection {self._id}: {text}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """The next 1 to `max_bytes` bytes, as soon as there is one. If cancelled, none is lost.
+        """Return the next 1 to `max_bytes` bytes, as soon as one has arrived. If cancelled, none is lost.
 
         Raises:
             anyio.EndOfStream: the message is complete.
@@ -108,6 +108,12 @@ class MessageReader(ByteReceiveStream):
         self._closed = True
         self._receiver.finish(self)
 
+    def _give_way(self) -> None:
+        """Skip the rest, as its own task asks for the next message."""
+        if self._task != anyio.get_current_task().id:
+            raise anyio.BusyResourceError("receiving from")
+        self._close()
+
     def _check(self) -> None:
         if self.complete:
             raise anyio.EndOfStream
@@ -134,20 +140,7 @@ class MessageReader(ByteReceiveStream):
 
 async def next_reader(receiver: Receiver, connection_id: str) -> MessageReader:
     """Wait for the next message to begin; the rest of the one before is skipped."""
-    skip_open_reader(receiver)
-    receiver.check_not_busy()
+    receiver.start_taking()
     while (kind := receiver.begin()) is None:
         await receiver.wait_for_data()
     return MessageReader(receiver, kind, connection_id)
-
-
-def skip_open_reader(receiver: Receiver) -> None:
-    """Skip the rest of a message that this task reads.
-
-    Raises:
-        anyio.BusyResourceError: another task reads it.
-    """
-    if isinstance(reader := receiver.reader, MessageReader):
-        if reader._task != anyio.get_current_task().id:
-            raise anyio.BusyResourceError("receiving from")
-        reader._close()

@@ -19,7 +19,7 @@ from wsstream.errors import check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
 from wsstream.streams.sendfile import send_open_file
-from wsstream.streams.writer import MessageWriter, check_no_open_writer, payload_of
+from wsstream.streams.writer import MessageWriter, payload_of
 
 __all__ = ["Writable"]
 
@@ -62,7 +62,6 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
     async def _send(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> None:
         sender = self._sender
-        check_no_open_writer(sender)
         full = sender.send_now(kind, payload, compress=compress)
         if full is None:
             await sender.send(kind, payload, compress=compress)
@@ -76,8 +75,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
         Entering waits for the turn; if that is cancelled, nothing happened. Leaving finishes the
         message; leaving by an exception closes with 1011 instead. With `size`, the message is one
-        frame of so many bytes, never compressed, for peers that dislike fragments; Pings are then
-        answered only behind it. `compress` is as for `send`.
+        frame of that many bytes, never compressed, for peers that do not take fragments; Pings are then
+        answered only after it. `compress` is as for `send`.
 
         Raises:
             ValueError: another kind than ``"text"`` or ``"binary"``, or a negative size.
@@ -93,8 +92,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     ) -> int:
         """Send a file, or `count` bytes of it from `offset`, as one binary message of any size.
 
-        `file` is a path or a seekable binary file; its position does not matter, and is behind what was
-        sent afterwards. Returns the number of bytes sent, when all of them have left for the kernel. Without
+        `file` is a path or a seekable binary file; its position does not matter, and is after the bytes sent
+        afterwards. Returns the number of bytes sent, when all of them have left for the kernel. Without
         `count`, what is added to the file meanwhile is sent too if it is there before the end is reached.
         If cancelled, the message is aborted: Close 1011.
 
@@ -103,14 +102,14 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         for the disk are done in a worker thread.
 
         Raises:
-            TypeError: `file` is a text file, or no file.
+            TypeError: `file` is a text file, or not a file.
             OSError: the file cannot be read; the connection fails if the message had begun.
-            EOFError: the file has less than `count` bytes behind `offset`, or became shorter; the connection
+            EOFError: the file has less than `count` bytes after `offset`, or became shorter; the connection
                 fails.
         """
         check_int("offset", offset, 0)
         check_int("count", count, 0, optional=True)
-        check_no_open_writer(self._sender)
+        self._sender.check_no_deadlock()
         if not isinstance(file, str | os.PathLike):
             return await send_open_file(self._sender, self._ending, file, offset, count)
         opened = await anyio.open_file(file, "rb")
@@ -130,8 +129,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
 
-        What was handed over goes out first; calls of `send` that still wait raise ``ClosedLocally``, and
-        nothing of their messages is sent. If cancelled, TCP is dropped.
+        Messages that were handed over go out first; calls of `send` that still wait raise ``ClosedLocally``,
+        and nothing of their messages is sent. If cancelled, TCP is dropped.
 
         Raises:
             TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
@@ -162,7 +161,7 @@ class _NewMessage(AsyncBlock[MessageWriter]):
         return f"<a new {self._kind} message for connection {self._ending.id}>"
 
     async def __aenter__(self) -> MessageWriter:
-        check_no_open_writer(self._sender)
+        self._sender.check_no_deadlock()
         self._ending.check_open()
         message = await self._sender.begin(self._kind, self._size, compress=self._compress)
         self._writer = MessageWriter(self._sender, self._ending, message)

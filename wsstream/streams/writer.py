@@ -16,7 +16,7 @@ from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.sender import Sender
 from wsstream.errors import InvalidUTF8, MessageAborted
 
-__all__ = ["MessageWriter", "check_no_open_writer", "payload_of"]
+__all__ = ["MessageWriter", "payload_of"]
 
 
 def payload_of(data: object, rule: str = "a message must be str or bytes-like") -> bytes | memoryview:
@@ -96,7 +96,12 @@ class MessageWriter(ByteSendStream):
             await self._sender.append(self._message, payload, finished=False)
 
     async def flush(self) -> None:
-        """Wait until all that was sent so far has left for the kernel. May be cancelled."""
+        """Wait until all chunks sent so far have left for the kernel. If cancelled, only the waiting ends.
+
+        Raises:
+            ConnectionBroken, ClosedLocally: the connection has ended.
+            anyio.ClosedResourceError: the writer was closed.
+        """
         with self._sending:
             self._check()
             await self._sender.flush(self._message)
@@ -127,6 +132,10 @@ class MessageWriter(ByteSendStream):
             self._close()
             if self._sender.is_sending(self._message):
                 self._ending.fail(MessageAborted("a message was left unfinished"))
+
+    def _refuse_deadlock(self) -> None:
+        if self._task == anyio.get_current_task().id:
+            raise RuntimeError("this task must finish its MessageWriter before it sends another message")
 
     def _close(self) -> None:
         self._closed = True
@@ -169,9 +178,3 @@ class MessageWriter(ByteSendStream):
             await self.aclose()
         else:
             self.abort()
-
-
-def check_no_open_writer(sender: Sender) -> None:
-    """Raise RuntimeError if this task has a writer open: what it sends now would wait for itself."""
-    if isinstance(writer := sender.writer, MessageWriter) and writer._task == anyio.get_current_task().id:
-        raise RuntimeError("this task must finish its MessageWriter before it sends another message")
