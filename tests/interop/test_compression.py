@@ -5,21 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from random import Random
 from typing import Any
 
 import anyio
 import pytest
+from kit.interop import Link, numbered, pattern
 
 from wsstream import Deflate, WebSocketStream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
-Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
-Pattern = Callable[[int, int], bytes]
 
 MIB = 1 << 20
 PEERS = ["websockets", "wsproto", "aiohttp", "ws"]
@@ -64,7 +61,7 @@ async def test_a_peer_without_compression_gets_plain_messages(link: Link) -> Non
 
 
 @COMPRESSING
-async def test_messages_of_every_kind_are_compressed_in_both_directions(link: Link, pattern: Pattern) -> None:
+async def test_messages_of_every_kind_are_compressed_in_both_directions(link: Link) -> None:
     async with link(compression=Deflate(min_size=0), theirs=THEIRS) as (ws, remote):
         params_of(ws.extensions)
         for message in ("žluťoučký kůň " * 500, pattern(1, 7000), "𝄞" * 3000, pattern(2, MIB)):
@@ -78,7 +75,7 @@ async def test_messages_of_every_kind_are_compressed_in_both_directions(link: Li
 
 
 @FRAGMENTING
-async def test_fragments_of_the_peer_are_one_compressed_message(link: Link, pattern: Pattern) -> None:
+async def test_fragments_of_the_peer_are_one_compressed_message(link: Link) -> None:
     cuts = [0, 1, 0, 70_000, 125, 126, 0, 50_000]
     async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote):
         await remote.do("send", pattern_of=[5, 200_000], cuts=cuts)
@@ -92,7 +89,7 @@ async def test_fragments_of_the_peer_are_one_compressed_message(link: Link, patt
 
 
 @COMPRESSING
-async def test_chunks_of_a_writer_are_one_compressed_message(link: Link, pattern: Pattern) -> None:
+async def test_chunks_of_a_writer_are_one_compressed_message(link: Link) -> None:
     async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote):
         for kind, payload in (("binary", pattern(7, 200_000)), ("text", "aé水𝄞".encode() * 9000)):
             before = ws.statistics().bytes_sent
@@ -202,9 +199,7 @@ async def test_contexts_live_on_as_the_peer_sets_it(
 
 
 @COMPRESSING
-async def test_a_row_of_messages_passes_in_both_directions_at_once(
-    link: Link, numbered: Callable[[int, int], str | bytes]
-) -> None:
+async def test_a_row_of_messages_passes_in_both_directions_at_once(link: Link) -> None:
     async with link(compression=Deflate(), theirs=THEIRS) as (ws, remote), anyio.create_task_group() as group:
         group.start_soon(partial(remote.do, "exchange_numbered", count=300, size=300))
 
