@@ -55,20 +55,20 @@ class FrameCase:
 
     def proof(self, to: Role) -> int:
         """How many bytes of ``data(to)`` have to arrive until the violation is known; all in a legal case."""
-        data = b"".join(part(mask=None) for part in self.parts)
-        proven_by = len(data) if self.proven_by is None else self.proven_by
-        if self.wrong_masking or not self._is_masked(to):
-            return proven_by
-        keys = 0
+        if self.proven_by is None:
+            return len(self.data(to))
+        key = 4 if self._is_masked(to) and not self.wrong_masking else 0
+        left, size = self.proven_by, 0
         for part in self.parts:
             plain = part(mask=None)
-            header = 2 + {126: 2, 127: 8}.get(plain[1], 0)
-            # An empty frame is complete only with its key; an extended length of 0 is wrong without it.
-            if proven_by < header or (proven_by == header and plain[1:2] != b"\0"):
+            taken, header = min(left, len(plain)), 2 + {126: 2, 127: 8}.get(plain[1], 0)
+            # Within a header no key has come yet; an empty frame is complete only with its key.
+            needs_key = taken > header or (taken == header and plain[1] == 0)
+            size += taken + (key if needs_key else 0)
+            left -= taken
+            if not left:
                 break
-            keys += 4
-            proven_by -= len(plain)
-        return (len(data) if self.proven_by is None else self.proven_by) + keys
+        return size
 
     def _is_masked(self, to: Role) -> bool:
         return (to == "server") is not self.wrong_masking
