@@ -308,7 +308,7 @@ def test_a_bad_url_of_a_proxy_is_refused_by_the_call_itself(proxy: str) -> None:
         connect("ws://127.0.0.1/", proxy=proxy)
 
 
-def test_a_proxy_that_is_no_str_is_refused_by_the_call_itself() -> None:
+def test_a_proxy_that_is_not_a_str_is_rejected_by_the_call_itself() -> None:
     for proxy in (b"http://h", 5, True):
         with pytest.raises(TypeError):
             connect("ws://127.0.0.1/", proxy=proxy)  # type: ignore[arg-type]
@@ -400,7 +400,7 @@ async def test_the_proxy_resolves_the_name_except_with_socks5(
         assert proxy.asked == [(asked, server.port)]
 
 
-async def test_the_credentials_are_decoded_and_seen_by_the_proxy_alone(proxy: ForwardingProxy) -> None:
+async def test_the_credentials_are_decoded_and_sent_only_to_the_proxy(proxy: ForwardingProxy) -> None:
     proxy.credentials = USER, PASSWORD
     seen: list[Request] = []
 
@@ -449,7 +449,7 @@ async def test_further_header_fields_go_to_the_proxy_and_not_to_the_server(
 
 
 @pytest.mark.parametrize("proxy", ["http", "https"], indirect=True)
-async def test_a_token_that_the_proxy_refuses_is_told_by_nobody(proxy: ForwardingProxy) -> None:
+async def test_a_token_that_the_proxy_refuses_is_shown_nowhere(proxy: ForwardingProxy) -> None:
     proxy.authorization = "Bearer another"
     with pytest.raises(ProxyError) as caught:
         await _enter(
@@ -462,7 +462,7 @@ async def test_a_token_that_the_proxy_refuses_is_told_by_nobody(proxy: Forwardin
     assert "secret-of-mine" not in "".join(frames.format_exception_only()) + repr(caught.value)
 
 
-async def test_wrong_credentials_are_a_proxy_error_that_does_not_tell_them(proxy: ForwardingProxy) -> None:
+async def test_wrong_credentials_are_a_proxy_error_that_does_not_show_them(proxy: ForwardingProxy) -> None:
     proxy.credentials = USER, PASSWORD
     async with serve(echo, "127.0.0.1") as server:
         for userinfo in ("", "us%20er:secret-of-mine"):
@@ -479,7 +479,7 @@ async def test_wrong_credentials_are_a_proxy_error_that_does_not_tell_them(proxy
     assert proxy.asked == []
 
 
-async def test_a_server_that_rejects_is_told_from_a_proxy_that_refuses(proxy: ForwardingProxy) -> None:
+async def test_a_rejection_by_the_server_differs_from_a_refusal_by_the_proxy(proxy: ForwardingProxy) -> None:
     def process_request(request: Request) -> Response:
         return Response(407, {"X-A": "b"}, "from the server")
 
@@ -490,7 +490,7 @@ async def test_a_server_that_rejects_is_told_from_a_proxy_that_refuses(proxy: Fo
         assert not isinstance(caught.value, ProxyError)
 
 
-async def test_the_context_for_tls_is_that_of_the_server_alone(
+async def test_the_tls_context_is_only_for_the_server(
     proxy: ForwardingProxy, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """What the system trusts are the proxies, what the context trusts are the servers."""
@@ -638,7 +638,7 @@ async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
 
 
 @pytest.mark.usefixtures("virtual_time")
-async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> None:
+async def test_the_status_of_a_proxy_is_enough_if_the_body_does_not_end() -> None:
     async def peer(stream: ByteStream) -> None:
         async with stream:
             await stream.receive()
@@ -707,7 +707,7 @@ async def test_an_https_proxy_that_wants_a_client_certificate_is_a_tls_error_tha
 
 
 @pytest.mark.parametrize("proxy", ["http", "https", "socks5h"], indirect=True)
-async def test_so_is_a_server_behind_a_proxy(
+async def test_a_server_behind_a_proxy_that_wants_a_client_certificate_is_a_tls_error_that_says_so(
     proxy: ForwardingProxy, authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     strict = _server_context(authority)
@@ -759,7 +759,7 @@ async def test_the_wrong_scheme_of_a_proxy_has_a_hint(
         assert "Does that port speak TLS? If it does not, use http://." in caught.value.__notes__
 
 
-async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_proxy() -> None:
+async def test_a_link_local_address_is_not_sent_to_a_socks_proxy() -> None:
     with pytest.raises(OSError, match="link-local addresses, which mean nothing to a proxy"):
         await open_tunnel(Proxy("socks5", "127.0.0.1", 1), f"fe80::1%{socket.if_nameindex()[0][1]}", 443)
 
@@ -769,7 +769,7 @@ async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_pro
 
 @pytest.mark.slow
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
-async def test_cancelled_at_any_moment_nothing_is_left(
+async def test_cancellation_at_any_moment_leaves_nothing_behind(
     proxy: ForwardingProxy, secure: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """After every number of turns of the event loop, until the connection is open before it."""
