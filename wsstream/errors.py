@@ -289,7 +289,7 @@ class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
 class _Failure(WebSocketError):
     """An error whose class fixes the close code that goes to the peer, with `reason` or the message."""
 
-    code: int
+    code: int  # pyright: ignore[reportIncompatibleVariableOverride] - no one sets it to None
 
     def __init__(self, message: str, *, reason: str = "") -> None:
         super().__init__(message, code=self.code, reason=reason)
