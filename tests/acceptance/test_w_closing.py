@@ -12,9 +12,9 @@ import pytest
 from anyio.abc import ByteStream
 
 from wsstream import ClosedLocally, CloseInfo, ConnectionBroken, WebSocketError, WebSocketStream
-from wsstream.testing import Frame, RawPeer, virtual_clock
+from wsstream.testing import Frame, RawPeer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 # The arguments of a close, and what the peer's Close frame has to have: code and reason.
 FAREWELLS = [
@@ -25,11 +25,6 @@ FAREWELLS = [
     pytest.param((None, "réason"), (1000, "réason"), id="reason-alone"),
 ]
 Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
 
 
 @pytest.fixture(params=["readable", "writable", "ws"])

@@ -13,17 +13,13 @@ import wsstream
 from wsstream.testing import RawPeer, memory_pair, virtual_clock
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param)
-
-
 async def _until(condition: Callable[[], object]) -> None:
     while not condition():
         await anyio.sleep(0.1)
 
 
 @pytest.mark.anyio
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("count", [1, 20])
 async def test_w63_dropping_everything_with_sends_pending_makes_no_noise(count: int) -> None:
     """The peer vanishes after the application has forgotten the connection without leaving its block."""

@@ -13,14 +13,9 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
 from wsstream import HandshakeError, HandshakeRejected, Request, Response, WebSocketStream
-from wsstream.testing import FrameReader, RawPeer, virtual_clock
+from wsstream.testing import FrameReader, RawPeer
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 
 def _files() -> set[str]:

@@ -14,17 +14,12 @@ import pytest
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, StreamEnded, WebSocketStream
 from wsstream.opening.handshake import accept_key
-from wsstream.testing import RawPeer, reset_stream, virtual_clock
+from wsstream.testing import RawPeer, reset_stream
 from wsstream.testing import close as frames_close
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
 
 
 async def _until(condition: Callable[[], object]) -> None:

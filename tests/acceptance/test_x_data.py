@@ -20,24 +20,12 @@ from wsstream.testing import (
     SplitStream,
     memory_pair,
     reset_stream,
-    virtual_clock,
 )
 
 pytestmark = pytest.mark.anyio
 
 ROLES = pytest.mark.parametrize("role", ["client", "server"])
-VIRTUAL = pytest.mark.usefixtures("virtual_time")
 MORE, TEXT, BINARY = 0, 1, 2
-
-
-@pytest.fixture
-def virtual_time() -> None:
-    """A test that asks for this runs in virtual time."""
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return virtual_clock(request.param) if "virtual_time" in request.fixturenames else request.param
 
 
 # -- X15 -------------------------------------------------------------------------------------
@@ -251,7 +239,7 @@ BAD = {
 }
 
 
-@VIRTUAL
+@pytest.mark.virtual_time
 @ROLES
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("split", ["one-frame", "fragments"])
@@ -308,7 +296,7 @@ async def test_x16_invalid_utf8_fails_at_the_bad_byte(
         tasks.start_soon(peer.aclose)
 
 
-@VIRTUAL
+@pytest.mark.virtual_time
 @ROLES
 @pytest.mark.parametrize("cut", [b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98"])
 async def test_x16_a_text_that_ends_inside_a_code_point_is_invalid(

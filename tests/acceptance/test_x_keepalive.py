@@ -10,18 +10,13 @@ import anyio
 import pytest
 
 from wsstream import ConnectionBroken, Deflate, KeepaliveTimeout
-from wsstream.testing import RateStream, RawPeer, connected_pair, memory_pair, virtual_clock
+from wsstream.testing import RateStream, RawPeer, connected_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 NOISE = Random(9).randbytes(1 << 20)
 KEEPALIVE = {"ping_interval": 1, "ping_timeout": 1}
 NO_PINGS = {"ping_interval": None, "max_message_size": None}
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return virtual_clock(request.param)
 
 
 async def consume_slowly(receive: Callable[[], Any], seconds: float, check: Callable[[Any], None]) -> int:

@@ -36,18 +36,12 @@ from wsstream.testing import (
     memory_pair,
     reset_stream,
     text,
-    virtual_clock,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 Peer = Callable[[Any], Awaitable[object]]
 Listen = Callable[..., AbstractAsyncContextManager[int]]
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
 
 
 def _server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:

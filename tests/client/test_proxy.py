@@ -37,7 +37,7 @@ from wsstream import (
     serve,
 )
 from wsstream.opening.proxy_url import Proxy
-from wsstream.testing import memory_pair, virtual_clock
+from wsstream.testing import memory_pair
 from wsstream.transports.proxy import open_tunnel
 from wsstream.transports.tls import default_client_context
 
@@ -172,18 +172,6 @@ async def listening(peer: Callable[[Any], Any], tls: ssl.SSLContext | None = Non
 
 
 # -- fixtures --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def virtual_time() -> None:
-    """A test that asks for this runs in virtual time."""
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return (
-        virtual_clock(request.param, idle=0.01) if "virtual_time" in request.fixturenames else request.param
-    )
 
 
 @pytest.fixture(scope="module")
@@ -611,7 +599,7 @@ HANGING = {
 }
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.virtual_time(idle=0.01)
 @pytest.mark.parametrize(("kind", "scheme", "answers"), HANGING.values(), ids=HANGING)
 async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
     kind: str, scheme: str, answers: list[bytes]
@@ -637,7 +625,7 @@ async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
             assert 7 <= anyio.current_time() - start < 9
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.virtual_time(idle=0.01)
 async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> None:
     async def peer(stream: ByteStream) -> None:
         async with stream:
@@ -656,7 +644,7 @@ async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> 
             assert anyio.current_time() - start <= 0.7
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.virtual_time(idle=0.01)
 async def test_a_head_that_drips_is_given_up_after_the_open_timeout() -> None:
     async def peer(stream: ByteStream) -> None:
         async with stream:

@@ -42,16 +42,11 @@ from wsstream import (
 )
 from wsstream.client.attempts import ConnectOptions
 from wsstream.client.connector import OpenStream
-from wsstream.testing import FrameReader, RawPeer, memory_pair, reset_stream, virtual_clock
+from wsstream.testing import FrameReader, RawPeer, memory_pair, reset_stream
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.002)]
 
 Turn = Callable[[Any], Awaitable[object]]
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.002)
 
 
 class Always:

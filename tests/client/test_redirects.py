@@ -24,22 +24,10 @@ from wsstream import (
     connect,
     serve,
 )
-from wsstream.testing import FrameReader, memory_pair, virtual_clock
+from wsstream.testing import FrameReader, memory_pair
 from wsstream.transports.tls import default_client_context
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def virtual_time() -> None:
-    """A test that asks for this runs in virtual time."""
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return (
-        virtual_clock(request.param, idle=0.01) if "virtual_time" in request.fixturenames else request.param
-    )
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +372,7 @@ async def test_a_redirect_of_a_proxy_is_not_followed() -> None:
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.virtual_time(idle=0.01)
 async def test_the_open_timeout_is_for_all_redirects_together() -> None:
     async def process_request(request: Request) -> Response:
         await anyio.sleep(4)
@@ -399,7 +387,7 @@ async def test_the_open_timeout_is_for_all_redirects_together() -> None:
             assert 10 <= anyio.current_time() - start < 11
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.virtual_time(idle=0.01)
 async def test_cancelled_behind_a_redirect_nothing_is_left() -> None:
     async def process_request(request: Request) -> Response:
         if request.path == "/slow":

@@ -22,11 +22,6 @@ from wsstream.transports.base import Transport
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 async def _hold(ws: wsstream.WebSocketStream) -> None:
     async for _ in ws:
         pass

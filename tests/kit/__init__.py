@@ -1,1 +1,19 @@
-"""What several tests share. Importable as ``kit``: pytest puts this folder's parent on the path."""
+"""What several tests share. Importable as ``kit``: pytest puts this folder's parent on the path.
+
+==================  ==========================================================================
+``backends``        which event loops and which clock a test runs on: its markers, ``--loop``
+``deflate``         permessage-deflate: options of two ends, and what they agree on
+``endpoints``       handlers and clients that do the obvious: echo, check the echo, fail to connect
+``hostile``         exceptions that are hard to judge
+``installation``    which copy of wsstream and which codec are tested
+``leaks``           tasks and sockets that are left
+``peers``           servers on loopback that are not ours
+``processes``       programs in processes of their own
+``tls``             an authority, and the contexts of both ends
+``versions``        what depends on the version of anyio
+``virtual_uvloop``  virtual time on uvloop
+``waiting``         until something is true
+==================  ==========================================================================
+
+Fixtures are in ``tests/conftest.py``.
+"""

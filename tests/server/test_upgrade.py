@@ -31,7 +31,7 @@ from wsstream import (
 )
 from wsstream.testing import RawPeer, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 
 async def _echo(ws: WebSocketStream) -> None:

@@ -10,12 +10,7 @@ import anyio
 import pytest
 
 import wsstream
-from wsstream.testing import RawPeer, memory_pair, virtual_clock
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
-    return virtual_clock(request.param)
+from wsstream.testing import RawPeer, memory_pair
 
 
 @pytest.fixture

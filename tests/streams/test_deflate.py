@@ -17,7 +17,7 @@ import wsstream
 from wsstream import Deflate, FlowControl
 from wsstream.testing import Frame, RawPeer, connected_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 HEADER = "Sec-WebSocket-Extensions"
 TAKEOVER = "permessage-deflate"

@@ -15,7 +15,7 @@ from anyio.streams.tls import TLSStream
 from wsstream import ClosedLocally, ConnectionBroken, FlowControl, WebSocketError, WebSocketStream, join
 from wsstream.testing import MemoryStream, connected_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 class Joined:

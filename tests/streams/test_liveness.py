@@ -16,7 +16,7 @@ import wsstream
 from wsstream.opening.handshake import accept_key
 from wsstream.testing import RateStream, RawPeer, connected_pair, frames, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 RawServer = Callable[..., AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import ssl
@@ -26,19 +25,7 @@ CONTENT = bytes(range(251)) * 20_000  # nearly 5 MiB
 FRAME = 60 * KIB  # of a file
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="sendfile is used on Linux only")
-_no_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop", marks=_no_uvloop),
-        pytest.param(("trio", {}), id="trio"),
-    ]
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import wsstream
 from wsstream import Deflate, FlowControl
 from wsstream.testing import RawPeer, binary, frame, memory_pair, text
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 RESERVED = frame(1, b"bad", rsv2=True)
 NOT_UTF8 = text(b"bad \xff")

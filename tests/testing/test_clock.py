@@ -17,12 +17,7 @@ from anyio import wait_all_tasks_blocked
 
 from wsstream.testing import memory_pair, virtual_clock
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
-    return virtual_clock(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 @pytest.fixture

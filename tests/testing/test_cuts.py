@@ -16,18 +16,12 @@ from wsstream.testing import (
     lockstep_pair,
     memory_pair,
     reset_stream,
-    virtual_clock,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 # Older ones raise it "from None" on asyncio.
 _TELLS_CAUSES = tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14)
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
-    return virtual_clock(request.param)
 
 
 async def test_receiving_ends_after_the_given_bytes_as_by_a_fin() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import ssl
@@ -10,7 +9,6 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -19,20 +17,6 @@ import trustme
 from wsstream.transports.base import Transport, receive_some, send_all
 from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.tls import TLSTransport
-
-_no_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop", marks=_no_uvloop),
-        pytest.param(("trio", {}), id="trio"),
-    ]
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
 
 Connect = Callable[[str], tuple[socket.socket, socket.socket]]
 

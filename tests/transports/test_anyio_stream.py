@@ -13,7 +13,7 @@ from wsstream.testing.memory import MemoryStream, lockstep_pair, memory_pair
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.base import receive_some, send_all
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 class Wrapped(ByteStream):

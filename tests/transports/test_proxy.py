@@ -35,11 +35,6 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 BOUND = b"\x01\x7f\x00\x00\x01\x00\x50"  # what a SOCKS proxy says of its side: an address and a port
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)  # what uvloop could change is tested with sockets and TLS
-
-
 @pytest.fixture
 def listen() -> Listen:
     """Listen on loopback and call the peer with each byte stream; gives the port.

@@ -15,7 +15,7 @@ from anyio.streams.tls import TLSStream
 from wsstream.testing import memory_pair
 from wsstream.transports.reset import reset
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from wsstream.transports import sockets
 from wsstream.transports.base import receive_some, send_all
 from wsstream.transports.sockets import SocketTransport
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 async def test_bytes_arrive_as_they_were_sent(pair):

@@ -12,7 +12,7 @@ from wsstream.transports import tls
 from wsstream.transports.base import receive_some, send_all
 from wsstream.transports.tls import TLSTransport, default_client_context
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 async def receive_exactly(transport, count: int) -> bytes:
