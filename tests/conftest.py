@@ -7,7 +7,7 @@ import ssl
 import pytest
 import trustme
 from hypothesis import settings
-from kit import backends, peers, tls
+from kit import backends, ids, peers, tls
 from kit.hostile import HOSTILE, Hostile
 
 settings.register_profile("wsstream", deadline=None)  # a loaded machine is not a slow test
@@ -39,6 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what cannot run: on Trio where it is not installed, and some tests on uvloop."""
+    ids.check(items)
     uvloop = config.getoption("--loop") == "uvloop.run"
     for item in items:
         trio = backends.runs_on_trio(item)

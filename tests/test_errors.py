@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.ids import stable_repr
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError, Response, WebSocketError
@@ -131,7 +132,7 @@ class TwoArguments(Exception):
         super().__init__(f"{who} {what}")
 
 
-@pytest.mark.parametrize("cause", [TwoArguments("we", "failed"), OSError(threading.Lock())], ids=repr)
+@pytest.mark.parametrize("cause", [TwoArguments("we", "failed"), OSError(threading.Lock())], ids=stable_repr)
 def test_a_cause_that_cannot_be_copied_costs_nothing_but_itself(cause: Exception) -> None:
     error = ConnectionBroken("broken", INFO)
     error.__cause__ = cause

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
+from kit.waiting import until
 
 import wsstream
 from wsstream.testing import RawPeer, memory_pair, virtual_clock
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
 
 
 @pytest.mark.anyio
@@ -31,12 +26,12 @@ async def test_w63_dropping_everything_with_sends_pending_makes_no_noise(count: 
     async with anyio.create_task_group() as tasks:
         for _ in range(count):
             tasks.start_soon(ws.send, bytes(1 << 20))
-        await _until(lambda: ws.statistics().tasks_waiting_send == count)  # noqa: F821 - not deleted yet
+        await until(lambda: ws.statistics().tasks_waiting_send == count)  # noqa: F821 - not deleted yet
         tasks.cancel_scope.cancel()
     del ws, connection
     gc.collect()
     await theirs.aclose()
-    await _until(lambda: not any("wsstream" in (t.name or "") for t in anyio.get_running_tasks()))
+    await until(lambda: not any("wsstream" in (t.name or "") for t in anyio.get_running_tasks()))
     gc.collect()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
-import os
 import ssl
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,7 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,6 +19,10 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSStream
+from kit.ids import stable_repr
+from kit.leaks import open_sockets, tasks_of_ours
+from kit.peers import linger
+from kit.waiting import until
 
 import wsstream.client.connect
 from wsstream import (
@@ -169,24 +171,12 @@ async def fin(stream: ByteStream) -> None:
     await stream.aclose()
 
 
-async def linger(stream: ByteStream) -> None:
-    """Wait until the client has gone."""
-    with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-        while True:
-            await stream.receive()
-
-
 async def consume(ws: WebSocketStream) -> None:
     """A body as it should be."""
     with suppress(ConnectionClosed):
         async with ws:
             async for _ in ws:
                 pass
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
 
 
 async def two_attempts(play: Play, **options: Any) -> float:
@@ -209,22 +199,10 @@ async def go_on(url: str, **options: Any) -> None:
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
     """No task of the library's and no socket that was not there before."""
-    before = sockets()
+    before = open_sockets()
     yield
     with anyio.fail_after(5):  # the server's are among them
-        await until(lambda: sockets() <= before and not tasks_of_ours())
-
-
-def tasks_of_ours() -> list[anyio.TaskInfo]:
-    return [task for task in anyio.get_running_tasks() if "wsstream" in (task.name or "")]
-
-
-def sockets() -> set[str]:
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(FileNotFoundError):
-            found.add(os.readlink(Path("/proc/self/fd") / name))
-    return {target for target in found if target.startswith("socket:")}
+        await until(lambda: open_sockets() <= before and not tasks_of_ours())
 
 
 # -- what is tried again ---------------------------------------------------------------------
@@ -751,7 +729,7 @@ def test_the_options_are_those_of_connect_but_the_transport() -> None:
         ({"ping_interval": 0}, ValueError),
         ({"ssl": ssl.create_default_context()}, ValueError),
     ],
-    ids=str,
+    ids=stable_repr,
 )
 def test_a_wrong_argument_is_refused_by_the_call_itself(options: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind):

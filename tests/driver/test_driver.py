@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 
 import wsstream
 from wsstream.codec.decoder import MAX_STEPS
@@ -28,13 +27,9 @@ async def _hold(ws: wsstream.WebSocketStream) -> None:
 
 
 @pytest.fixture(scope="module")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """For a server and for its clients."""
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
+    return server_tls, client_tls
 
 
 @pytest.fixture(params=["ws", "wss"])

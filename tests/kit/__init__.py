@@ -5,6 +5,7 @@
 ``deflate``         permessage-deflate: options of two ends, and what they agree on
 ``endpoints``       handlers and clients that do the obvious: echo, check the echo, fail to connect
 ``hostile``         exceptions that are hard to judge
+``ids``             names of parameters
 ``installation``    which copy of wsstream and which codec are tested
 ``leaks``           tasks and sockets that are left
 ``peers``           servers on loopback that are not ours

@@ -6,7 +6,7 @@ import ssl
 
 import trustme
 
-__all__ = ["NAMES", "client_context", "server_context"]
+__all__ = ["NAMES", "client_context", "context_with", "server_context"]
 
 NAMES = ("127.0.0.1", "::1", "localhost", "feed.example")
 """What a server's certificate is for, unless a test says otherwise."""
@@ -14,8 +14,13 @@ NAMES = ("127.0.0.1", "::1", "localhost", "feed.example")
 
 def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     """A server's context with a certificate for `names`."""
+    return context_with(authority.issue_cert(*(names or NAMES)))
+
+
+def context_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """A server's context with this certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*(names or NAMES)).configure_cert(context)
+    certificate.configure_cert(context)
     return context
 
 

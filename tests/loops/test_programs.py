@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.versions import NEEDS_SNIFFIO
 from websockets.sync.client import connect
 
 import wsstream
@@ -25,7 +26,6 @@ _FOLDER = Path(__file__).parent / "programs"
 _ROOT = Path(wsstream.__file__).parents[1]
 _LIMIT = 15  # seconds; what hangs would do so for ever
 _STOPPING = 5  # seconds
-_NEEDS_SNIFFIO = importlib.metadata.version("anyio").startswith("4.11.")
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -36,7 +36,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
     if request.param == "with sniffio":
         if importlib.util.find_spec("sniffio") is None:
             pytest.skip("sniffio is not installed")
-    elif _NEEDS_SNIFFIO:
+    elif NEEDS_SNIFFIO:
         pytest.skip("anyio 4.11 does not go without sniffio")
     else:
         (tmp_path / "sniffio.py").write_text("raise ModuleNotFoundError('as if it were not installed')")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.ids import stable_repr
 
 from wsstream.opening.http import Headers, Request, RequestedURL, Response
 
@@ -309,7 +310,7 @@ def test_a_received_response_is_not_checked() -> None:
         (iter([("X", "y", "secret")]), "item 0 has length 3"),
         ([("secret",)], "item 0 has length 1"),
     ],
-    ids=str,
+    ids=stable_repr,
 )
 def test_what_is_neither_a_mapping_nor_pairs_is_refused_without_its_values(
     fields: Any, complaint: str

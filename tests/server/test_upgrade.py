@@ -14,6 +14,7 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
+from kit.endpoints import check_echo, echo
 
 from wsstream import (
     Accept,
@@ -32,21 +33,6 @@ from wsstream import (
 from wsstream.testing import RawPeer, memory_pair
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream) -> None:
-    await ws.send("there and back")
-    assert await ws.receive() == "there and back"
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
 
 
 # -- process_request -------------------------------------------------------------------------
@@ -70,7 +56,7 @@ async def test_process_request_answers_a_health_check(as_hook: Callable[..., Any
     def hook(request: Request) -> Response | None:
         return Response(200, {"X-Check": "1"}, "OK\n") if request.path == "/healthz" else None
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
         status, head, body = await http.get(server, path="/healthz?verbose")
         assert (status, body) == (200, b"OK\n")
         for field in (b"X-Check: 1", b"Content-Length: 3", b"Connection: close"):
@@ -79,7 +65,7 @@ async def test_process_request_answers_a_health_check(as_hook: Callable[..., Any
         assert (status, body) == (200, b"")
         assert b"content-length: 3" in head.lower()
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +125,7 @@ async def test_a_process_request_that_fails_is_answered_with_500_and_logged(
             raise ZeroDivisionError("secret")
         return wrong
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
         status, _, body = await http.get(server, path="/x")
         assert status == 500
         assert b"secret" not in body
@@ -159,7 +145,7 @@ async def test_a_process_request_that_hangs_is_cancelled_after_the_open_timeout(
         finally:
             cancelled.append(anyio.current_time() - start)
 
-    async with serve(_echo, "127.0.0.1", process_request=hook, open_timeout=3) as server:
+    async with serve(echo, "127.0.0.1", process_request=hook, open_timeout=3) as server:
         start = anyio.current_time()
         with pytest.raises(HandshakeError):
             async with connect(server.url):
@@ -188,10 +174,10 @@ async def test_a_process_request_that_hangs_is_cancelled_after_the_open_timeout(
 async def test_origins_decide_who_is_let_in(
     origins: list[str | None] | None, origin: str | None, admitted: bool
 ) -> None:
-    async with serve(_echo, "127.0.0.1", origins=origins) as server:
+    async with serve(echo, "127.0.0.1", origins=origins) as server:
         if admitted:
             async with connect(server.url, origin=origin) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
                 assert ws.request.origin == origin
         else:
             with pytest.raises(HandshakeRejected) as caught:
@@ -215,7 +201,7 @@ async def test_origins_decide_who_is_let_in(
 )
 def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
     with pytest.raises(ValueError, match="an origin must be like"):
-        serve(_echo, origins=[origin])
+        serve(echo, origins=[origin])
 
 
 @pytest.mark.parametrize(
@@ -230,12 +216,12 @@ def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
     ],
 )
 def test_an_origin_that_browsers_send_is_taken(origin: str) -> None:
-    serve(_echo, origins=[origin, None])
+    serve(echo, origins=[origin, None])
 
 
 def test_origins_that_are_one_str_are_refused() -> None:
     with pytest.raises(TypeError):
-        serve(_echo, origins="https://a.example")
+        serve(echo, origins="https://a.example")
     with pytest.raises(TypeError):
         accept(memory_pair()[0], origins="https://a.example")
 
@@ -290,7 +276,7 @@ async def test_accept_chooses_the_subprotocol(
 ) -> None:
     hook = lambda request: Accept(subprotocol=chosen)  # noqa: E731
     async with (
-        serve(_echo, "127.0.0.1", subprotocols=supported, process_request=hook) as server,
+        serve(echo, "127.0.0.1", subprotocols=supported, process_request=hook) as server,
         connect(server.url, subprotocols=offered) as ws,
     ):
         (other,) = server.connections
@@ -299,7 +285,7 @@ async def test_accept_chooses_the_subprotocol(
 
 async def test_accept_with_an_empty_subprotocol_chooses_none() -> None:
     hook = lambda request: Accept(subprotocol="")  # noqa: E731
-    async with serve(_echo, "127.0.0.1", subprotocols=["a"], process_request=hook) as server:
+    async with serve(echo, "127.0.0.1", subprotocols=["a"], process_request=hook) as server:
         with pytest.raises(HandshakeError, match="none of the subprotocols"):
             async with connect(server.url, subprotocols=["a"]):
                 pytest.fail("entered")
@@ -309,7 +295,7 @@ async def test_choosing_a_subprotocol_that_was_not_offered_is_a_failure_of_the_a
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = lambda request: Accept(subprotocol="other")  # noqa: E731
-    async with serve(_echo, "127.0.0.1", process_request=hook) as server:
+    async with serve(echo, "127.0.0.1", process_request=hook) as server:
         with pytest.raises(HandshakeRejected) as caught:
             async with connect(server.url, subprotocols=["offered"]):
                 pytest.fail("entered")
@@ -430,7 +416,7 @@ async def test_an_answer_of_the_application_is_logged_by_its_status_and_is_no_fa
     body: str, http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1", process_request=lambda request: Response(200, body=body)) as server:
+    async with serve(echo, "127.0.0.1", process_request=lambda request: Response(200, body=body)) as server:
         assert (await http.get(server, path="/healthz?token=s3cr3t"))[0] == 200
     (line,) = caplog.messages
     assert line.startswith("127.0.0.1:")
@@ -441,7 +427,7 @@ async def test_a_request_that_is_refused_is_logged_with_its_fault(
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         assert (await http.get(server, path="/a?token=s3cr3t", method="POST"))[0] == 405
         await http.get(server, path="/" + "x" * 1000)
     first, second = caplog.messages
@@ -460,7 +446,7 @@ async def test_an_opening_handshake_that_takes_too_long_is_logged_with_what_it_w
 
     options = {"ssl": tls.server if waits_for == "TLS" else None, "process_request": hook}
     async with (
-        serve(_echo, "127.0.0.1", open_timeout=3, **options) as server,
+        serve(echo, "127.0.0.1", open_timeout=3, **options) as server,
         await anyio.connect_tcp("127.0.0.1", server.port) as stream,
     ):
         if waits_for == "process_request":
@@ -478,7 +464,7 @@ async def test_a_failure_of_process_request_is_logged_without_the_query(
     def hook(request: Request) -> None:
         raise ZeroDivisionError
 
-    async with serve(_echo, "127.0.0.1", process_request=hook) as server:
+    async with serve(echo, "127.0.0.1", process_request=hook) as server:
         await http.get(server, path="/feed?token=s3cr3t")
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert record.getMessage().endswith(" GET /feed: process_request failed")
@@ -494,7 +480,7 @@ async def test_whatever_process_request_raises_is_answered_with_500(
         if request.path == "/bad":
             raise hostile.make()
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
         if hostile.make is GeneratorExit:  # nothing may be awaited behind it
             with pytest.raises(HandshakeError):
                 async with connect(f"{server.url}/bad"):
@@ -504,7 +490,7 @@ async def test_whatever_process_request_raises_is_answered_with_500(
         levels = [record.levelname for record in caplog.records if "failed" in record.getMessage()]
         assert levels[0] == ("ERROR" if hostile.failed else "INFO")
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 # -- accept ----------------------------------------------------------------------------------
@@ -516,7 +502,7 @@ async def _await(awaitable: Any) -> None:
 
 async def _accepted(stream: ByteStream, **options: Any) -> None:
     async with accept(stream, **options) as ws:
-        await _echo(ws)
+        await echo(ws)
 
 
 async def test_accept_serves_over_a_memory_pair() -> None:
@@ -524,7 +510,7 @@ async def test_accept_serves_over_a_memory_pair() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_accepted, theirs)
         async with connect("ws://a/", transport=ours) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
     assert ws.close_info == CloseInfo(1000, "", True)
     for stream in (ours, theirs):
         with pytest.raises(anyio.ClosedResourceError):
@@ -540,12 +526,12 @@ async def test_accept_serves_over_a_tls_stream(tls: SimpleNamespace) -> None:
         )
         async with accept(stream) as ws:
             assert ws.url == "wss://localhost/chat"
-            await _echo(ws)
+            await echo(ws)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server)
         async with connect("wss://localhost/chat", ssl=tls.client, transport=ours) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
     assert ws.close_info == CloseInfo(1000, "", True)
 
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
@@ -267,27 +266,18 @@ async def test_only_byte_streams_can_be_joined() -> None:
 # -- streams that cannot close one direction alone -----------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
-
-
 @pytest.fixture
-def tls_pair(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Callable[[], object]:
+def tls_pair(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Callable[[], object]:
     async def tls_pair() -> tuple[TLSStream, TLSStream]:
         ours, theirs = memory_pair()
         ends: list[TLSStream] = []
 
         async def serve() -> None:
-            ends.append(await TLSStream.wrap(ours, server_side=True, ssl_context=contexts[0]))
+            ends.append(await TLSStream.wrap(ours, server_side=True, ssl_context=server_tls))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(serve)
-            client = await TLSStream.wrap(theirs, hostname="localhost", ssl_context=contexts[1])
+            client = await TLSStream.wrap(theirs, hostname="localhost", ssl_context=client_tls)
         return ends[0], client
 
     return tls_pair

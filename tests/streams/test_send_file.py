@@ -14,7 +14,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 
 import wsstream
 from wsstream.testing import Frame, RawPeer
@@ -203,17 +202,15 @@ async def test_a_client_takes_the_loop(path: Path, calls: Calls) -> None:
     assert calls == []
 
 
-async def test_tls_and_compression_take_the_loop(path: Path, calls: Calls) -> None:
+async def test_tls_and_compression_take_the_loop(
+    path: Path, calls: Calls, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
     async def send(ws: wsstream.WebSocketStream) -> None:
         await ws.writable.send_file(path)
 
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(client)
     deflate = wsstream.Deflate()
     for ours, theirs in (
-        ({"ssl": server}, {"ssl": client}),
+        ({"ssl": server_tls}, {"ssl": client_tls}),
         ({"compression": deflate}, {"compression": deflate}),
     ):
         async with serving(send, **ours) as port:

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from textwrap import dedent
 
 import anyio
 import anyio.lowlevel
 import pytest
 from anyio import wait_all_tasks_blocked
+from kit.versions import TRIO_TAKES_OPTIONS
 
 from wsstream.testing import memory_pair, virtual_clock
 
@@ -156,9 +156,11 @@ async def test_wait_all_tasks_blocked_works_and_jumps_over_no_long_timer() -> No
         await a.send(b"x")
 
 
-_OLD_ANYIO = tuple(map(int, version("anyio").split(".")[:2])) < (4, 14)
 _TRIO = pytest.param(
-    "trio", marks=pytest.mark.skipif(_OLD_ANYIO, reason="anyio.run gives Trio no options before anyio 4.14")
+    "trio",
+    marks=pytest.mark.skipif(
+        not TRIO_TAKES_OPTIONS, reason="anyio.run gives Trio no options before anyio 4.14"
+    ),
 )
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", _TRIO])
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import ByteStream, SocketAttribute
+from kit.versions import TELLS_CAUSES
 
 from wsstream.testing import (
     CutStream,
@@ -21,7 +20,6 @@ from wsstream.testing import (
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 # Older ones raise it "from None" on asyncio.
-_TELLS_CAUSES = tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14)
 
 
 async def test_receiving_ends_after_the_given_bytes_as_by_a_fin() -> None:
@@ -199,7 +197,7 @@ async def test_reset_stream_sends_an_rst_on_a_socket() -> None:
         async with stream:
             with pytest.raises(anyio.BrokenResourceError) as caught:
                 await stream.receive()
-            if _TELLS_CAUSES:
+            if TELLS_CAUSES:
                 assert isinstance(caught.value.__cause__, ConnectionResetError)
         done.set()
 

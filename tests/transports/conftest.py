@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 import trustme
+from kit import tls
 
 from wsstream.transports.base import Transport, receive_some, send_all
 from wsstream.transports.sockets import SocketTransport
@@ -53,23 +54,15 @@ async def pair(
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    context = tls.server_context(authority, "localhost")
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 @pytest.fixture
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+    return tls.client_context(authority)
 
 
 Handshake = Callable[..., Awaitable[tuple[TLSTransport, TLSTransport]]]

@@ -7,7 +7,6 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
+from kit.versions import TELLS_CAUSES
 
 from wsstream.errors import HandshakeRejected, ProxyError
 from wsstream.opening.proxy_url import Proxy
@@ -314,7 +314,6 @@ async def test_no_byte_behind_the_answer_of_a_socks_proxy_is_lost(listen: Listen
 
 
 # Older ones say "from None" of a reset on asyncio, and the package for SOCKS uses their streams.
-_TELLS_CAUSES = tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14)
 
 SOCKS_REFUSALS = [
     pytest.param([(4, b"\x05\xff")], None, "acceptable", id="no-method"),
@@ -356,11 +355,11 @@ async def test_a_socks_proxy_that_does_not_connect_is_a_proxy_error(
         async with listen(Script(*steps, end=end)) as port:
             error = await _refused(Proxy("socks5h", "127.0.0.1", port, ("user", "secret")))
     assert type(error) is ProxyError
-    if complaint != "broke" or _TELLS_CAUSES:
+    if complaint != "broke" or TELLS_CAUSES:
         assert complaint in str(error)
     assert (error.status, error.headers, error.body) == (None, [], b"")
     assert "secret" not in repr(error)
-    if complaint == "broke" and _TELLS_CAUSES:
+    if complaint == "broke" and TELLS_CAUSES:
         assert isinstance(error.__cause__, OSError)
 
 
