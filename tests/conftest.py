@@ -6,12 +6,10 @@ import ssl
 
 import pytest
 import trustme
-from hypothesis import settings
-from kit import backends, ids, peers, tls
+from kit import backends, effort, ids, peers, tls
 from kit.hostile import HOSTILE, Hostile
 
-settings.register_profile("wsstream", deadline=None)  # a loaded machine is not a slow test
-settings.load_profile("wsstream")
+effort.load_profile()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for marker in backends.MARKERS:
+    for marker in effort.MARKERS + backends.MARKERS:
         config.addinivalue_line("markers", marker)
     backends.use_loop(config.getoption("--loop"))
 
@@ -35,6 +33,10 @@ def pytest_report_header() -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     backends.parametrize(metafunc)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    effort.mark_slow(item)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -32,6 +32,7 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", SAYS)
 def test_example_says_what_it_should(name: str, backend: str) -> None:
@@ -40,6 +41,7 @@ def test_example_says_what_it_should(name: str, backend: str) -> None:
     assert re.search(SAYS[name], output), output
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_echo_client_and_echo_server_talk(backend: str) -> None:
     server = subprocess.Popen(
@@ -58,6 +60,7 @@ def test_echo_client_and_echo_server_talk(backend: str) -> None:
     assert output.endswith("CloseInfo(code=1000, reason='', clean=True)\n")
 
 
+@pytest.mark.slow
 def test_the_testing_example_passes() -> None:
     pytest.importorskip("trio")  # it runs on both
     command = [

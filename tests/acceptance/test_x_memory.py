@@ -24,7 +24,7 @@ import wsstream
 from wsstream import ConnectionBroken, FlowControl, WebSocketStream
 from wsstream.testing import RawPeer, frame, memory_pair, ping, text
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow_after_first]
 
 MIB = 1 << 20
 BLOCK = Random(7).randbytes(65536)

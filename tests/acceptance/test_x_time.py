@@ -15,7 +15,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from wsstream import ConnectionBroken, ConnectionClosed, WebSocketStream
 from wsstream.testing import RateStream, RawPeer, close, ping
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow_after_first]
 
 MIB = 1 << 20
 BLOCK = Random(9).randbytes(65536)
@@ -207,6 +207,7 @@ async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(net: Any, role
 # -- X12 -------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick_with_compression
 @pytest.mark.parametrize("closer", ["client", "server"])
 async def test_x12_aclose_under_a_flood_that_nobody_reads_is_quick_and_clean(net: Any, closer: str) -> None:
     took: list[float] = []

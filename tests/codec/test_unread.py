@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 
 from wsstream.codec import speedups
 from wsstream.codec import unread as pure
@@ -447,7 +448,7 @@ def outcome(queue: Any, name: str, *arguments: Any) -> Any:
 
 @pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
 @given(st.lists(CALLS, max_size=30))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_the_twin_does_the_same_call_by_call(calls: list[tuple[Any, ...]]) -> None:
     ours, theirs = pure.UnreadQueue(), speedups.UnreadQueue()
     for call in calls:
@@ -739,6 +740,7 @@ def started(coroutine: Any) -> Any:
     return coroutine
 
 
+@pytest.mark.slow_after_first
 @pytest.mark.parametrize("items", [[], [CHUNK]], ids=["nothing", "a chunk"])
 @pytest.mark.parametrize("keep", CYCLES.values(), ids=CYCLES)
 def test_a_reader_that_holds_itself_is_collected(reader: Any, items: list[Item], keep: Any) -> None:

@@ -3,6 +3,7 @@
 ==================  ==========================================================================
 ``backends``        which event loops and which clock a test runs on: its markers, ``--loop``
 ``deflate``         permessage-deflate: options of two ends, and what they agree on
+``effort``          what a plain run leaves out, and how many examples a property test tries
 ``endpoints``       handlers and clients that do the obvious: echo, check the echo, fail to connect
 ``hostile``         exceptions that are hard to judge
 ``ids``             names of parameters
