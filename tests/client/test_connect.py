@@ -60,7 +60,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
         {"headers": {"Upgrade": "h2c"}},
         {"headers": {"Sec-WebSocket-Key": "x"}},
         {"origin": "a\nb"},
-        {"ssl": ssl.create_default_context()},
+        {"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
     ],
     ids=stable_repr,
 )

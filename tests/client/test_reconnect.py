@@ -727,7 +727,7 @@ def test_the_options_are_those_of_connect_but_the_transport() -> None:
         ({"headers": [("Bad Name", "x")]}, ValueError),
         ({"headers": {"X": 5}}, TypeError),
         ({"ping_interval": 0}, ValueError),
-        ({"ssl": ssl.create_default_context()}, ValueError),
+        ({"ssl": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}, ValueError),
     ],
     ids=stable_repr,
 )

@@ -15,6 +15,7 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 from kit.endpoints import fail_to_connect, stay_open
 from kit.peers import Listen
+from kit.tls import client_context
 
 from wsstream import HandshakeError, Response, accept, connect, reconnect, serve
 from wsstream.testing import memory_pair, reset_stream
@@ -54,8 +55,7 @@ def client_with(authority: trustme.CA) -> Callable[[str], ssl.SSLContext]:
     """The context of a client whose certificate is of ``"ours"``, of ``"another"`` authority, ``"none"``."""
 
     def make(certificate: str) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
+        context = client_context(authority)
         if certificate != "none":
             issuer = authority if certificate == "ours" else trustme.CA()
             issuer.issue_cert("client@feed.example").configure_cert(context)

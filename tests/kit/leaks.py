@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import anyio
 
@@ -14,11 +14,7 @@ __all__ = ["no_new_tcp_sockets", "nothing_left", "nothing_of_ours_left", "open_s
 
 def open_sockets() -> set[str]:
     """The sockets that this process has open, as ``socket:[inode]``."""
-    folder, found = Path("/proc/self/fd"), set()
-    for name in os.listdir(folder):
-        with suppress(FileNotFoundError):  # the descriptor of the listing itself
-            found.add(os.readlink(folder / name))
-    return {target for target in found if target.startswith("socket:")}
+    return {target for _, target in _descriptors() if target.startswith("socket:")}
 
 
 def tasks_of_ours() -> list[anyio.TaskInfo]:
@@ -53,6 +49,17 @@ def no_new_tcp_sockets() -> Iterator[None]:
 
 
 def _tcp_sockets() -> set[str]:
-    tables = [Path(f"/proc/self/net/{name}").read_text() for name in ("tcp", "tcp6")]
-    tcp = {f"socket:[{line.split()[9]}]" for table in tables for line in table.splitlines()[1:]}
-    return open_sockets() & tcp
+    found = set()
+    for descriptor, target in _descriptors():
+        if target.startswith("socket:"):
+            with socket.socket(fileno=os.dup(descriptor)) as duplicate:
+                if duplicate.family in (socket.AF_INET, socket.AF_INET6):
+                    found.add(target)
+    return found
+
+
+def _descriptors() -> Iterator[tuple[int, str]]:
+    """The open file descriptors, and what they lead to."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
+            yield int(name), os.readlink(f"/proc/self/fd/{name}")

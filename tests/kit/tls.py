@@ -25,7 +25,7 @@ def context_with(certificate: trustme.LeafCert) -> ssl.SSLContext:
 
 
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    """The context of a client that trusts `authority`."""
-    context = ssl.create_default_context()
+    """The context of a client that trusts `authority`, and nobody else: reading the system's takes 50 ms."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     return context

@@ -15,6 +15,7 @@ import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 from kit.endpoints import check_echo, echo
+from kit.tls import client_context
 
 from wsstream import (
     Accept,
@@ -389,8 +390,7 @@ async def test_a_client_without_the_right_certificate_gets_403(
         await ws.send(ws.request.state)
 
     def context_of(name: str | None) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
+        context = client_context(authority)
         if name is not None:
             authority.issue_cert(name).configure_cert(context)
         return context

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from kit.tls import client_context
 
 from wsstream.transports import tls
 from wsstream.transports.base import receive_some, send_all
@@ -50,8 +51,7 @@ def test_the_default_context_checks_names_offers_http_1_1_and_refuses_renegotiat
 
 
 async def test_alpn_is_negotiated(authority, shake_hands):
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
+    context = client_context(authority)
     context.set_alpn_protocols(["http/1.1"])
     client, server = await shake_hands(client_context=context)
     assert client.extra("ssl_object").selected_alpn_protocol() == "http/1.1"
