@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from wsstream.server.upgrade import Accept as Accept
     from wsstream.streams.condition import ConnectionState as ConnectionState
     from wsstream.streams.join import join as join
-    from wsstream.streams.message import MessageReader as MessageReader
-    from wsstream.streams.message import MessageWriter as MessageWriter
     from wsstream.streams.pipe import pipe as pipe
     from wsstream.streams.pipe import proxy as proxy
     from wsstream.streams.readable import Readable as Readable
+    from wsstream.streams.reader import MessageReader as MessageReader
     from wsstream.streams.websocket import Statistics as Statistics
     from wsstream.streams.websocket import WebSocketStream as WebSocketStream
     from wsstream.streams.writable import Writable as Writable
+    from wsstream.streams.writer import MessageWriter as MessageWriter
 
 __version__ = "0.1.0"
 
@@ -83,7 +83,8 @@ _HOMES = {
     "wsstream.streams.condition": ("ConnectionState",),
     "wsstream.driver.flow": ("FlowControl",),
     "wsstream.streams.join": ("join",),
-    "wsstream.streams.message": ("MessageReader", "MessageWriter"),
+    "wsstream.streams.reader": ("MessageReader",),
+    "wsstream.streams.writer": ("MessageWriter",),
     "wsstream.streams.pipe": ("pipe", "proxy"),
     "wsstream.streams.readable": ("Readable",),
     "wsstream.streams.websocket": ("Statistics", "WebSocketStream"),

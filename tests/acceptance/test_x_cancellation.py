@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import CancelScope
+from anyio import CancelScope, wait_all_tasks_blocked
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
@@ -458,6 +458,7 @@ async def test_x5_a_chunk_read_cancelled_at_any_moment_loses_no_byte(raw_pair: A
                 with pytest.raises(anyio.EndOfStream):
                     await reader.receive()
             assert got == b"".join(pieces)
+            await wait_all_tasks_blocked()  # the last task that sends may not have returned yet
             await peer.text("next")
             assert await ws.receive() == "next"
     assert caught[True] > 3

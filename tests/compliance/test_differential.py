@@ -29,6 +29,7 @@ from wsproto.extensions import PerMessageDeflate as WsprotoDeflate
 
 from wsstream import InvalidUTF8, ProtocolViolation
 from wsstream.codec import events as ours
+from wsstream.driver.flow import FlowControl
 from wsstream.driver.inbox import Inbox
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
@@ -104,13 +105,15 @@ class Ours:
             receive_takeover=setup.takeover,
         )
         self.connection = Connection(client=setup.role == "client", deflate=agreed if setup.deflate else None)
-        self.inbox = Inbox(self.connection.inflater)
+        self.inbox = Inbox(FlowControl(), self.connection.inflater)
         self.events: list[Event] = []
 
     def receive(self, data: bytes, room: int) -> None:
         while data:
             found = self.connection.receive(data, room)
             data = data[self.connection.consumed :]
+            if self.connection.state is State.VIOLATED:
+                self.connection.fail()
             self.inbox.put(found, self.connection.cost)
             self.events += [control(each) for each in found if isinstance(each, ours.Ping | ours.Pong)]
             if room == 1:
@@ -118,7 +121,7 @@ class Ours:
 
     def read(self) -> None:
         try:
-            while (message := self.inbox.take_message(None)) is not None or self.inbox.busy:
+            while (message := self.inbox.take_message(None)) is not None or self.inbox.more_ready:
                 if message is not None:
                     self.events.append(Event("text" if isinstance(message, str) else "binary", message))
         except (InvalidUTF8, ProtocolViolation) as error:

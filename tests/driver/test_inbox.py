@@ -12,6 +12,7 @@ from kit.effort import examples
 
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping
 from wsstream.codec.unread import UNLIMITED
+from wsstream.driver.flow import FlowControl
 from wsstream.driver.inbox import Inbox
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsstream.protocol.deflate import Agreed, Deflate, Deflater, Inflater
@@ -29,7 +30,7 @@ def put(inbox: Inbox, *events: Event) -> None:
 
 
 def filled(*events: Event) -> Inbox:
-    inbox = Inbox()
+    inbox = Inbox(FlowControl())
     put(inbox, *events)
     return inbox
 
@@ -43,9 +44,9 @@ def chunks(*payloads: bytes, kind: Kind = "binary", ended: bool = True) -> list[
 
 def test_whole_messages_come_out_as_they_are() -> None:
     inbox = filled("é", b"\xff", "", b"")
-    assert inbox.held == 2 + 1 + 4 * 64
+    assert inbox.cost == 2 + 1 + 4 * 64
     assert [inbox.take_message(None) for _ in range(5)] == ["é", b"\xff", "", b"", None]
-    assert inbox.held == 0
+    assert inbox.cost == 0
 
 
 def test_control_frames_are_not_kept() -> None:
@@ -65,11 +66,9 @@ def test_the_chunks_of_a_message_come_out_as_one(kind: Kind) -> None:
 def test_a_message_is_not_given_before_its_end() -> None:
     inbox = filled(*chunks(b"a", b"b", ended=False))
     assert inbox.take_message(None) is None
-    assert inbox.held == 0, "the chunks are in the message that is being put together"
-    assert inbox.partial
+    assert inbox.cost == 0, "the chunks are in the message that is being put together"
     put(inbox, *chunks(b"c", b""))
     assert inbox.take_message(None) == b"abc"
-    assert not inbox.partial
 
 
 def test_an_empty_message_in_chunks_is_a_message() -> None:
@@ -111,7 +110,7 @@ def test_a_message_is_too_big_as_soon_as_that_is_certain() -> None:
     put(inbox, Chunk("binary", b"6", False), Chunk("binary", bytes(1000), False))
     with pytest.raises(MessageTooBig):
         inbox.take_message(5)
-    assert inbox.held == 1000 + 64, "no more was taken than was needed to know it"
+    assert inbox.cost == 1000 + 64, "no more was taken than was needed to know it"
 
 
 @pytest.mark.parametrize("events", [[b"12345678"], chunks(b"123456", b"78")], ids=["whole", "chunks"])
@@ -122,7 +121,7 @@ def test_the_limit_holds_for_the_rest(events: list[Event]) -> None:
         assert inbox.take_chunk(3) == b"123"
         if fits:
             assert inbox.take_rest(limit) == b"45678"
-            assert inbox.complete
+            assert inbox.is_complete
         else:
             with pytest.raises(MessageTooBig):
                 inbox.take_rest(limit)
@@ -137,19 +136,18 @@ def test_without_a_limit_a_message_has_any_size() -> None:
 
 
 def test_nothing_begins_while_nothing_is_here() -> None:
-    inbox = Inbox()
+    inbox = Inbox(FlowControl())
     assert inbox.begin() is None
     assert inbox.take_rest(None) is None
-    assert not inbox.partial
-    assert not inbox.complete
+    assert not inbox.is_complete
 
 
 def test_a_whole_message_is_taken_in_chunks() -> None:
     inbox = filled("aé")
     assert inbox.begin() == inbox.begin() == "text"
-    assert inbox.held == 0
-    assert [inbox.take_chunk(2), inbox.complete] == [b"a\xc3", False]
-    assert [inbox.take_chunk(2), inbox.complete] == [b"\xa9", True]
+    assert inbox.cost == 0
+    assert [inbox.take_chunk(2), inbox.is_complete] == [b"a\xc3", False]
+    assert [inbox.take_chunk(2), inbox.is_complete] == [b"\xa9", True]
     assert inbox.take_chunk(2) == b""
     inbox.finish()
     assert inbox.begin() is None
@@ -159,13 +157,12 @@ def test_chunks_are_given_as_soon_as_they_are_here_and_never_empty_before_the_en
     inbox = filled(*chunks(b"", b"", b"abcdef", ended=False))
     assert inbox.begin() == "binary"
     assert [inbox.take_chunk(4), inbox.take_chunk(4), inbox.take_chunk(4)] == [b"abcd", b"ef", b""]
-    assert inbox.partial
-    assert not inbox.complete
+    assert not inbox.is_complete
     put(inbox, Chunk("binary", b"", False), Chunk("binary", b"gh", False), Chunk("binary", b"", True))
     assert inbox.take_chunk(100) == b"gh"
-    assert not inbox.complete, "that the message has ended is found with the next call"
+    assert not inbox.is_complete, "that the message has ended is found with the next call"
     assert inbox.take_chunk(100) == b""
-    assert inbox.complete
+    assert inbox.is_complete
 
 
 def test_an_empty_message_is_complete_after_the_first_look() -> None:
@@ -173,7 +170,7 @@ def test_an_empty_message_is_complete_after_the_first_look() -> None:
     for kind in ("binary", "text"):
         assert inbox.begin() == kind
         assert inbox.take_chunk(10) == b""
-        assert inbox.complete
+        assert inbox.is_complete
         inbox.finish()
 
 
@@ -183,7 +180,7 @@ def test_the_rest_of_a_message_after_some_chunks() -> None:
     assert inbox.take_chunk(1) == b"a"
     assert inbox.take_rest(None) == b"bcdef"
     assert inbox.take_rest(None) == b"", "the rest of nothing"
-    assert inbox.complete
+    assert inbox.is_complete
 
 
 def test_what_was_gathered_for_a_whole_message_can_be_taken_in_chunks() -> None:
@@ -194,7 +191,7 @@ def test_what_was_gathered_for_a_whole_message_can_be_taken_in_chunks() -> None:
     assert inbox.take_chunk(4) == b"abcd"
     put(inbox, Chunk("binary", b"g", True))
     assert [inbox.take_chunk(4), inbox.take_chunk(4)] == [b"ef", b"g"]
-    assert inbox.complete
+    assert inbox.is_complete
 
 
 def test_what_was_gathered_for_the_rest_is_not_lost() -> None:
@@ -214,16 +211,14 @@ def test_the_rest_of_a_message_is_skipped_without_being_kept() -> None:
     inbox.begin()
     inbox.take_chunk(1)
     inbox.finish()
-    assert inbox.held == 0
+    assert inbox.cost == 0
     assert inbox.take_chunk(10) == b"", "what was in front is dropped too"
-    assert inbox.partial
     assert inbox.begin() is None
     assert inbox.take_message(None) is None
     for _ in range(1000):
         put(inbox, Chunk("binary", bytes(1000), False))
-        assert (inbox.held, len(inbox.queue)) == (0, 0)
+        assert (inbox.cost, len(inbox.queue)) == (0, 0)
     put(inbox, Chunk("binary", b"end", True), "next")
-    assert not inbox.partial
     assert inbox.take_message(None) == "next"
 
 
@@ -231,13 +226,13 @@ def test_finishing_a_message_that_is_all_here_leaves_the_next() -> None:
     inbox = filled(*chunks(b"abc", b"def"), "next")
     inbox.begin()
     inbox.finish()
-    assert inbox.held == 4 + 64
+    assert inbox.cost == 4 + 64
     assert inbox.begin() == "text"
     assert inbox.take_rest(None) == b"next"
 
 
 def test_finishing_without_a_message_is_nothing() -> None:
-    inbox = Inbox()
+    inbox = Inbox(FlowControl())
     inbox.finish()
     put(inbox, "a")
     assert inbox.take_message(None) == "a"
@@ -250,7 +245,7 @@ def test_discarding_drops_what_is_here_and_what_comes() -> None:
     inbox.discard()
     assert inbox.discarding
     for _ in range(2):
-        assert (inbox.held, len(inbox.queue), inbox.partial) == (0, 0, False)
+        assert (inbox.cost, len(inbox.queue)) == (0, 0)
         assert inbox.take_message(None) is None
         assert inbox.begin() is None
         put(inbox, Chunk("binary", b"def", True), "b")
@@ -261,7 +256,7 @@ def test_discarding_drops_what_is_here_and_what_comes() -> None:
 
 def inflating(*, takeover: bool = True, limit: int = UNLIMITED) -> tuple[Deflater, Inbox]:
     agreed = Agreed(Deflate(), 15, takeover, 15, takeover)
-    return Deflater(agreed), Inbox(Inflater(agreed), limit)
+    return Deflater(agreed), Inbox(FlowControl(), Inflater(agreed), limit)
 
 
 def compressed(deflater: Deflater, message: bytes, kind: Kind = "binary") -> Chunk:
@@ -272,7 +267,7 @@ def test_a_compressed_message_that_is_whole_is_popped() -> None:
     deflater, inbox = inflating()
     put(inbox, compressed(deflater, b"\xff" * 100), compressed(deflater, "é".encode() * 9, "text"), "next")
     assert [inbox.queue.take_message_now() for _ in range(4)] == [b"\xff" * 100, "é" * 9, "next", None]
-    assert inbox.held == 0
+    assert inbox.cost == 0
 
 
 def test_a_compressed_message_in_pieces_is_not_popped() -> None:
@@ -302,7 +297,7 @@ def taken(inbox: Inbox) -> str | bytes:
     for _ in range(100):
         if (message := inbox.take_message(None)) is not None:
             return message
-        assert inbox.busy
+        assert inbox.more_ready
     raise AssertionError("nothing came")
 
 
@@ -360,7 +355,7 @@ class Model:
     """Messages that arrive bit by bit, and how far they have been taken."""
 
     arriving: list[Event]
-    inbox: Inbox = field(default_factory=Inbox)
+    inbox: Inbox = field(default_factory=lambda: Inbox(FlowControl()))
     messages: list[tuple[Kind, bytes, bool]] = field(default_factory=list)  # kind, what is here, ended
     offset: int = 0  # into the first
     begun: bool = False  # the first is taken in chunks
@@ -415,7 +410,7 @@ class Model:
             assert len(chunk) <= count
             assert here.startswith(chunk)
             self.offset += len(chunk)
-            if self.inbox.complete:
+            if self.inbox.is_complete:
                 assert ended
                 assert self.offset == len(payload)
             elif not chunk:
@@ -439,7 +434,7 @@ class Model:
 
     def check(self) -> None:
         pieces = list(self.inbox.queue)
-        assert self.inbox.held == sum(size_of(piece) + 64 for piece in pieces)
+        assert self.inbox.cost == sum(size_of(piece) + 64 for piece in pieces)
         if self.skipping:
             assert pieces == []
 

@@ -515,14 +515,14 @@ async def test_who_is_cancelled_in_the_moment_of_getting_the_turn_passes_it_on()
 
 
 @pytest.mark.anyio
-async def test_dissolving_lets_everybody_go() -> None:
+async def test_waking_all_lets_everybody_go() -> None:
     turn = Turn(FrameBatch())
     await turn.acquire()
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(turn.acquire)
         await wait_all_tasks_blocked()
-        turn.dissolve()
+        turn.wake_all()
     assert turn.tasks_waiting == 0
 
 

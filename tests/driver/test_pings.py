@@ -91,7 +91,7 @@ async def test_when_no_pong_can_come_all_are_woken_without_an_answer() -> None:
         tasks.start_soon(wait)
         tasks.start_soon(wait)
         await wait_all_tasks_blocked()
-        pings.dissolve()
+        pings.wake_all()
     assert pings.latest is None
     pings.receive_pong(record.payload, 1.0)
     assert record.answered is None

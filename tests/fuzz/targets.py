@@ -17,6 +17,7 @@ from typing import Any, Final
 from wsstream.close_codes import is_close_code
 from wsstream.codec.decoder import MAX_EVENTS, PIECE_OVERHEAD, Decoder
 from wsstream.codec.events import Chunk, Close, Event, Ping, Pong, Violation
+from wsstream.driver.flow import FlowControl
 from wsstream.driver.inbox import Inbox
 from wsstream.errors import (
     HandshakeError,
@@ -177,7 +178,7 @@ class Endpoint:
 
     def __init__(self, subject: Connection) -> None:
         self.connection = subject
-        self.inbox = Inbox(subject.inflater)
+        self.inbox = Inbox(FlowControl(), subject.inflater)
         self.messages: list[str | bytes] = []
         self.pings: list[bytes] = []
         self.tail = memoryview(b"")
@@ -214,12 +215,14 @@ class Endpoint:
         self.check_sent()
 
     def room(self, high_water: int) -> int:
-        return UNLIMITED if self.inbox.discarding else high_water - self.inbox.held
+        return UNLIMITED if self.inbox.discarding else high_water - self.inbox.cost
 
     def receive(self, room: int) -> None:
         subject, over = self.connection, self.connection.state not in (State.OPEN, State.CLOSE_SENT)
         violation = subject.violation
         events = subject.receive(self.tail, room)
+        if subject.state is State.VIOLATED:
+            subject.fail()
         assert 0 < subject.consumed <= len(self.tail)
         self.tail = self.tail[subject.consumed :]
         if over:
@@ -240,7 +243,7 @@ class Endpoint:
 
     def check_held(self) -> None:
         held = sum(len(payload_of(item)) + PIECE_OVERHEAD for item in self.inbox.queue)
-        assert self.inbox.held == held
+        assert self.inbox.cost == held
 
     def leave(self, count: int = UNLIMITED) -> None:
         """Let bytes leave."""
@@ -296,7 +299,7 @@ class Endpoint:
 
     def take_messages(self) -> None:
         self.skip_open_message()
-        while (message := self.take(self.inbox.take_message, LIMIT)) is not None or self.inbox.busy:
+        while (message := self.take(self.inbox.take_message, LIMIT)) is not None or self.inbox.more_ready:
             if message is not None:
                 assert len(payload_of(message)) <= LIMIT
                 self.messages.append(message)
@@ -309,7 +312,7 @@ class Endpoint:
         elif what == 3:
             assert len(self.take(inbox.take_rest, LIMIT) or b"") <= LIMIT
         self.reading = True
-        if what == 4 or inbox.complete:
+        if what == 4 or inbox.is_complete:
             self.skip_open_message()
 
     # -- what the peer gets ------------------------------------------------------------------

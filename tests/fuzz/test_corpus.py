@@ -82,7 +82,7 @@ class HasNoRoom(Decoder):
 class SaysNothing(Connection):
     """Fails without a Close."""
 
-    def fail(self, violation: Violation) -> None:
+    def fail(self, violation: Violation | None = None) -> None:
         super().fail(violation)
         self.queue.clear()
 

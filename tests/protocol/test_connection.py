@@ -339,6 +339,8 @@ def test_a_violation_fails_the_connection(case: FrameCase, client: bool) -> None
     violation = receive(connection, data)[-1]
     assert isinstance(violation, Violation)
     assert connection.violation == violation
+    assert connection.state is State.VIOLATED
+    connection.fail()
     assert connection.state is State.FAILED
     assert connection.close_sent == Close(violation.code, violation.reason)
     *_, last = sent = frames_from(connection)
@@ -439,21 +441,31 @@ def test_once_close_is_sent_data_is_dropped_and_pings_are_answered_until_close_i
 
 
 @CLIENT
-def test_a_violation_may_be_left_to_the_caller(client: bool) -> None:
+def test_messages_can_be_answered_between_a_violation_and_failing_for_it(client: bool) -> None:
     connection = endpoint(client)
     key = key_to(connection)
     data = text("before", mask=key) + ping(b"p", mask=key) + frame(3, mask=key) + text("behind", mask=key)
-    before, seen, violation = connection.receive(data, UNLIMITED, fail=False)
+    before, seen, violation = connection.receive(data, UNLIMITED)
     assert (before, seen) == ("before", Ping(b"p"))
     assert isinstance(violation, Violation)
-    assert connection.state is State.OPEN
-    assert connection.violation is None
+    assert connection.state is State.VIOLATED
+    assert connection.violation == violation
     connection.send("answer")
-    assert connection.receive(text("more", mask=key), UNLIMITED, fail=False) == []
+    assert connection.receive(text("more", mask=key) + ping(b"q", mask=key), UNLIMITED) == []
     sent = frames_from(connection)
     assert [(f.opcode, f.payload) for f in sent] == [(10, b"p"), (1, b"answer")]
-    connection.fail(violation)
+    connection.fail()
     assert [f.close_code for f in frames_from(connection)] == [1002]
+
+
+def test_a_violation_that_is_found_later_but_came_first_is_the_one_that_counts() -> None:
+    connection = endpoint(True)
+    receive(connection, frame(3))
+    first = Violation(1007, "a text message is not UTF-8")
+    connection.note_violation(first)
+    connection.fail()
+    assert connection.violation == first
+    assert [f.close_code for f in frames_from(connection)] == [1007]
 
 
 @CLIENT
@@ -605,6 +617,7 @@ def open_(connection: Connection) -> None:
 
 REACH: dict[State, Callable[[Connection], object]] = {
     State.OPEN: open_,
+    State.VIOLATED: lambda c: c.note_violation(BAD),
     State.CLOSE_SENT: lambda c: c.send(Close(1000)),
     State.CLOSE_DONE: lambda c: receive(c, data_of(c, Close(1000))),
     State.FAILED: lambda c: c.fail(BAD),
@@ -619,6 +632,7 @@ CALLS: list[tuple[Input, str, Callable[[Connection], object]]] = [
     (Input.SEND_CONTROL, "pong", lambda c: c.send(Pong())),
     (Input.SEND_CLOSE, "close", lambda c: c.send(Close())),
     (Input.SEND_CLOSE, "urgent", lambda c: c.send_close(Close(), urgent=True)),
+    (Input.VIOLATION, "violation", lambda c: c.note_violation(BAD)),
     (Input.FAIL, "fail", lambda c: c.send(BAD)),
     (Input.EOF, "eof", lambda c: c.receive_eof()),
 ]

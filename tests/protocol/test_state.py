@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsstream.protocol.state import TRANSITIONS, Input, State, WrongState, next_state
+from wsstream.protocol.state import DELIVERS, RECEIVES, TRANSITIONS, Input, State, WrongState, next_state
 
 PAIRS = [
     pytest.param(state, happening, id=f"{state.name}-{happening.name}")
@@ -40,9 +40,7 @@ def test_the_end_of_the_transport_is_possible_everywhere_and_the_end_of_everythi
     assert allowed(State.CLOSED) == {Input.EOF}
 
 
-@pytest.mark.parametrize(
-    "state", [state for state in State if state is not State.OPEN], ids=lambda state: state.name
-)
+@pytest.mark.parametrize("state", list(State)[2:], ids=lambda s: s.name)
 def test_neither_data_nor_pings_are_sent_once_the_closing_handshake_began(state: State) -> None:
     assert not allowed(state) & {Input.SEND_DATA, Input.SEND_CONTROL}
 
@@ -57,8 +55,19 @@ def test_close_is_sent_once_and_received_once() -> None:
 
 
 def test_nothing_is_received_after_the_peers_close_or_a_violation() -> None:
-    for state in (State.CLOSE_RECEIVED, State.CLOSE_DONE, State.FAILED, State.CLOSED):
+    for state in (State.VIOLATED, State.CLOSE_RECEIVED, State.CLOSE_DONE, State.FAILED, State.CLOSED):
         assert not allowed(state) & RECEIVING
+
+
+def test_a_violation_lets_messages_be_answered_until_the_connection_fails() -> None:
+    assert allowed(State.VIOLATED) >= {Input.SEND_DATA, Input.SEND_CONTROL, Input.FAIL}
+    assert Input.SEND_CLOSE not in allowed(State.VIOLATED), "its Close comes with failing"
+    assert next_state(State.CLOSE_SENT, Input.VIOLATION) is State.FAILED, "nothing is left to be answered"
+
+
+def test_the_sets_of_states_follow_from_the_table() -> None:
+    assert {State.OPEN} == DELIVERS
+    assert {State.OPEN, State.CLOSE_SENT} == RECEIVES
 
 
 def test_every_state_can_be_reached() -> None:
@@ -69,14 +78,7 @@ def test_every_state_can_be_reached() -> None:
 
 
 def test_there_is_no_way_back() -> None:
-    order = [
-        State.OPEN,
-        State.CLOSE_SENT,
-        State.CLOSE_RECEIVED,
-        State.CLOSE_DONE,
-        State.FAILED,
-        State.CLOSED,
-    ]
+    order = list(State)
     for (state, _), target in TRANSITIONS.items():
         assert order.index(target) >= order.index(state)
 

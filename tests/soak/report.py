@@ -47,12 +47,15 @@ def _describe_side(side: Side) -> Iterator[str]:
         return
     yield f"{side.ws.state}, {side.ws.close_info}, {asdict(side.ws.statistics())}"
     driver: Any = side.ws._driver
-    yield "driver: " + _fields(driver)
-    yield "outgoing: " + _fields(driver.connection.queue)
-    yield f"outbox: closing={driver.outbox.closing} turn: {_fields(driver.outbox.turn)}"
-    if driver.outbox.message is not None:
-        yield "message: " + _fields(driver.outbox.message)
-    yield "inbox: " + _fields(driver.inbox)
+    yield "ending: " + _fields(driver.ending)
+    yield "receiver: " + _fields(driver.receiver)
+    yield "sender: " + _fields(driver.sender)
+    yield "queue: " + _fields(driver.connection.queue)
+    outbox = driver.sender.outbox
+    yield f"outbox: closing={outbox.closing} turn: {_fields(outbox.turn)}"
+    if outbox.message is not None:
+        yield "message: " + _fields(outbox.message)
+    yield "inbox: " + _fields(driver.receiver.inbox)
     yield "transport: " + _fields(driver.transport)
     yield _queues(side.ws)
 

@@ -14,6 +14,7 @@ import pytest
 
 import wsstream
 from wsstream.opening.handshake import accept_key
+from wsstream.streams.websocket import ending_of
 from wsstream.testing import RateStream, RawPeer, connected_pair, frames, memory_pair
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -384,7 +385,7 @@ async def test_a_server_that_shuts_down_drops_who_reads_nothing_after_two_second
         tasks.start_soon(send)
         await anyio.wait_all_tasks_blocked()
         start = anyio.current_time()
-        ws._driver.close(1001, "", hurried=True)
+        ending_of(ws).close(1001, "", hurried=True)
         with pytest.raises(wsstream.ConnectionBroken):
             await ws.wait_closed()
         assert anyio.current_time() - start == pytest.approx(2, abs=0.6)

@@ -24,7 +24,7 @@ from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.deflate import Deflate
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.leaving import leave
-from wsstream.streams.websocket import WebSocketStream
+from wsstream.streams.websocket import WebSocketStream, ending_of
 
 __all__ = ["connect"]
 
@@ -184,7 +184,7 @@ class _Connect(AsyncBlock[WebSocketStream]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         assert self._ws is not None
-        await leave(self._ws, exc)
+        await leave(ending_of(self._ws), exc)
 
     def __aiter__(self) -> NoReturn:
         raise TypeError('use "async for ws in reconnect(url)"')

@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeGuard, cast
 
 from anyio.abc import ByteStream
 
+from wsstream.driver.driver import Driver
 from wsstream.driver.options import ConnectionOptions, release
 from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.opening.deflate_offer import confirm_response
@@ -199,7 +200,9 @@ class Connector:
             if isinstance(error, OSError):
                 add_tls_hint(error, plain="ws")
             raise
-        driver = self.options.start(transport, Connection(client=True, deflate=deflate), accepted.trailing)
+        connection = Connection(client=True, deflate=deflate)
+        driver = Driver(transport, connection, accepted.trailing, self.options)
+        driver.start()
         return WebSocketStream(
             driver,
             url=attempt.url,

@@ -33,7 +33,7 @@ from wsstream.opening.retry import (
 )
 from wsstream.streams.block import AsyncLoop
 from wsstream.streams.leaving import leave
-from wsstream.streams.websocket import WebSocketStream, closed_here
+from wsstream.streams.websocket import WebSocketStream, ending_of
 
 __all__ = ["reconnect"]
 
@@ -149,7 +149,7 @@ class _Reconnect(AsyncLoop[WebSocketStream]):
 
     async def _end_turn(self, ws: WebSocketStream) -> None:
         lasted = anyio.current_time() - self._opened
-        await leave(ws, None)
+        await leave(ending_of(ws), None)
         error = await _how_it_ended(ws)
         self._ws = None
         if lasted >= self._healthy_after:
@@ -193,10 +193,10 @@ async def _how_it_ended(ws: WebSocketStream) -> ConnectionClosed:
     try:
         info = await ws.wait_closed()
     except ConnectionBroken as error:
-        if not closed_here(ws):
+        if not ending_of(ws).begun_here:
             return error
         info = error.info
-    if info.clean and not closed_here(ws):
+    if info.clean and not ending_of(ws).begun_here:
         return ConnectionBroken("the peer closed the connection", info)
     return ClosedLocally("the connection was closed on this side", info)
 

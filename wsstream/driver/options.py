@@ -8,10 +8,8 @@ import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from wsstream.arguments import check_int, check_number, check_type
-from wsstream.driver.driver import Driver
 from wsstream.driver.flow import FlowControl
 from wsstream.protocol.arrival import ReceiveRate
-from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Deflate
 from wsstream.transports.base import Transport
 
@@ -55,23 +53,6 @@ class ConnectionOptions:
             check_number(name, getattr(self, name), optional=True)
         if self.ping_interval == 0:
             raise ValueError("ping_interval must be greater than 0; use None to send no Pings")
-
-    def start(self, transport: Transport, connection: Connection, received: bytes) -> Driver:
-        """Start the driver of a connection whose opening handshake is done."""
-        driver = Driver(
-            transport,
-            connection,
-            received,
-            flow=self.flow,
-            max_message_size=self.max_message_size,
-            close_timeout=self.close_timeout,
-            ping_interval=self.ping_interval,
-            ping_timeout=self.ping_timeout,
-            receive_timeout=self.receive_timeout,
-            receive_rate=self.receive_rate,
-        )
-        driver.start()
-        return driver
 
 
 async def release(transport: Transport) -> None:

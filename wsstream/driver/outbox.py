@@ -1,185 +1,24 @@
 """The message that is being sent, and whose turn is next: the sending side's order. No I/O.
 
-One message has the turn at a time; others wait, first in, first out. What was handed over belongs to
-the outbox and goes out whole, whatever becomes of the call that handed it over.
+One message has the turn at a time; others wait, first in, first out. What the application has handed over
+belongs to the outbox and goes out whole, whatever becomes of the call that handed it over.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
-import anyio
-
-from wsstream.codec.batch import CLOSED_FOR_TURN, LARGEST, FrameBatch
-from wsstream.codec.events import Close, Kind
-from wsstream.codec.utf8 import split_point
+from wsstream.codec.batch import LARGEST
+from wsstream.codec.events import Close
 from wsstream.driver.flow import FlowControl
+from wsstream.driver.outgoing import OutgoingMessage
+from wsstream.driver.turn import Turn
 from wsstream.protocol.connection import Connection
-from wsstream.protocol.file_frames import FILE_STEP, FileRange
+from wsstream.protocol.file_frames import FILE_STEP
 from wsstream.protocol.state import State
 
-__all__ = ["Outbox", "OutgoingMessage", "Turn"]
+__all__ = ["Outbox"]
 
 _LARGEST_FILE_FRAME = 1 << 20  # bytes; a Pong waits for the end of it
 _PAGE = 4096  # bytes
-_SMALL = 4096  # bytes; smaller chunks are copied together
-
-
-class Turn:
-    """Who may send: one at a time, first in, first out. It is passed on by whoever completes a message.
-
-    `batch` is shut while the turn is taken.
-    """
-
-    __slots__ = ("_batch", "_waiting", "taken")
-
-    def __init__(self, batch: FrameBatch) -> None:
-        self.taken = False
-        self._batch = batch
-        self._waiting: list[anyio.Event] = []  # empty, it has a tenth of the size of a deque
-
-    @property
-    def tasks_waiting(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
-
-    async def acquire(self) -> None:
-        """Wait for the turn. If cancelled, the turn is not taken."""
-        if not self.taken:
-            self.taken = True
-            self._batch.closed_for |= CLOSED_FOR_TURN
-            return
-        event = anyio.Event()
-        self._waiting.append(event)
-        try:
-            await event.wait()
-        except BaseException:
-            if event.is_set():
-                self.release()
-            else:
-                self._waiting.remove(event)
-            raise
-
-    def release(self) -> None:
-        """Pass the turn on."""
-        if self._waiting:
-            self._waiting.pop(0).set()
-        else:
-            self.taken = False
-            self._batch.closed_for &= ~CLOSED_FOR_TURN
-
-    def dissolve(self) -> None:
-        """Let everybody go at once: the connection has ended, and they will see that."""
-        for event in self._waiting:
-            event.set()
-        self._waiting.clear()
-
-
-class OutgoingMessage:
-    """A message of which a part may still be to come.
-
-    Attributes:
-        kind: ``"text"`` or ``"binary"``.
-        declared: the size in bytes of a message that is sent as one frame, else ``None``.
-        file: what is left of the part of a file that was handed over; such a message has no other data.
-        compress: whether it may be compressed.
-        borrowed: a piece is somebody else's mutable buffer.
-        finished: all of it has been handed over.
-        flushing: what is there should be sent even if it is little.
-        size: bytes that were handed over and are not in a frame yet.
-        taken: bytes that are in frames.
-    """
-
-    __slots__ = (
-        "_pieces",
-        "borrowed",
-        "compress",
-        "declared",
-        "file",
-        "finished",
-        "flushing",
-        "kind",
-        "size",
-        "taken",
-    )
-
-    def __init__(self, kind: Kind, declared: int | None = None, *, compress: bool = True) -> None:
-        self.kind: Kind = kind
-        self.declared = declared
-        self.compress = compress
-        self.file: FileRange | None = None
-        self.borrowed = False
-        self.finished = False
-        self.flushing = False
-        self.size = 0
-        self.taken = 0
-        self._pieces: deque[bytes | bytearray | memoryview] = deque()
-
-    def append(self, data: bytes | memoryview) -> None:
-        """Add `data`. Large mutable data is referred to until `detach` copies what is left of it."""
-        size = len(data)
-        self.size += size
-        if size >= _SMALL:
-            self.borrowed = self.borrowed or isinstance(data, memoryview)
-            self._pieces.append(data)
-        elif self._pieces and isinstance(self._pieces[-1], bytearray):
-            self._pieces[-1] += data
-        elif size:
-            self._pieces.append(bytearray(data))
-
-    def put_file(self, part: FileRange) -> None:
-        """Have `part` sent next; what came before is in frames."""
-        self.file = part
-        self.size = len(part)
-
-    def take_file(self, limit: int) -> FileRange:
-        """Take up to `limit` bytes of the file."""
-        assert self.file is not None
-        part, rest = self.file[:limit], self.file[limit:]
-        self.size = len(rest)
-        self.taken += len(part)
-        self.file = rest if rest else None
-        return part
-
-    def detach(self) -> None:
-        """Copy what is left of mutable data: its owner may change it from now on."""
-        if self.borrowed:
-            self._pieces = deque(bytes(p) if isinstance(p, memoryview) else p for p in self._pieces)
-            self.borrowed = False
-
-    def take_equal(self, size: int, limit: int) -> list[memoryview]:
-        """Take pieces of `size` bytes each, `limit` bytes or a little more, from a large buffer in front.
-
-        Some of the buffer is left. Text is not taken: it is cut between code points.
-        """
-        if self.kind == "text" or not self._pieces:
-            return []
-        front = memoryview(self._pieces[0])
-        taken = min((len(front) - 1) // size, -(-limit // size)) * size
-        if taken > 0:
-            self._pieces[0] = front[taken:]
-            self.size -= taken
-            self.taken += taken
-        return [front[start : start + size] for start in range(0, taken, size)]
-
-    def take(self, limit: int) -> bytes | memoryview:
-        """Take up to `limit` bytes from the front; text is cut between code points if one fits."""
-        parts: list[bytes | memoryview] = []
-        room = limit
-        while self._pieces and room > 0:
-            piece = memoryview(self._pieces.popleft())
-            size = min(len(piece), room)
-            if self.kind == "text":
-                size = split_point(piece, room) or (0 if parts else size)
-            if size < len(piece):
-                rest = piece[size:]
-                self._pieces.appendleft(rest if piece.nbytes >= _SMALL else bytearray(rest))
-            parts.append(piece[:size])
-            room = room - size if size == len(piece) else 0
-        result = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.size -= len(result)
-        self.taken += len(result)
-        return result
 
 
 class Outbox:
@@ -208,14 +47,14 @@ class Outbox:
     def close(self, close: Close) -> None:
         """Let `close` follow what has been accepted; messages that wait for their turn are not."""
         self.closing = close
-        self.turn.dissolve()
+        self.turn.wake_all()
         if self.message is not None:
             self.message.flushing = True
 
     def end(self) -> None:
         """Drop everything: nothing can be sent any more."""
         self.message = None
-        self.turn.dissolve()
+        self.turn.wake_all()
 
     def fill(self, *, idle: bool, taking: bool = False, limit: int = 1 << 62) -> int:
         """Make frames up to the high-water mark; a small chunk waits for more unless all is `idle`.

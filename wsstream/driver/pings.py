@@ -79,7 +79,7 @@ class Pings:
                 del self._records[:index]
                 return
 
-    def dissolve(self) -> None:
+    def wake_all(self) -> None:
         """No Pong will come any more."""
         for record in self._records:
             record.end(None)

@@ -20,13 +20,14 @@ from wsstream.codec.speedups import apply_mask
 from wsstream.protocol.deflate import Agreed, Deflater, Inflater
 from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import FrameQueue
-from wsstream.protocol.state import Input, State, WrongState, next_state
+from wsstream.protocol.state import DELIVERS, RECEIVES, Input, State, WrongState, next_state
 
 __all__ = ["Connection", "next_masking_key"]
 
 _OPCODES: Final[dict[Kind, Opcode]] = {"text": Opcode.TEXT, "binary": Opcode.BINARY}
 _KEYS_IN_A_BATCH = 256
 _UNLIMITED: Final = 1 << 62
+_OPEN: Final = State.OPEN  # a name of the module is found faster than a member of an enum
 
 _keys: list[bytes] = []
 if hasattr(os, "register_at_fork"):  # pragma: no branch - it is missing on Windows
@@ -58,9 +59,8 @@ class Connection:
         cost: what the last `receive` handed on, in bytes, plus 64 for each piece.
         control: whether the events of the last `receive` were others than messages and chunks.
         close_sent, close_received: the Close frames; `close_sent` is set when it is queued.
-        violation: why this endpoint failed the connection.
+        violation: the rule that the peer broke, or why this endpoint failed the connection.
         inflater: for the compressed messages of the peer, if they were agreed on.
-        message_cut: a Close came or went inside a message, whose end will never come.
     """
 
     __slots__ = (
@@ -70,6 +70,7 @@ class Connection:
         "_deflater",
         "_frame_key",
         "_frame_offset",
+        "_message_cut",
         "_next_key",
         "_sending",
         "client",
@@ -79,7 +80,6 @@ class Connection:
         "control",
         "cost",
         "inflater",
-        "message_cut",
         "queue",
         "state",
         "violation",
@@ -103,7 +103,7 @@ class Connection:
         self.close_sent: Close | None = None
         self.close_received: Close | None = None
         self.violation: Violation | None = None
-        self.message_cut = False
+        self._message_cut = False
         self.inflater = None if deflate is None else Inflater(deflate)
         self._deflater = None if deflate is None else Deflater(deflate)
         self._decoder = Decoder(masked=not client, rsv1=deflate is not None)
@@ -130,6 +130,11 @@ class Connection:
         return self._decoder.crossed
 
     @property
+    def message_cut(self) -> bool:
+        """Whether a Close came or went inside a message, whose end will never come."""
+        return self._message_cut or self.queue.message_cut
+
+    @property
     def mid_frame(self) -> bool:
         """Whether a frame of declared size has been begun and not completed."""
         return self._declared > 0
@@ -150,29 +155,29 @@ class Connection:
 
     # -- receiving ---------------------------------------------------------------------------
 
-    def receive(self, data: bytes | memoryview, room: int, *, fail: bool = True) -> list[Event]:
+    def receive(self, data: bytes | memoryview, room: int) -> list[Event]:
         """Decode `data` until `cost` reaches `room` bytes, and answer Ping and Close.
 
-        Once this endpoint has sent Close, data is dropped; once it has seen Close or has failed the
-        connection, everything is. A Violation, which is always the last event, has already failed the
-        connection; with `fail` false that is left to the caller.
+        Messages are returned while the state `DELIVERS` them; otherwise data is dropped. A Violation is
+        always the last event. It moves an open connection to VIOLATED; `fail` is then due, which may wait
+        for the answers to earlier messages.
         """
+        decoder, state = self._decoder, self.state
         events: list[Event]
-        if self.state is State.OPEN:
-            events = self._decoder.decode(data, room)
-        elif self.state is State.CLOSE_SENT:
-            decoded = self._decoder.decode(data, _UNLIMITED)
+        if state is _OPEN or state in DELIVERS:  # the first test spares a look into the set
+            events = decoder.decode(data, room)
+            self.cost = decoder.cost
+        elif state in RECEIVES:
+            decoded = decoder.decode(data, _UNLIMITED)
             events = [event for event in decoded if not isinstance(event, str | bytes | Chunk)]
+            self.cost = 0
         else:
             self.consumed, self.cost, self.control = len(data), 0, False
             return []
-        self.consumed = self._decoder.consumed
-        self.cost = self._decoder.cost if self.state is State.OPEN else 0
-        self.control = self._decoder.control
+        self.consumed, self.control = decoder.consumed, decoder.control
         if self.control:
             for event in events:
-                if fail or not isinstance(event, Violation):
-                    self._react(event)
+                self._react(event)
         return events
 
     def receive_eof(self) -> None:
@@ -181,22 +186,34 @@ class Connection:
         self.queue.batch.closed_for |= CLOSED_FOR_END
         self._deflater = None
 
+    def note_violation(self, violation: Violation) -> None:
+        """The peer broke a rule: receive nothing more. `fail` is due.
+
+        The last one noted counts. A caller finds one late only in a message that it inflates, which came
+        before what the decoder has found meanwhile.
+        """
+        self.state = next_state(self.state, Input.VIOLATION)
+        self.violation = violation
+
     def _react(self, event: Event) -> None:
         match event:
-            case Ping() if self.close_received is None:  # section 5.5.2
+            case Ping():
+                # Section 5.5.2: a Pong with the same data answers a Ping, unless a Close was received.
+                # Nothing is decoded after a Close.
                 self.queue.put_pong(encode_frame(Opcode.PONG, event.payload, self._next_key()))
             case Close():
                 self._receive_close(event)
             case Violation():
-                self.fail(event)
+                self.note_violation(event)
 
     def _receive_close(self, close: Close) -> None:
-        """Section 5.5.1: answer at once, echoing the code."""
+        # Section 5.5.1: an endpoint that receives a Close and has not sent one sends one in response, with
+        # the status code that it received, and may finish no message that it is sending.
         answer_due = self.state is State.OPEN
         self.state = next_state(self.state, Input.RECEIVE_CLOSE)
         self.close_received = close
         if answer_due:
-            self.message_cut = self.message_cut or self._decoder.inside_message
+            self._message_cut = self._decoder.inside_message
             self.send_close(close, urgent=True)
 
     # -- sending -----------------------------------------------------------------------------
@@ -237,7 +254,7 @@ class Connection:
         Unless it is to leave `alone`, a small message may wait in `queue.batch` for others.
         """
         self._require_border()
-        if self._deflater is not None or self.state is not State.OPEN:
+        if self._deflater is not None or self.state is not _OPEN:  # not the usual case
             self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
         elif alone or len(payload) > LARGEST:
             self._put_frame(_OPCODES[kind], payload, fin=True)
@@ -325,19 +342,23 @@ class Connection:
         self.state = next_state(self.state, Input.SEND_CLOSE)
         self._put_close(close, urgent)
 
-    def fail(self, violation: Violation) -> None:
-        """_Fail the WebSocket Connection_ (section 7.1.7): Close at once if possible, ignore all input."""
+    def fail(self, violation: Violation | None = None) -> None:
+        """_Fail the WebSocket Connection_ (section 7.1.7): send Close at once if possible, ignore all input.
+
+        The reason is the violation that was noted; without one it is `violation`, a reason of this side.
+        """
         self.state = next_state(self.state, Input.FAIL)
-        self.violation = self.violation or violation
+        self.violation = reason = self.violation or violation
+        assert reason is not None, "a connection fails for a reason"
         if self.close_sent is None:
-            self._put_close(Close(violation.code, violation.reason), urgent=True)
+            self._put_close(Close(reason.code, reason.reason), urgent=True)
 
     def _put_close(self, close: Close, urgent: bool) -> None:
         frame = encode_frame(Opcode.CLOSE, encode_close(close.code, close.reason), self._next_key())
         if self.queue.put_close(frame, urgent=urgent):
             self.close_sent = close
         self._deflater = None  # its memory is not needed any more
-        self.message_cut = self.message_cut or self.sending or self.mid_frame or self.queue.message_cut
+        self._message_cut = self._message_cut or self.sending or self.mid_frame
 
     def _begin_frame(self, kind: Kind, last: bool) -> int:
         self._require(Input.SEND_DATA)
@@ -352,9 +373,8 @@ class Connection:
             raise WrongState("another message is not finished")
 
     def _require(self, happening: Input) -> None:
-        if (
-            self.state is not State.OPEN
-        ):  # where everything can be sent, and nothing but Close changes the state
+        # In OPEN, data and control frames may be sent and change no state: the table need not be asked.
+        if self.state is not _OPEN:
             self.state = next_state(self.state, happening)
 
 

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["TRANSITIONS", "Input", "State", "WrongState", "next_state"]
+__all__ = ["DELIVERS", "RECEIVES", "TRANSITIONS", "Input", "State", "WrongState", "next_state"]
 
 
 class State(Enum):
     """Where the connection is between the opening handshake and its end."""
 
     OPEN = auto()
+    VIOLATED = auto()
+    """The peer broke a rule. Nothing more is received; messages may still be sent until this endpoint fails
+    the connection, so that the answers to messages before the violation can precede the Close frame."""
     CLOSE_SENT = auto()
-    """We sent Close; the peer's is awaited, its data is dropped."""
+    """This endpoint sent Close and waits for the peer's. Data of the peer is dropped."""
     CLOSE_RECEIVED = auto()
-    """The peer sent Close; ours is due at once, and no data any more."""
+    """The peer sent Close. Ours is due at once, and no data may be sent any more."""
     CLOSE_DONE = auto()
-    """Both Close frames have passed; the TCP connection is to be closed, by the server first."""
+    """Both Close frames have passed. The TCP connection is to be closed, by the server first."""
     FAILED = auto()
-    """We failed the connection (section 7.1.7): a Close with the reason was queued, input is ignored."""
+    """This endpoint failed the connection (section 7.1.7): a Close with the reason is queued unless one was
+    sent before, and input is ignored."""
     CLOSED = auto()
     """The transport has ended."""
 
@@ -32,10 +36,13 @@ class Input(Enum):
     RECEIVE_DATA = auto()
     RECEIVE_CONTROL = auto()
     RECEIVE_CLOSE = auto()
+    VIOLATION = auto()
+    """A rule broken by the peer was found."""
     SEND_DATA = auto()
     SEND_CONTROL = auto()
     SEND_CLOSE = auto()
     FAIL = auto()
+    """This endpoint fails the connection, for a violation or for a reason of its own."""
     EOF = auto()
 
 
@@ -43,14 +50,20 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.OPEN, Input.RECEIVE_DATA): State.OPEN,
     (State.OPEN, Input.RECEIVE_CONTROL): State.OPEN,
     (State.OPEN, Input.RECEIVE_CLOSE): State.CLOSE_RECEIVED,
+    (State.OPEN, Input.VIOLATION): State.VIOLATED,
     (State.OPEN, Input.SEND_DATA): State.OPEN,
     (State.OPEN, Input.SEND_CONTROL): State.OPEN,
     (State.OPEN, Input.SEND_CLOSE): State.CLOSE_SENT,
     (State.OPEN, Input.FAIL): State.FAILED,
     (State.OPEN, Input.EOF): State.CLOSED,
-    (State.CLOSE_SENT, Input.RECEIVE_DATA): State.CLOSE_SENT,
+    (State.VIOLATED, Input.VIOLATION): State.VIOLATED,
+    (State.VIOLATED, Input.SEND_DATA): State.VIOLATED,
+    (State.VIOLATED, Input.SEND_CONTROL): State.VIOLATED,
+    (State.VIOLATED, Input.FAIL): State.FAILED,
+    (State.VIOLATED, Input.EOF): State.CLOSED,
     (State.CLOSE_SENT, Input.RECEIVE_CONTROL): State.CLOSE_SENT,
     (State.CLOSE_SENT, Input.RECEIVE_CLOSE): State.CLOSE_DONE,
+    (State.CLOSE_SENT, Input.VIOLATION): State.FAILED,
     (State.CLOSE_SENT, Input.FAIL): State.FAILED,
     (State.CLOSE_SENT, Input.EOF): State.CLOSED,
     (State.CLOSE_RECEIVED, Input.SEND_CLOSE): State.CLOSE_DONE,
@@ -60,6 +73,12 @@ TRANSITIONS: dict[tuple[State, Input], State] = {
     (State.FAILED, Input.EOF): State.CLOSED,
     (State.CLOSED, Input.EOF): State.CLOSED,
 }
+
+DELIVERS = frozenset(state for state, happening in TRANSITIONS if happening is Input.RECEIVE_DATA)
+"""The states in which messages of the peer are delivered."""
+
+RECEIVES = frozenset(state for state, happening in TRANSITIONS if happening is Input.RECEIVE_CONTROL)
+"""The states in which input is decoded at all."""
 
 
 class WrongState(Exception):

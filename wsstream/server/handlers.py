@@ -9,7 +9,7 @@ from typing import TypeAlias
 from wsstream.log import Log
 from wsstream.server.upgrade import client_name
 from wsstream.streams.leaving import in_cancelled_scope, judge, leave, program_end
-from wsstream.streams.websocket import WebSocketStream
+from wsstream.streams.websocket import WebSocketStream, ending_of
 
 __all__ = ["Handler", "Handling"]
 
@@ -49,7 +49,7 @@ class Handling:
             except BaseException as error:
                 await self._left_by(ws, error)
             else:
-                await leave(ws, None)
+                await leave(ending_of(ws), None)
         finally:
             self.connections.discard(ws)
             log.info("%s: closed, %s", _Name(ws), ws.close_info)
@@ -60,7 +60,7 @@ class Handling:
             log.error("%s: the handler failed", _Name(ws), cause=error)
         elif not verdict.cancelled:
             log.info("%s: %s", _Name(ws), verdict.decided_by)
-        await leave(ws, error)
+        await leave(ending_of(ws), error)
         if (end := program_end(error)) is not None:
             raise end from None
         if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._all_cancelled()):

@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from wsstream.arguments import check_int, check_number
+from wsstream.close_codes import CloseCode
 from wsstream.display import never_raises, without_query
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
@@ -23,7 +24,7 @@ from wsstream.server.reception import Reception
 from wsstream.server.upgrade import Acceptor, Opening, ProcessRequest
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.leaving import is_closing, leave
-from wsstream.streams.websocket import WebSocketStream
+from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName
@@ -99,7 +100,7 @@ class _Accept(AsyncBlock[WebSocketStream]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         assert self._ws is not None
-        await leave(self._ws, exc)
+        await leave(ending_of(self._ws), exc)
 
 
 def serve(
@@ -287,7 +288,7 @@ class Server:
         self._reception.dismiss_handshakes()
         with anyio.move_on_after(self._shutdown_timeout):
             for ws in tuple(self.connections):
-                ws._driver.close(1001, "", hurried=True)
+                ending_of(ws).close(CloseCode.GOING_AWAY, "", hurried=True)
             await self._reception.wait_idle()
         for ws in tuple(self.connections):
             ws.abort()  # the Close frame has gone out, and the peer had its time

@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import anyio
 
+from wsstream.driver.driver import Driver
 from wsstream.driver.options import ConnectionOptions, release
 from wsstream.errors import HandshakeError
 from wsstream.log import Log
@@ -200,7 +201,8 @@ class Opening:
         )
         await send_all(self._transport, answer)
         connection = Connection(client=False, deflate=deflate)
-        driver = self._acceptor.options.start(self._transport, connection, self._handshake.trailing)
+        driver = Driver(self._transport, connection, self._handshake.trailing, self._acceptor.options)
+        driver.start()
         scheme = "ws" if self._transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,

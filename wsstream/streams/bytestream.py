@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from wsstream.close_codes import CloseCode
 from wsstream.display import never_raises
+from wsstream.driver.ending import Ending
+from wsstream.driver.receiver import Receiver
 from wsstream.errors import ConnectionBroken, ConnectionClosed, StreamEnded
-from wsstream.streams.message import MessageReader, payload_of
+from wsstream.streams.condition import described
+from wsstream.streams.leaving import leave
 from wsstream.streams.only import refuse_kind
+from wsstream.streams.reader import MessageReader, next_reader
+from wsstream.streams.writable import Writable
+from wsstream.streams.writer import payload_of
 from wsstream.transports.reset import ResettableStream
-
-if TYPE_CHECKING:
-    from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["WebSocketByteStream"]
 
@@ -39,23 +41,24 @@ class WebSocketByteStream(ResettableStream):
 
     half_closes: bool
 
-    def __init__(self, ws: WebSocketStream, eof: bytes | None, close_timeout: float) -> None:
+    def __init__(self, receiver: Receiver, writable: Writable, ending: Ending, eof: bytes | None) -> None:
         if eof is not None and len(eof) == 1:
             raise ValueError("an end mark must be empty or longer than one byte, which is how data may look")
         self.half_closes = eof is not None
-        self._ws = ws
+        self._receiver = receiver
+        self._writable = writable
+        self._ending = ending
         self._eof = eof
-        self._close_timeout = close_timeout
         self._reader: MessageReader | None = None
         self._undecided = False  # whether the message is the end mark cannot be told yet
         self._held = bytearray()  # its beginning, until that is decided and while it is handed out
         self._ended = False  # the peer's direction
-        self._ending = False  # ours: nothing but the mark may follow,
+        self._finishing = False  # ours: nothing but the mark may follow,
         self._sent_eof = False  # or it has been handed over
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<WebSocketByteStream over {self._ws!r}>"
+        return described(self, self._ending)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """The next 1 to `max_bytes` bytes. If cancelled, none is lost.
@@ -89,14 +92,14 @@ class WebSocketByteStream(ResettableStream):
 
     async def _next_message(self) -> MessageReader:
         try:
-            reader = await self._ws.readable.next_reader()
+            reader = await next_reader(self._receiver, self._ending.id)
         except StreamEnded as end:
             if self._eof is None and end.code in _NORMAL:
                 raise
             what = "the byte stream failed" if self._eof is None else "the byte stream has no end mark"
             raise ConnectionBroken(f"{what}, so something may be missing", end.info) from None
         if reader.kind != "binary":
-            raise refuse_kind("binary", self._ws.begin_close)
+            raise refuse_kind("binary", self._ending.close)
         self._reader = reader
         self._undecided = True
         return reader
@@ -119,14 +122,14 @@ class WebSocketByteStream(ResettableStream):
             ConnectionBroken: the peer has closed, or the connection broke.
             anyio.ClosedResourceError: after `send_eof`; ClosedLocally, after the connection was closed here.
         """
-        if self._ending:
+        if self._finishing:
             raise anyio.ClosedResourceError
         payload = payload_of(item, "a byte stream takes bytes")
         if self._eof and payload == self._eof:
-            await self._ws.send(payload[:1])
+            await self._writable.send(payload[:1])
             payload = payload[1:]
         if payload:
-            await self._ws.send(payload)
+            await self._writable.send(payload)
 
     async def send_eof(self) -> None:
         """End this direction with the mark; the other goes on. A second call does nothing.
@@ -139,9 +142,9 @@ class WebSocketByteStream(ResettableStream):
         """
         if self._eof is None:
             raise NotImplementedError("without an end mark a WebSocket cannot close one direction alone")
-        self._ending = True
+        self._finishing = True
         if not self._sent_eof:
-            await self._ws.send(self._eof)
+            await self._writable.send(self._eof)
             self._sent_eof = True
 
     async def aclose(self) -> None:
@@ -152,13 +155,13 @@ class WebSocketByteStream(ResettableStream):
         raised if the connection has ended before, and then nothing happens.
         """
         try:
-            with anyio.move_on_after(self._close_timeout):
+            with anyio.move_on_after(self._ending.close_timeout):
                 await checkpoint_if_cancelled()  # else the mark might go out behind what was cut short
                 await self._finish()
-                await self._ws.aclose(CloseCode.NORMAL)
+                await self._writable.aclose(CloseCode.NORMAL)
         finally:
-            self._ws.abort()  # which does nothing if it is closed
-        await self._ws.aclose()
+            self._ending.abort()  # which does nothing if it is closed
+        await self._ending.wait_finished()
 
     async def _finish(self) -> None:
         if self.half_closes:
@@ -172,7 +175,7 @@ class WebSocketByteStream(ResettableStream):
 
         Never waits. The peer's `receive` gives what has arrived and then raises :class:`ConnectionBroken`.
         """
-        self._ws.writable.abort(CloseCode.INTERNAL_ERROR, "the byte stream was reset")
+        self._writable.abort(CloseCode.INTERNAL_ERROR, "the byte stream was reset")
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -180,4 +183,4 @@ class WebSocketByteStream(ResettableStream):
         if exc is None:
             await self.aclose()
         else:
-            await self._ws.__aexit__(exc_type, exc, tb)
+            await leave(self._ending, exc)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from wsstream.driver.driver import Driver
+from wsstream.driver.ending import Ending
 
 __all__ = ["ConnectionState", "described", "state_of"]
 
@@ -19,13 +17,13 @@ class ConnectionState(StrEnum):
     CLOSED = "closed"
 
 
-def state_of(driver: Driver) -> ConnectionState:
+def state_of(ending: Ending) -> ConnectionState:
     """Whether messages can be sent, the end has begun or is over."""
-    if driver.finished.is_set():
+    if ending.is_done:
         return ConnectionState.CLOSED
-    return ConnectionState.OPEN if driver.is_open else ConnectionState.CLOSING
+    return ConnectionState.OPEN if ending.is_open else ConnectionState.CLOSING
 
 
-def described(part: object, driver: Driver) -> str:
+def described(part: object, ending: Ending) -> str:
     """The repr of a part of a connection: one line that tells which connection, and its state."""
-    return f"<{type(part).__name__} of connection {driver.id}, {state_of(driver)}>"
+    return f"<{type(part).__name__} of connection {ending.id}, {state_of(ending)}>"

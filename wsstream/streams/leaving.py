@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar
 
 import anyio
 
+from wsstream.driver.ending import Ending
 from wsstream.errors import ConnectionClosed, WebSocketError, check_close_arguments
-
-if TYPE_CHECKING:
-    from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["Verdict", "in_cancelled_scope", "is_closing", "judge", "leave", "program_end"]
 
@@ -133,7 +131,7 @@ def in_cancelled_scope() -> bool:
     return anyio.current_effective_deadline() == -inf
 
 
-async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
+async def leave(ending: Ending, error: BaseException | None) -> None:
     """End the connection of a block that was left by `error`, as :func:`judge` says, and wait for its end.
 
     After a cancellation, and where nothing may be awaited, the transport is dropped behind the Close frame.
@@ -141,25 +139,26 @@ async def leave(ws: WebSocketStream, error: BaseException | None) -> None:
     """
     may_await = not is_closing(error)
     try:
-        await _close(ws, judge(error))
+        await _close(ending, judge(error))
     except GeneratorExit:
         may_await = False
         raise
     finally:
-        if may_await and not ws._driver.finished.is_set():
+        if may_await and not ending.is_done:
             with anyio.CancelScope(shield=True):
-                await ws._driver.finished.wait()  # the driver bounds this itself
+                await ending.wait_finished()  # the driver bounds this itself
 
 
-async def _close(ws: WebSocketStream, verdict: Verdict) -> None:
+async def _close(ending: Ending, verdict: Verdict) -> None:
     if verdict.patience == inf:
-        ws.begin_close(verdict.code, verdict.reason)
-        await ws._driver.wait_finished()
+        ending.close(verdict.code, verdict.reason)
+        await ending.wait_finished()
     elif verdict.patience:
         with anyio.move_on_after(verdict.patience, shield=True):
-            await ws.aclose(verdict.code, verdict.reason)
-        ws.abort()
+            ending.close(verdict.code, verdict.reason)
+            await ending.wait_finished()
+        ending.abort()
     else:
         # Hands the Close frame to the kernel, if that takes it now.
-        ws.begin_close(verdict.code, verdict.reason)
-        ws.abort()
+        ending.close(verdict.code, verdict.reason)
+        ending.abort()

@@ -9,8 +9,8 @@ import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, ObjectReceiveStream, ObjectSendStream
 
 from wsstream.errors import CloseInfo, ConnectionClosed, check_close_arguments
-from wsstream.streams.message import MessageReader
 from wsstream.streams.readable import Readable
+from wsstream.streams.reader import MessageReader
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.streams.writable import Writable
 
@@ -55,7 +55,7 @@ async def _forward_message(reader: MessageReader, sink: Writable) -> None:
     """A message that is here whole leaves as it came; another one leaves in fragments as it arrives."""
     chunk = await _next_chunk(reader)
     if reader.complete:
-        await sink.send_payload(reader.kind, chunk)
+        await sink._send(reader.kind, chunk, compress=True)  # text, too, without decoding it
         return
     async with sink.message(reader.kind) as writer:
         while chunk:

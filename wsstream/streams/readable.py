@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 
-import anyio
 from anyio.abc import ObjectReceiveStream
-from anyio.lowlevel import checkpoint
 
 from wsstream.codec.speedups import MessageIterator
-from wsstream.codec.unread import CLOSED_FOR_RECEIVER
 from wsstream.display import never_raises
-from wsstream.driver.driver import Driver
+from wsstream.driver.ending import Ending
+from wsstream.driver.receiver import Receiver
 from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
-from wsstream.streams.message import MessageReader
 from wsstream.streams.only import Only, Payload
+from wsstream.streams.reader import MessageReader, next_reader
 
 __all__ = ["Readable"]
 
@@ -29,15 +27,14 @@ class Readable(ObjectReceiveStream[str | bytes]):
     ``async for message in readable`` gives whole messages and ends with the connection's clean end.
     """
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._queue = driver.inbox.queue
-        self._reader: MessageReader | None = None
-        self.waiting = False  # a task waits for data
+    def __init__(self, receiver: Receiver, ending: Ending) -> None:
+        self._receiver = receiver
+        self._ending = ending
+        self._queue = receiver.inbox.queue
 
     @never_raises
     def __repr__(self) -> str:
-        return described(self, self._driver)
+        return described(self, self._ending)
 
     async def receive(self) -> str | bytes:
         """The next message: ``str`` for text, ``bytes`` for binary.
@@ -62,14 +59,14 @@ class Readable(ObjectReceiveStream[str | bytes]):
         Leaving the block early skips the rest without buffering it. If entering is cancelled,
         nothing is lost. Raises what :meth:`receive` raises, but never ``MessageTooBig``.
         """
-        return _NextMessage(self)
+        return _NextMessage(self._receiver, self._ending)
 
     def messages(self) -> AsyncIterator[MessageReader]:
         """An iterator of readers, one for each message. Asking for the next skips the rest of the last.
 
         It ends and raises as iterating over the readable does; cancelling ``anext()`` loses nothing.
         """
-        return _Messages(self)
+        return _Messages(self._receiver, self._ending)
 
     def only(self, payload: type[Payload]) -> ObjectReceiveStream[Payload]:
         """The same messages as a stream of ``str`` (``only(str)``) or of ``bytes`` (``only(bytes)``).
@@ -80,11 +77,11 @@ class Readable(ObjectReceiveStream[str | bytes]):
         Raises:
             TypeError: `payload` is neither ``str`` nor ``bytes``.
         """
-        return Only(self, payload, self._driver.close)
+        return Only(self, payload, self._ending.close)
 
     def discard(self) -> None:
         """Drop what was received and what will be; control frames go on. For those who only send."""
-        self._driver.discard()
+        self._receiver.discard()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
@@ -95,8 +92,8 @@ class Readable(ObjectReceiveStream[str | bytes]):
             TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
         """
         check_close_arguments(code, reason)
-        self._driver.close(code, reason)
-        await self._driver.wait_finished()
+        self._ending.close(code, reason)
+        await self._ending.wait_finished()
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:  # type: ignore[override]
         return MessageIterator(self._queue, self._next)
@@ -112,104 +109,51 @@ class Readable(ObjectReceiveStream[str | bytes]):
             raise StopAsyncIteration from None
 
     async def _receive(self) -> str | bytes:
-        self._skip_open_reader()
-        self.check_free()
-        message = self._take() if self._queue or self._queue.closed_for else None
+        receiver = self._receiver
+        receiver.start_taking()
+        message = receiver.take_message() if self._queue or self._queue.closed_for else None
         while message is None:
-            await self.wait()
+            await receiver.wait_for_data()
             message = self._queue.take_message_now()
             if message is None:
-                message = self._take()
+                message = receiver.take_message()
         return message
-
-    # -- for readers of one message ----------------------------------------------------------
-
-    async def next_reader(self) -> MessageReader:
-        """Wait for the next message to begin."""
-        self._skip_open_reader()
-        self.check_free()
-        driver = self._driver
-        while (kind := driver.take(driver.inbox.begin)) is None:
-            driver.consumed()
-            await self.wait()
-        driver.consumed()
-        driver.reads_chunks = True
-        self._reader = MessageReader(self, driver, kind)
-        return self._reader
-
-    def check_free(self) -> None:
-        """Raise ``anyio.BusyResourceError`` if another task waits for data: it would take what is its."""
-        if self.waiting:
-            raise anyio.BusyResourceError("receiving from")
-
-    async def wait(self) -> None:
-        """Return when something may have arrived; raise if nothing can."""
-        await self._alone(self._driver.more_or_raise())
-
-    async def pause(self) -> None:
-        """Let other tasks have their turn."""
-        await self._alone(checkpoint())
-
-    async def _alone(self, waiting: Awaitable[None]) -> None:
-        self.waiting = True
-        self._queue.closed_for |= CLOSED_FOR_RECEIVER
-        try:
-            await waiting
-        finally:
-            self.waiting = False
-            self._queue.closed_for &= ~CLOSED_FOR_RECEIVER
-
-    def release(self, reader: MessageReader) -> None:
-        """`reader` is done with its message."""
-        if self._reader is reader:
-            self._reader = None
-            self._driver.reads_chunks = False
-
-    def _take(self) -> str | bytes | None:
-        driver = self._driver
-        message = driver.take(driver.inbox.take_message, driver.max_message_size)
-        driver.consumed()
-        return message
-
-    def _skip_open_reader(self) -> None:
-        if self._reader is not None:
-            if self._reader.owner != anyio.get_current_task().id:
-                raise anyio.BusyResourceError("receiving from")
-            self._reader.close()
 
 
 class _NextMessage(AsyncBlock[MessageReader]):
     use = "ws.readable.message() as message"
 
-    def __init__(self, readable: Readable) -> None:
-        self._readable = readable
+    def __init__(self, receiver: Receiver, ending: Ending) -> None:
+        self._receiver = receiver
+        self._ending = ending
         self._reader: MessageReader | None = None
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<the next message of {self._readable!r}>"
+        return f"<the next message of connection {self._ending.id}>"
 
     async def __aenter__(self) -> MessageReader:
-        self._reader = await self._readable.next_reader()
+        self._reader = await next_reader(self._receiver, self._ending.id)
         return self._reader
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         assert self._reader is not None
-        self._reader.close()
+        await self._reader.__aexit__(exc_type, exc, tb)
 
 
 class _Messages(AsyncIterator[MessageReader]):
-    def __init__(self, readable: Readable) -> None:
-        self._readable = readable
+    def __init__(self, receiver: Receiver, ending: Ending) -> None:
+        self._receiver = receiver
+        self._ending = ending
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<the messages of {self._readable!r}>"
+        return f"<the messages of connection {self._ending.id}>"
 
     async def __anext__(self) -> MessageReader:
         try:
-            return await self._readable.next_reader()
+            return await next_reader(self._receiver, self._ending.id)
         except StreamEnded:
             raise StopAsyncIteration from None

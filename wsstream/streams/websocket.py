@@ -11,6 +11,8 @@ from anyio.abc import ObjectStream
 
 from wsstream.display import never_raises, without_query
 from wsstream.driver.driver import Driver
+from wsstream.driver.ending import Ending
+from wsstream.driver.receiver import Reading
 from wsstream.errors import CloseInfo, check_close_arguments
 from wsstream.opening.http import Request, Response
 from wsstream.streams.bytestream import WebSocketByteStream
@@ -20,7 +22,7 @@ from wsstream.streams.readable import Readable
 from wsstream.streams.writable import Writable
 from wsstream.transports.attributes import TransportAttributes
 
-__all__ = ["Statistics", "WebSocketStream", "closed_here"]
+__all__ = ["Statistics", "WebSocketStream", "ending_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,9 @@ class WebSocketStream(ObjectStream[str | bytes]):
         response: Response,
     ) -> None:
         self._driver = driver
-        self.readable = Readable(driver)
-        self.writable = Writable(driver)
+        self._ending = driver.ending
+        self.readable = Readable(driver.receiver, driver.ending)
+        self.writable = Writable(driver.sender, driver.ending)
         self._url = url  # str() makes the URL: it would be one more copy of the request's target
         self.subprotocol = subprotocol
         self.extensions = extensions
@@ -87,7 +90,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await leave(self, exc)
+        await leave(self._ending, exc)
 
     @property
     def url(self) -> str:
@@ -97,7 +100,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
     @property
     def id(self) -> str:
         """A short name of this connection in logs, unlike others of the process."""
-        return self._driver.id
+        return self._ending.id
 
     # -- messages ----------------------------------------------------------------------------
     # Those that give out what the two streams make spare a coroutine of theirs for each message.
@@ -136,19 +139,19 @@ class WebSocketStream(ObjectStream[str | bytes]):
         Raises:
             ValueError: `eof` has one byte, which could not be told from data.
         """
-        return WebSocketByteStream(self, eof, self._driver.close_timeout)
+        return WebSocketByteStream(self._driver.receiver, self.writable, self._ending, eof)
 
     # -- the connection ----------------------------------------------------------------------
 
     @property
     def state(self) -> ConnectionState:
         """Whether messages can be sent (``"open"``), the end has begun (``"closing"``) or is over."""
-        return state_of(self._driver)
+        return state_of(self._ending)
 
     @property
     def close_info(self) -> CloseInfo | None:
         """How the connection ended, as soon as that is certain."""
-        return self._driver.info
+        return self._ending.info
 
     async def ping(self) -> float:
         """Send a Ping and wait for its Pong; returns the seconds between.
@@ -172,11 +175,11 @@ class WebSocketStream(ObjectStream[str | bytes]):
     def begin_close(self, code: int | None = None, reason: str = "") -> None:
         """What `aclose` does, without waiting for the end; see `wait_closed`."""
         check_close_arguments(code, reason)
-        self._driver.close(code, reason)
+        self._ending.close(code, reason)
 
     def abort(self) -> None:
         """Drop TCP at once, without a Close frame. Never waits."""
-        self._driver.abort()
+        self._ending.abort()
 
     async def wait_closed(self) -> CloseInfo:
         """Wait until the connection is closed and nothing of it is left. May be cancelled.
@@ -184,19 +187,19 @@ class WebSocketStream(ObjectStream[str | bytes]):
         Raises:
             ConnectionBroken: the end was not clean, except after a local `abort`.
         """
-        return await self._driver.wait_closed()
+        return await self._ending.wait_closed()
 
     def statistics(self) -> Statistics:
         """What is in the buffers now."""
         driver = self._driver
         return Statistics(
-            bytes_received=driver.bytes_received,
+            bytes_received=driver.receiver.bytes_received,
             bytes_sent=driver.connection.queue.sent,
-            receive_buffered=driver.inbox.held,
-            send_buffered=driver.unsent,
-            reading_paused=driver.paused,
-            tasks_waiting_receive=driver.tasks_waiting_receive,
-            tasks_waiting_send=driver.tasks_waiting_send,
+            receive_buffered=driver.receiver.inbox.cost,
+            send_buffered=driver.sender.unsent,
+            reading_paused=driver.receiver.reading is Reading.PAUSED,
+            tasks_waiting_receive=driver.receiver.tasks_waiting,
+            tasks_waiting_send=driver.sender.tasks_waiting,
         )
 
     @property
@@ -205,9 +208,6 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return TransportAttributes(self._driver.transport).extra_attributes
 
 
-def closed_here(ws: WebSocketStream) -> bool:
-    """Whether this side began to close, for no fault of the peer's."""
-    connection = ws._driver.connection
-    answer = connection.close_received  # the very object, if the peer's Close was answered with it
-    sent = connection.close_sent
-    return sent is not None and sent is not answer and connection.violation is None
+def ending_of(ws: WebSocketStream) -> Ending:
+    """The end of a connection, for those who open connections and close them: clients and servers."""
+    return ws._ending

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -14,31 +13,28 @@ from anyio.abc import ObjectSendStream
 from wsstream.arguments import check_int
 from wsstream.codec.events import Kind
 from wsstream.display import never_raises
-from wsstream.driver.driver import Driver
-from wsstream.errors import ConnectionBroken, check_close_arguments
-from wsstream.protocol.file_frames import FileEnded, FileRange
+from wsstream.driver.ending import Ending
+from wsstream.driver.sender import Sender
+from wsstream.errors import check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
-from wsstream.streams.message import MessageWriter, payload_of
-from wsstream.transports.file import RegularFile, regular_file
+from wsstream.streams.sendfile import send_open_file
+from wsstream.streams.writer import MessageWriter, payload_of
 
 __all__ = ["Writable"]
-
-_FILE_CHUNK = 1 << 20  # bytes; one trip to a worker thread each
-_FILE_PART = 1 << 22  # bytes of a file that are handed over at once, without a copy
 
 
 class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     """Where messages are sent. When the network or the peer is slow, sending waits."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
-        self._put = driver.connection.queue.batch.put
-        self._writer: MessageWriter | None = None
+    def __init__(self, sender: Sender, ending: Ending) -> None:
+        self._sender = sender
+        self._ending = ending
+        self._put = sender.batch.put
 
     @never_raises
     def __repr__(self) -> str:
-        return described(self, self._driver)
+        return described(self, self._ending)
 
     async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
         """Send one message: ``str`` as text, bytes-like as binary. First in, first out.
@@ -58,21 +54,19 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         full = self._put(item)
         if full is None:  # it does not come in a burst
             if isinstance(item, str):
-                await self.send_payload("text", item.encode(), compress=compress)
+                await self._send("text", item.encode(), compress=compress)
             else:
-                await self.send_payload("binary", payload_of(item), compress=compress)
+                await self._send("binary", payload_of(item), compress=compress)
         elif full:
-            await self._driver.let_others_run()
+            await self._sender.flush_and_yield()
 
-    async def send_payload(self, kind: Kind, payload: bytes | memoryview, *, compress: bool = True) -> None:
-        """Send one message from its bytes; of text, they are valid UTF-8. Otherwise like `send`."""
-        if self._writer is not None:
-            self._refuse_deadlock(self._writer)
-        full = self._driver.send_now(kind, payload, compress=compress)
+    async def _send(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> None:
+        sender = self._sender
+        full = sender.send_now(kind, payload, compress=compress)
         if full is None:
-            await self._driver.send_message(kind, payload, compress=compress)
+            await sender.send(kind, payload, compress=compress)
         elif full:
-            await self._driver.let_others_run()
+            await sender.flush_and_yield()
 
     def message(
         self, kind: Kind = "binary", *, size: int | None = None, compress: bool = True
@@ -91,7 +85,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         if kind not in ("text", "binary"):
             raise ValueError(f"the kind of a message must be 'text' or 'binary', got {kind!r}")
         check_int("the size of a message", size, 0, (1 << 63) - 1, optional=True)
-        return _NewMessage(self, kind, size, compress)
+        return _NewMessage(self._sender, self._ending, kind, size, compress)
 
     async def send_file(
         self, file: str | os.PathLike[str] | IO[bytes], *, offset: int = 0, count: int | None = None
@@ -115,58 +109,22 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         """
         check_int("offset", offset, 0)
         check_int("count", count, 0, optional=True)
+        self._sender.check_no_deadlock()
         if not isinstance(file, str | os.PathLike):
-            return await self._send_open_file(file, offset, count)
+            return await send_open_file(self._sender, self._ending, file, offset, count)
         opened = await anyio.open_file(file, "rb")
         try:
-            return await self._send_open_file(opened.wrapped, offset, count)
+            return await send_open_file(self._sender, self._ending, opened.wrapped, offset, count)
         finally:
             opened.wrapped.close()  # where it is cancelled, the aclose of older anyio leaves the file open
-
-    async def _send_open_file(self, file: IO[bytes], offset: int, count: int | None) -> int:
-        kind: object = file
-        if isinstance(kind, io.TextIOBase) or not hasattr(kind, "read") or not hasattr(kind, "seek"):
-            raise TypeError(f"file must be a path or a seekable binary file, got {type(file).__name__}")
-        wrapped = anyio.wrap_file(file)
-        await wrapped.seek(offset)  # also writes what the object has in its buffer
-        source = regular_file(file)
-        async with self.message() as writer:
-            while count is None or writer.bytes_sent < count:
-                before = writer.bytes_sent
-                most = _FILE_PART if count is None else min(_FILE_PART, count - before)
-                if source is not None and self._driver.sends_files:
-                    await self._send_range(writer, source, offset + before, most)
-                elif source is not None:
-                    await _send(writer, await source.read(most, offset + before))
-                else:
-                    await _send(writer, await wrapped.read(min(most, _FILE_CHUNK)))
-                if writer.bytes_sent == before:
-                    if count is not None:
-                        raise EOFError(f"the file ended {count - before} bytes early")
-                    break
-        if source is not None:
-            file.seek(offset + writer.bytes_sent)
-        return writer.bytes_sent
-
-    async def _send_range(self, writer: MessageWriter, source: RegularFile, start: int, most: int) -> None:
-        stop = min(start + most, source.size)
-        if stop > start:
-            stop = await source.cache(start, stop)
-        if stop > start:
-            try:
-                await writer.send_range(FileRange(source, start, stop))
-            except ConnectionBroken as error:
-                if isinstance(self._driver.cause, FileEnded):
-                    raise EOFError("the file became shorter while it was sent") from error
-                raise
 
     async def drain(self) -> None:
         """Wait until everything handed over has left for the kernel. May be cancelled.
 
         Raises what `send` raises when the connection has ended.
         """
-        await self._driver.drain()
-        self._driver.check_open()
+        await self._sender.drain()
+        self._ending.check_open()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
@@ -178,41 +136,21 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.
         """
         check_close_arguments(code, reason)
-        self._driver.close(code, reason)
-        await self._driver.wait_finished()
+        self._ending.close(code, reason)
+        await self._ending.wait_finished()
 
     def abort(self, code: int | None = None, reason: str = "") -> None:
         """Close without sending what has not left yet. Does not wait; see `WebSocketStream.wait_closed`."""
         check_close_arguments(code, reason)
-        self._driver.abort_sending(code, reason)
-
-    # -- for writers of one message ----------------------------------------------------------
-
-    async def new_writer(self, kind: Kind, size: int | None, compress: bool) -> MessageWriter:
-        """Wait for the turn and begin a message."""
-        if self._writer is not None:
-            self._refuse_deadlock(self._writer)
-        self._driver.check_open()
-        message = await self._driver.begin_message(kind, size, compress=compress)
-        self._writer = MessageWriter(self, self._driver, message)
-        return self._writer
-
-    def release(self, writer: MessageWriter) -> None:
-        """`writer` has been closed."""
-        if self._writer is writer:
-            self._writer = None
-
-    @staticmethod
-    def _refuse_deadlock(writer: MessageWriter) -> None:
-        if writer.owner == anyio.get_current_task().id:
-            raise RuntimeError("this task must finish its MessageWriter before it sends another message")
+        self._ending.close(code, reason, urgent=True)
 
 
 class _NewMessage(AsyncBlock[MessageWriter]):
     use = "ws.writable.message() as message"
 
-    def __init__(self, writable: Writable, kind: Kind, size: int | None, compress: bool) -> None:
-        self._writable = writable
+    def __init__(self, sender: Sender, ending: Ending, kind: Kind, size: int | None, compress: bool) -> None:
+        self._sender = sender
+        self._ending = ending
         self._kind: Kind = kind
         self._size = size
         self._compress = compress
@@ -220,10 +158,13 @@ class _NewMessage(AsyncBlock[MessageWriter]):
 
     @never_raises
     def __repr__(self) -> str:
-        return f"<a new {self._kind} message for {self._writable!r}>"
+        return f"<a new {self._kind} message for connection {self._ending.id}>"
 
     async def __aenter__(self) -> MessageWriter:
-        self._writer = await self._writable.new_writer(self._kind, self._size, self._compress)
+        self._sender.check_no_deadlock()
+        self._ending.check_open()
+        message = await self._sender.begin(self._kind, self._size, compress=self._compress)
+        self._writer = MessageWriter(self._sender, self._ending, message)
         return self._writer
 
     async def __aexit__(
@@ -231,8 +172,3 @@ class _NewMessage(AsyncBlock[MessageWriter]):
     ) -> None:
         assert self._writer is not None
         await self._writer.__aexit__(exc_type, exc, tb)
-
-
-async def _send(writer: MessageWriter, chunk: bytes) -> None:
-    if chunk:
-        await writer.send(chunk)

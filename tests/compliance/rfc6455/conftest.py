@@ -169,6 +169,8 @@ class WithoutIO(Player):
         while data:  # a call ends early where it has much to do
             self.take(self.connection.receive(data, ALL))
             data = data[self.connection.consumed :]
+            if self.connection.state is State.VIOLATED:
+                self.connection.fail()
             self.drain()
 
     def take(self, events: list[Event]) -> None:

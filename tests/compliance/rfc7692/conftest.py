@@ -18,11 +18,13 @@ from anyio.abc import ByteStream, SocketAttribute
 import wsstream
 from wsstream import ConnectionBroken, Deflate, InvalidUTF8, MessageTooBig, ProtocolViolation, StreamEnded
 from wsstream.codec.events import Violation
+from wsstream.driver.flow import FlowControl
 from wsstream.driver.inbox import Inbox
 from wsstream.opening.deflate_offer import accept_offer, confirm_response
 from wsstream.opening.extensions import format_extensions, parse_extensions
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed
+from wsstream.protocol.state import State
 from wsstream.testing import EXAMPLE_KEY, Frame, RawPeer, frame, parse_frames
 
 HEADER = "Sec-WebSocket-Extensions"
@@ -144,7 +146,7 @@ class Offline:
         self.answer = None if params is None else NAME + params_for(role, params)
         agreed = None if self.answer is None else agree(role, self.answer, options)
         self.connection = Connection(client=role == "client", deflate=agreed)
-        self.inbox = Inbox(self.connection.inflater)
+        self.inbox = Inbox(FlowControl(), self.connection.inflater)
         self.limit = limit
         self.messages: list[str | bytes] = []
         self.code: int | None = None
@@ -175,12 +177,14 @@ class Offline:
             events = self.connection.receive(data, ALL)
             self.inbox.put(events, self.connection.cost)
             data = data[self.connection.consumed :]
+            if self.connection.state is State.VIOLATED:
+                self.connection.fail()
         if self.connection.violation is not None:
             self.code = int(self.connection.violation.code)
 
     def _take(self, chunk: int | None) -> bool:
         try:
-            while (message := self._take_one(chunk)) is not None or self.inbox.busy:
+            while (message := self._take_one(chunk)) is not None or self.inbox.more_ready:
                 if message is not None:
                     self.messages.append(message)
         except (InvalidUTF8, ProtocolViolation, MessageTooBig) as error:
@@ -198,7 +202,7 @@ class Offline:
         while piece := self.inbox.take_chunk(chunk):
             assert len(piece) <= chunk
             self.begun += piece
-        if not self.inbox.complete:
+        if not self.inbox.is_complete:
             return None
         self.inbox.finish()
         whole, self.begun = self.begun, b""

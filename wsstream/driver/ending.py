@@ -1,0 +1,345 @@
+"""How a connection ends, and what calls raise then.
+
+Everything that ends a connection is a method of :class:`Ending`. What has to be done about it elsewhere
+(waking tasks, sending Close, closing the transport) is the listener's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from math import inf
+from typing import Protocol
+
+from wsstream.close_codes import CloseCode
+from wsstream.codec.events import Close, Violation
+from wsstream.driver.phase import Happening, Phase, next_phase
+from wsstream.driver.signals import Latch
+from wsstream.errors import (
+    NOT_CLOSED,
+    ClosedLocally,
+    CloseInfo,
+    ConnectionBroken,
+    InvalidUTF8,
+    MessageAborted,
+    MessageTooBig,
+    ProtocolViolation,
+    ReceiveTimeout,
+    StreamEnded,
+    WebSocketError,
+)
+from wsstream.protocol.connection import Connection
+from wsstream.protocol.state import State
+from wsstream.transports.eventloop import Clock
+
+__all__ = ["Ending", "Listener"]
+
+_VIOLATION_GRACE = 0.1  # seconds for the application to answer the messages that came before a violation
+_STALL_TIMEOUT = 2.0  # seconds in which blocked output has to move on, once nobody waits for the peer
+_LINGER_BYTES = 1 << 20  # read and dropped after the end: unread data would make a reset overtake our Close
+
+_RUNNING = Phase.RUNNING  # a name of the module is found faster than a member of an enum
+
+_connection_ids = count(1)
+
+
+class Listener(Protocol):
+    """Who does what has to be done at each step of the end. No method may raise."""
+
+    def on_close(self, close: Close, *, urgent: bool) -> None:
+        """Send `close` after all that was accepted or, if `urgent`, in place of what has not left."""
+
+    def on_leave(self) -> None:
+        """This side has left: drop what arrives, wake every task."""
+
+    def on_end(self, *, discard: bool) -> None:
+        """How the connection ends is certain: wake every task. If `discard`, drop what has arrived."""
+
+    def on_drop(self) -> None:
+        """Close the transport and stop everything."""
+
+    def wake_at(self, deadline: float) -> None:
+        """Call `Ending.tick` at `deadline`, in the clock's seconds, or before."""
+
+
+class Ending:
+    """The end of one connection.
+
+    Args:
+        connection: its protocol.
+        close_timeout: seconds for the closing handshake; ``None``: no limit.
+        clock: the time, in seconds.
+        listener: does what the end asks for.
+
+    Attributes:
+        id: a short name of the connection, unlike those of others in this process.
+        close_timeout: seconds; infinite for ``None``.
+        phase: see :class:`Phase`.
+        info: how the connection ended; set as soon as that is certain.
+        cause: what was found out then.
+        left: this side has asked for the end.
+    """
+
+    __slots__ = (
+        "_aborted",
+        "_close_deadline",
+        "_connection",
+        "_finished",
+        "_hurried_since",
+        "_linger_bytes",
+        "_listener",
+        "_now",
+        "_stall_deadline",
+        "_violation_deadline",
+        "cause",
+        "close_timeout",
+        "id",
+        "info",
+        "left",
+        "phase",
+    )
+
+    def __init__(
+        self, connection: Connection, close_timeout: float | None, clock: Clock, listener: Listener
+    ) -> None:
+        self.id = f"{next(_connection_ids):x}"
+        self.close_timeout = inf if close_timeout is None else close_timeout
+        self.phase = Phase.RUNNING
+        self.info: CloseInfo | None = None
+        self.cause: BaseException | None = None
+        self.left = False
+        self._connection = connection
+        self._now = clock
+        self._listener = listener
+        self._aborted = False
+        self._finished = Latch()
+        self._close_deadline = inf
+        self._violation_deadline = inf
+        self._stall_deadline = inf  # when to look whether output has moved on
+        self._hurried_since = inf
+        self._linger_bytes = _LINGER_BYTES
+
+    def _move(self, happening: Happening) -> None:
+        self.phase = next_phase(self.phase, happening)
+
+    # -- what is true now --------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages may be sent."""
+        return self.phase is _RUNNING
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing of the connection is left."""
+        return self.phase is Phase.DONE
+
+    @property
+    def begun_here(self) -> bool:
+        """Whether this side began to close, for no fault of the peer's."""
+        sent, received = self._connection.close_sent, self._connection.close_received
+        # The Close of the peer is answered with the very object.
+        return sent is not None and sent is not received and self._connection.violation is None
+
+    def receive_error(self) -> WebSocketError | None:
+        """What a call that finds no data raises; ``None``: data may still arrive."""
+        if self.left:
+            return self._closed_locally()
+        if self.info is None:
+            return None
+        if self.info.clean:
+            return StreamEnded("the peer closed the connection", self.info)
+        return self.broken()
+
+    def send_error(self) -> WebSocketError:
+        """What a call that cannot send raises."""
+        if self.left:
+            return self._closed_locally()
+        if self.info is not None and self.info.clean:
+            return self.broken("the peer closed the connection")
+        return self.broken()
+
+    def check_open(self) -> None:
+        """Raise what a call to send raises, unless messages may be sent."""
+        if self.phase is not _RUNNING:
+            raise self.send_error()
+
+    def broken(self, message: str = "the connection broke") -> ConnectionBroken:
+        """An exception with what is known of the end."""
+        error = ConnectionBroken(message, self.info or NOT_CLOSED)
+        error.__cause__ = self.cause
+        return error
+
+    def _closed_locally(self) -> ClosedLocally:
+        return ClosedLocally("the connection was closed on this side", self.info or NOT_CLOSED)
+
+    # -- this side ends it -------------------------------------------------------------------
+
+    def close(self, code: int | None, reason: str, *, urgent: bool = False, hurried: bool = False) -> None:
+        """Begin to close; what arrives from now on is dropped.
+
+        Close follows what was accepted or, if `urgent`, takes the place of what has not left. If `hurried`,
+        the connection is dropped once output has been blocked for 2 seconds.
+        """
+        self.fail_for_violation()
+        if self.is_open:
+            self._listener.on_close(Close(1000 if code is None and reason else code, reason), urgent=urgent)
+            self._start_close_clock()
+        if hurried:
+            self.hurry()
+        self._leave()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._aborted = self._aborted or self.phase < Phase.DROPPED
+        self.drop()
+        self._leave()
+
+    def _leave(self) -> None:
+        self.left = True
+        self._move(Happening.LEAVE)
+        self._listener.on_leave()
+
+    def fail(
+        self, error: MessageTooBig | MessageAborted | ReceiveTimeout | InvalidUTF8 | ProtocolViolation
+    ) -> None:
+        """Fail the connection for a reason found on this side; what has arrived is dropped."""
+        self.fail_for_violation()
+        if self.info is None and self._connection.state in (State.OPEN, State.CLOSE_SENT):
+            self._connection.fail(Violation(error.default_code, error.reason or str(error)))
+            self._conclude(error, discard=True)
+
+    # -- the peer ends it --------------------------------------------------------------------
+
+    def receive_close(self) -> None:
+        """The peer's Close has come."""
+        self._conclude(None)
+
+    def receive_violation(self) -> None:
+        """The peer broke a rule, as the protocol has noted.
+
+        The messages before the violation are delivered. They are answered if the application answers within
+        a tenth of a second and before it asks for more: Close would overtake a later answer.
+        """
+        if self._connection.state is State.VIOLATED:
+            self._violation_deadline = self._now() + _VIOLATION_GRACE
+            self._listener.wake_at(self._violation_deadline)
+        else:
+            self._conclude(self._violation_error())
+
+    def fail_for_violation(self) -> None:
+        """Fail the connection now if the peer broke a rule; else do nothing."""
+        if self._connection.state is State.VIOLATED:
+            self._connection.fail()
+            self._conclude(self._violation_error())
+
+    def _violation_error(self) -> WebSocketError:
+        violation = self._connection.violation
+        assert violation is not None
+        kind = InvalidUTF8 if violation.code == CloseCode.INVALID_PAYLOAD else ProtocolViolation
+        return kind(violation.reason)
+
+    def linger(self, size: int) -> bool:
+        """Whether to read on: `size` bytes more were read, perhaps after the end."""
+        if self._connection.state in (State.FAILED, State.CLOSE_DONE):
+            self._linger_bytes -= size
+        return self._linger_bytes >= 0
+
+    # -- the end itself ----------------------------------------------------------------------
+
+    def _conclude(self, cause: BaseException | None, *, discard: bool = False) -> None:
+        if self.info is None:
+            self.info = self._close_info()
+            self.cause = cause
+        self._violation_deadline = inf
+        self._move(Happening.CONCLUDE)
+        if self.phase is Phase.ENDED:
+            self._start_close_clock()
+        self._listener.on_end(discard=discard)
+
+    def drop(self, cause: BaseException | None = None) -> None:
+        """Close the transport; the connection has ended."""
+        if self.phase >= Phase.DROPPED:
+            return
+        self._move(Happening.DROP)
+        if self._connection.state is State.VIOLATED:
+            cause = self._violation_error()
+        self._connection.receive_eof()
+        self._conclude(cause)
+        self._listener.on_drop()
+
+    def finish(self) -> None:
+        """The transport is released, and no task is left."""
+        self._move(Happening.FINISH)
+        self._finished.set()
+
+    def _close_info(self) -> CloseInfo:
+        connection = self._connection
+        if connection.violation is not None:
+            return CloseInfo(int(connection.violation.code), connection.violation.reason, False)
+        if (close := connection.close_received) is not None:
+            clean = connection.close_sent is not None and not connection.message_cut
+            return CloseInfo(1005 if close.code is None else close.code, close.reason, clean)
+        return CloseInfo(1006, "", False)  # section 7.1.5: no Close frame came
+
+    async def wait_finished(self) -> None:
+        """Wait until nothing of the connection is left. If cancelled, it is dropped."""
+        try:
+            await self._finished.wait()
+        except BaseException:
+            self.abort()
+            raise
+
+    async def wait_closed(self) -> CloseInfo:
+        """Wait until nothing of the connection is left. If cancelled, only the waiting ends.
+
+        Raises:
+            ConnectionBroken: the end was neither clean nor asked for by `abort`.
+        """
+        await self._finished.wait()
+        assert self.info is not None
+        if not self.info.clean and not self._aborted:
+            raise self.broken()
+        return self.info
+
+    # -- time --------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` should be called next."""
+        if self.phase >= Phase.DROPPED:
+            return inf
+        return min(self._close_deadline, self._violation_deadline, self._stall_deadline)
+
+    def tick(self, now: float, blocked_since: Callable[[], float | None]) -> None:
+        """Do what is due `now`.
+
+        Args:
+            now: the time.
+            blocked_since: looks at the output; returns when blocked output last moved on, ``None`` if
+                nothing is blocked.
+        """
+        if now >= self._violation_deadline:
+            self.fail_for_violation()
+        elif now >= self._close_deadline:
+            self.drop()
+        elif now >= self._stall_deadline:
+            since = blocked_since()
+            if since is None:
+                self._stall_deadline = inf
+            elif now >= max(self._hurried_since, since) + _STALL_TIMEOUT:
+                self.drop()
+            else:
+                self._stall_deadline = now + _STALL_TIMEOUT / 4
+
+    def hurry(self) -> None:
+        """From now on nobody waits for a peer that does not read: it has sent Close, or has to go."""
+        if self._stall_deadline == inf:
+            self._hurried_since = self._now()
+            self._stall_deadline = self._hurried_since + _STALL_TIMEOUT / 4
+            self._listener.wake_at(self._stall_deadline)
+
+    def _start_close_clock(self) -> None:
+        if self._close_deadline == inf:
+            self._close_deadline = self._now() + self.close_timeout
+        self._listener.wake_at(self.deadline)

@@ -1,0 +1,69 @@
+"""How much one connection may do before other tasks run: every such bound, with its reason.
+
+A step of the driver is synchronous, so its size is what other connections wait for; and each step costs the
+same few microseconds, however little it moves. The bounds stand where a step takes 0.1 to 2 ms.
+
+Bounds of single operations stand with them: `codec.decoder.MAX_STEPS` (frames decoded in one call, which
+matters for floods of tiny frames) and `transports.tls.MAX_RECORDS` (encrypted in one call).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "BYTES_BETWEEN_YIELDS",
+    "BYTES_PER_SEND",
+    "COPY_STEP",
+    "FILE_STEP",
+    "INFLATE_STEP",
+    "PIECES_PER_CALL",
+    "READS_AFTER_SEND_FAILURE",
+    "SENDS_BETWEEN_YIELDS",
+    "SEND_STEP",
+    "Allowance",
+]
+
+SEND_STEP: Final = 512 * 1024
+"""Bytes framed or sent in one step. The system copies them into its buffers in about 0.2 ms."""
+
+COPY_STEP: Final = 256 * 1024
+"""Bytes framed or sent in one step where each frame is masked or compressed."""
+
+FILE_STEP: Final = 1 << 20
+"""Bytes of a file sent in one step: the system sends them without a copy."""
+
+INFLATE_STEP: Final = 256 * 1024
+"""Bytes inflated in one step. zlib takes about 1 ms for them."""
+
+PIECES_PER_CALL: Final = 512
+"""Chunks that one call of a reader takes from the queue. Small chunks cost about 1 µs each."""
+
+BYTES_BETWEEN_YIELDS: Final = 1 << 20
+"""Bytes that a reader takes in chunks before it lets other tasks run, as long as it never has to wait."""
+
+SENDS_BETWEEN_YIELDS: Final = 256
+"""Messages that are sent before other tasks run, as long as none of them has to wait."""
+
+BYTES_PER_SEND: Final = 1024
+"""Each full KiB of a chunk counts as one more message sent."""
+
+READS_AFTER_SEND_FAILURE: Final = 64
+"""Reads of what the peer sent before sending to it failed: a Close may be among it."""
+
+
+class Allowance:
+    """A budget that is spent until it is the turn of other tasks, and then begins anew."""
+
+    __slots__ = ("_left", "_size")
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
+
+    def spend(self, amount: int) -> bool:
+        """Spend `amount`; returns whether other tasks should run now."""
+        self._left -= amount
+        if self._left >= 0:
+            return False
+        self._left = self._size
+        return True

@@ -1,0 +1,88 @@
+"""What a connection's clocks say: when to send a Ping, when to give the peer up, and who waits for a Pong.
+
+The rules are the protocol's (:mod:`~wsstream.protocol.keepalive`, :mod:`~wsstream.protocol.arrival`); here
+they get the time of the event loop.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from wsstream.driver.options import ConnectionOptions
+from wsstream.driver.pings import Pings
+from wsstream.protocol.arrival import Arrival
+from wsstream.protocol.connection import Connection
+from wsstream.protocol.keepalive import Keepalive
+from wsstream.protocol.state import State
+from wsstream.transports.eventloop import Clock
+
+__all__ = ["Heartbeat"]
+
+
+class Heartbeat:
+    """The clocks of one open connection.
+
+    Args:
+        connection: its protocol. When it is not open, no clock runs.
+        options: the intervals and timeouts.
+        clock: the time, in seconds.
+
+    Attributes:
+        now: the time, as a function.
+        keepalive: when to send a Ping, and when to give the peer up.
+        pings: the Pings that wait for their Pong.
+        arrival: the clock of the message that is arriving, if its time is limited.
+    """
+
+    __slots__ = ("_connection", "arrival", "keepalive", "now", "pings")
+
+    def __init__(self, connection: Connection, options: ConnectionOptions, clock: Clock) -> None:
+        timeout, rate = options.receive_timeout, options.receive_rate
+        self.now = clock
+        self.pings = Pings()
+        self._connection = connection
+        self.keepalive = Keepalive(options.ping_interval, options.ping_timeout, clock())
+        self.arrival = Arrival(timeout, rate) if timeout is not None or rate else None
+
+    def decoded(self, arrival: Arrival, size: int, *, in_chunks: bool) -> None:
+        """`size` bytes were decoded, perhaps of a message that is read `in_chunks`."""
+        connection = self._connection
+        arrival.received(
+            self.now(),
+            size,
+            inside=connection.receiving,
+            crossed=connection.crossed,
+            in_chunks=in_chunks,
+        )
+
+    def pause(self) -> None:
+        """Reading stops: the peer cannot be heard."""
+        now = self.now()
+        self.keepalive.pause(now)
+        if self.arrival is not None:
+            self.arrival.pause(now)
+
+    def resume(self) -> None:
+        """Reading goes on."""
+        now = self.now()
+        self.keepalive.resume(now)
+        if self.arrival is not None:
+            self.arrival.resume(now)
+
+    @property
+    def blocked_since(self) -> float | None:
+        """When blocked output last moved on; ``None``: nothing is blocked."""
+        return self.keepalive.standing_since if self.keepalive.watches_output else None
+
+    @property
+    def deadline(self) -> float:
+        """When one of the clocks has something due."""
+        if self._connection.state is not State.OPEN:
+            return inf
+        if self.arrival is None:
+            return self.keepalive.deadline
+        return min(self.keepalive.deadline, self.arrival.deadline)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the message that is arriving has taken too long."""
+        return self.arrival is not None and now >= self.arrival.deadline

@@ -1,0 +1,146 @@
+"""One message of the peer as a stream of bytes."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import anyio
+from anyio.abc import ByteReceiveStream
+from anyio.lowlevel import checkpoint
+
+from wsstream.codec.events import Kind
+from wsstream.display import never_raises
+from wsstream.driver.receiver import Receiver
+
+__all__ = ["MessageReader", "next_reader"]
+
+
+class MessageReader(ByteReceiveStream):
+    """The message that is being received, chunk by chunk, as it arrives.
+
+    Made by :meth:`Readable.message` and :meth:`Readable.messages`. The chunks of a text message are
+    UTF-8, checked, and may end inside a code point; wrap the reader in
+    :class:`anyio.streams.text.TextReceiveStream` for ``str``.
+
+    Attributes:
+        kind: ``"text"`` or ``"binary"``.
+        bytes_received: bytes handed out so far.
+        complete: the message was handed out to its end.
+    """
+
+    kind: Kind
+    bytes_received: int
+    complete: bool
+
+    def __init__(self, receiver: Receiver, kind: Kind, connection_id: str) -> None:
+        self.kind = kind
+        self.bytes_received = 0
+        self.complete = False
+        self._receiver = receiver
+        self._id = connection_id
+        self._task = anyio.get_current_task().id
+        self._closed = False
+        receiver.reader = self
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = "complete" if self.complete else "closed" if self._closed else "open"
+        text = f"{self.kind}, {self.bytes_received} bytes received, {state}"
+        return f"<MessageReader of connection {self._id}: {text}>"
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """The next 1 to `max_bytes` bytes, as soon as there is one. If cancelled, none is lost.
+
+        Raises:
+            anyio.EndOfStream: the message is complete.
+            ConnectionBroken: the connection ended inside the message.
+            ClosedLocally: the connection was closed on this side.
+            anyio.ClosedResourceError: the reader was closed.
+        """
+        if max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1, got {max_bytes}")
+        receiver = self._receiver
+        receiver.check_not_busy()
+        while True:
+            self._check()
+            await receiver.yield_after(max_bytes)
+            if chunk := receiver.take_chunk(max_bytes):
+                self._count(len(chunk))
+                return chunk
+            if receiver.inbox.is_complete:
+                self._finish()
+                raise anyio.EndOfStream
+            await receiver.wait_for_data()
+
+    async def read(self) -> bytes:
+        """The rest of the message, up to the ``max_message_size`` of the connection.
+
+        If cancelled, no byte is lost. After the end of the message: ``b""``.
+
+        Raises:
+            MessageTooBig: the rest is larger; the connection fails with 1009.
+        """
+        if self.complete:
+            await checkpoint()
+            return b""
+        receiver = self._receiver
+        receiver.check_not_busy()
+        while True:
+            self._check()
+            rest = receiver.take_rest()
+            if rest is not None:
+                self._count(len(rest))
+                self._finish()
+                return rest
+            await receiver.wait_for_data()
+
+    async def aclose(self) -> None:
+        """Skip the rest of the message without buffering it; the connection goes on. Never waits.
+
+        Afterwards the reader's calls raise ``anyio.ClosedResourceError``, or after the end of the message
+        ``anyio.EndOfStream`` as before. Closing again does nothing, and nothing is raised but cancellation:
+        then the rest is skipped all the same.
+        """
+        self._close()
+        await checkpoint()
+
+    def _close(self) -> None:
+        self._closed = True
+        self._receiver.finish(self)
+
+    def _give_way(self) -> None:
+        """Skip the rest, as its own task asks for the next message."""
+        if self._task != anyio.get_current_task().id:
+            raise anyio.BusyResourceError("receiving from")
+        self._close()
+
+    def _check(self) -> None:
+        if self.complete:
+            raise anyio.EndOfStream
+        if self._closed:
+            raise anyio.ClosedResourceError
+
+    def _count(self, size: int) -> None:
+        self.bytes_received += size
+        if self._receiver.inbox.is_complete:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.complete = True
+        self._receiver.finish(self)
+
+    async def __aenter__(self) -> MessageReader:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._close()
+
+
+async def next_reader(receiver: Receiver, connection_id: str) -> MessageReader:
+    """Wait for the next message to begin; the rest of the one before is skipped."""
+    receiver.start_taking()
+    while (kind := receiver.begin()) is None:
+        await receiver.wait_for_data()
+    return MessageReader(receiver, kind, connection_id)
