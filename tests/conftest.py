@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 
 import pytest
 import trustme
-from kit import backends, effort, ids, peers, tls
+from kit import backends, effort, ids, installation, limit, peers, tls
 from kit.hostile import HOSTILE, Hostile
 
 effort.load_profile()
@@ -22,17 +23,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for marker in effort.MARKERS + backends.MARKERS:
+    for marker in effort.MARKERS + limit.MARKERS + backends.MARKERS:
         config.addinivalue_line("markers", marker)
+    installation.check()
+    limit.open_stderr(config)
     backends.use_loop(config.getoption("--loop"))
 
 
 def pytest_report_header() -> list[str]:
-    return [] if backends.HAS_TRIO else ["trio is not installed: nothing runs on trio"]
+    absent = [] if backends.HAS_TRIO else ["trio is not installed: nothing runs on trio"]
+    return [installation.header(), *absent]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     backends.parametrize(metafunc)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[object]:
+    with limit.time_limit(item):
+        return (yield)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

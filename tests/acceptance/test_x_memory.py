@@ -259,7 +259,7 @@ async def test_x13_of_a_flood_of_pings_only_the_latest_pong_is_kept(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.time_limit(200)
 @pytest.mark.parametrize("scheme", ["ws"])
 @pytest.mark.parametrize("sender", ["client"])
 @pytest.mark.parametrize("compression", [None])  # control frames are not compressed

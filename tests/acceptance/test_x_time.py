@@ -34,7 +34,7 @@ async def flood(ws: WebSocketStream) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.time_limit(90)
 @pytest.mark.parametrize("scheme", ["ws"])
 @pytest.mark.parametrize("compression", [None])  # with compression: in virtual time, and for a second
 async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer(net: Any) -> None:

@@ -9,6 +9,7 @@
 ``ids``             names of parameters
 ``installation``    which copy of wsstream and which codec are tested
 ``leaks``           tasks and sockets that are left
+``limit``           a limit for the time of each test
 ``peers``           servers on loopback that are not ours
 ``processes``       programs in processes of their own
 ``tls``             an authority, and the contexts of both ends
