@@ -44,7 +44,7 @@ def check() -> None:
     if _imported() != installed:
         raise pytest.UsageError(
             f"wsstream is imported from {_imported()}, but installed in {installed}. To test the installed "
-            "copy, run pytest, not python -m pytest; to test the checkout, first run: pip install -e '.[test]'"
+            "copy, run pytest, not python -m pytest; to test the checkout, run: pip install -e '.[test]'"
         )
     if not speedups.COMPILED and not os.environ.get("WSSTREAM_PURE") and _has_compiled_codec(installed):
         raise pytest.UsageError(
