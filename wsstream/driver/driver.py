@@ -2,7 +2,7 @@
 
 Theory. Four rules keep a connection whole whatever is cancelled, and make it fast:
 
-1. *Reading and decoding are one synchronous step*, `Receiver.step`, that anybody may take: the engine when
+1. *Reading and decoding are one synchronous step*, `Intake.step`, that anybody may take: the engine when
    the transport has something, and a receiving task that finds its inbox empty, before it waits. A step that
    cannot be interrupted cannot be cut in two, so one read buffer serves all connections of a thread, and
    bulk data flows without a task switch for each read.
@@ -11,7 +11,7 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
    peer blocks. At the low-water mark reading goes on. So Pings are answered and a Close is seen whether or
    not the application reads, as long as its unread data is below the mark.
 3. *Sending is a hand-over.* `send` waits for its turn and for room; then, in one synchronous step, the
-   message belongs to the driver and goes out whole. `Sender.step` makes frames and offers to the transport
+   message belongs to the driver and goes out whole. `Pump.step` makes frames and offers to the transport
    what it takes without waiting; the rest is left to the engine. Only the application's *waiting* can be
    cancelled, never its bytes: no application task writes to the transport in a way that can be interrupted.
 4. *An end is a fact, not an exception in a task.* Whatever goes wrong is concluded once, in `Ending`,
@@ -21,7 +21,8 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
 The rooms, each of which knows those below it and none above::
 
     driver                      builds them, ties them, and does what concerns both directions
-    receiver   -> sender        transport to inbox; outbox to transport
+    receiver   sender           what streams use: taking from the inbox; handing over to the outbox
+    intake     pump             transport to inbox; outbox to transport
     inbox  heartbeat  outbox    what waits to be read; the clocks; what waits to be sent
     ending                      how it ends, and what calls raise
     tasks  callbacks            the two engines: who calls the steps
@@ -36,10 +37,15 @@ import anyio
 from wsstream.codec.events import Close
 from wsstream.driver.callbacks import CallbackEngine
 from wsstream.driver.ending import Ending
+from wsstream.driver.endtimer import EndTimer
 from wsstream.driver.engine import Engine, Next, Output
 from wsstream.driver.heartbeat import Heartbeat
+from wsstream.driver.inbox import Inbox
+from wsstream.driver.intake import Intake
 from wsstream.driver.options import ConnectionOptions
+from wsstream.driver.outbox import Outbox
 from wsstream.driver.phase import Phase
+from wsstream.driver.pump import Pump
 from wsstream.driver.receiver import Receiver
 from wsstream.driver.sender import Sender
 from wsstream.driver.signals import clock
@@ -79,6 +85,8 @@ class Driver:
         "__weakref__",
         "_engine",
         "_heartbeat",
+        "_intake",
+        "_pump",
         "connection",
         "ending",
         "receiver",
@@ -92,15 +100,18 @@ class Driver:
         now = clock()
         self.transport = transport
         self.connection = connection
-        self.ending = ending = Ending(connection, options.close_timeout, now, self)
+        self.ending = ending = Ending(connection, EndTimer(options.close_timeout, now), self)
         self._heartbeat = heartbeat = Heartbeat(connection, options, now)
         self._engine = engine = self._make_engine()
-        self.sender = sender = Sender(
-            transport, connection, options.flow, ending, heartbeat, engine, self.writing_failed
+        flow = options.flow
+        outbox = Outbox(connection, flow)
+        self._pump = pump = Pump(transport, connection, outbox, flow, ending, heartbeat, engine, self)
+        self.sender = sender = Sender(connection, outbox, pump, flow, ending, heartbeat, engine)
+        inbox = Inbox(flow, connection.inflater, options.max_message_size)
+        self._intake = intake = Intake(
+            transport, connection, inbox, received, ending, heartbeat, engine, pump, self
         )
-        self.receiver = Receiver(
-            transport, connection, options, received, ending, heartbeat, engine, sender, self.reading_failed
-        )
+        self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
 
     def _make_engine(self) -> Engine:
         loop = event_loop().callbacks()
@@ -113,7 +124,7 @@ class Driver:
     def start(self) -> None:
         """Begin to read."""
         self._engine.start()
-        self.receiver.start()
+        self._intake.start()
 
     async def ping(self) -> float:
         """Send a Ping, wait for its Pong, return the seconds between. If cancelled, the Ping is sent.
@@ -133,48 +144,48 @@ class Driver:
 
     def read(self) -> Next:
         """Take a step of reading."""
-        return self.receiver.step()
+        return self._intake.step()
 
     def write(self) -> None:
         """Take a step of sending."""
-        self.sender.step()
+        self._pump.step()
 
     @property
     def output(self) -> Output:
         """What sending needs next."""
-        return self.sender.output
+        return self._pump.output
 
     @property
     def deadline(self) -> float:
         """When `tick` is to be called next."""
-        return min(self.ending.deadline, self._heartbeat.deadline)
+        return min(self.ending.timer.deadline, self._heartbeat.deadline)
 
     def tick(self) -> None:
         """Do what the clocks have due."""
         heartbeat, connection = self._heartbeat, self.connection
         now = heartbeat.now()
-        if now >= self.ending.deadline:
+        if now >= self.ending.timer.deadline:
             self.ending.tick(now, self._blocked_since)
         elif connection.state is State.OPEN:
             if heartbeat.is_overdue(now):
                 self.ending.fail(ReceiveTimeout("a message of the peer took too long to arrive"))
             keepalive = heartbeat.keepalive
             if keepalive.watches_output:
-                self.sender.look()
+                self._pump.look()
             while connection.state is State.OPEN:
                 if (action := keepalive.tick(now)) is Action.NOTHING:
                     break
                 self._carry_out(action)
 
     def _blocked_since(self) -> float | None:
-        self.sender.look()
+        self._pump.look()
         return self._heartbeat.blocked_since
 
     def _carry_out(self, action: Action) -> None:
         match action:
             case Action.PING:
                 self.sender.ping()
-                self.sender.look()
+                self._pump.look()
             case Action.PONG:
                 self.sender.pong()
             case Action.STANDSTILL:
@@ -204,8 +215,8 @@ class Driver:
         inside a frame, nothing can follow, not even Close.
         """
         if isinstance(error, (*_LOST, FileEnded)):
-            self.sender.fail()
-            self.receiver.read_last()
+            self._pump.fail()
+            self._intake.read_last()
             self.ending.drop(error.__cause__ or error)
         else:
             self._crash(error)
@@ -241,7 +252,7 @@ class Driver:
         """Drop what arrives, send what was accepted, wake every task."""
         self.sender.refuse()
         self.receiver.discard()
-        self.sender.step()
+        self._pump.step()
         self.receiver.wake_all()
         self.sender.wake_all()
 
@@ -253,12 +264,12 @@ class Driver:
         if discard:
             self.receiver.discard()
         if self.ending.phase < Phase.DROPPED:
-            self.sender.step()
+            self._pump.step()
 
     def on_drop(self) -> None:
         """Close the transport and stop everything."""
-        self.receiver.drop()
-        self.sender.drop()
+        self._intake.drop()
+        self._pump.drop()
         try:
             self.transport.close()
         except Exception as error:

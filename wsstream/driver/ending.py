@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from math import inf
 from typing import Protocol
 
 from wsstream.close_codes import CloseCode
 from wsstream.codec.events import Close, Violation
+from wsstream.driver.endtimer import Due, EndTimer
 from wsstream.driver.phase import Happening, Phase, next_phase
 from wsstream.driver.signals import Latch
 from wsstream.errors import (
@@ -30,12 +30,9 @@ from wsstream.errors import (
 )
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
-from wsstream.transports.eventloop import Clock
 
 __all__ = ["Ending", "Listener"]
 
-_VIOLATION_GRACE = 0.1  # seconds for the application to answer the messages that came before a violation
-_STALL_TIMEOUT = 2.0  # seconds in which blocked output has to move on, once nobody waits for the peer
 _LINGER_BYTES = 1 << 20  # read and dropped after the end: unread data would make a reset overtake our Close
 
 _RUNNING = Phase.RUNNING  # a name of the module is found faster than a member of an enum
@@ -67,56 +64,43 @@ class Ending:
 
     Args:
         connection: its protocol.
-        close_timeout: seconds for the closing handshake; ``None``: no limit.
-        clock: the time, in seconds.
+        timer: the deadlines of the end.
         listener: does what the end asks for.
 
     Attributes:
         id: a short name of the connection, unlike those of others in this process.
-        close_timeout: seconds; infinite for ``None``.
         phase: see :class:`Phase`.
         info: how the connection ended; set as soon as that is certain.
         cause: what was found out then.
         left: this side has asked for the end.
+        timer: as given.
     """
 
     __slots__ = (
         "_aborted",
-        "_close_deadline",
         "_connection",
         "_finished",
-        "_hurried_since",
         "_linger_bytes",
         "_listener",
-        "_now",
-        "_stall_deadline",
-        "_violation_deadline",
         "cause",
-        "close_timeout",
         "id",
         "info",
         "left",
         "phase",
+        "timer",
     )
 
-    def __init__(
-        self, connection: Connection, close_timeout: float | None, clock: Clock, listener: Listener
-    ) -> None:
+    def __init__(self, connection: Connection, timer: EndTimer, listener: Listener) -> None:
         self.id = f"{next(_connection_ids):x}"
-        self.close_timeout = inf if close_timeout is None else close_timeout
         self.phase = Phase.RUNNING
         self.info: CloseInfo | None = None
         self.cause: BaseException | None = None
         self.left = False
+        self.timer = timer
         self._connection = connection
-        self._now = clock
         self._listener = listener
         self._aborted = False
         self._finished = Latch()
-        self._close_deadline = inf
-        self._violation_deadline = inf
-        self._stall_deadline = inf  # when to look whether output has moved on
-        self._hurried_since = inf
         self._linger_bytes = _LINGER_BYTES
 
     def _move(self, happening: Happening) -> None:
@@ -184,7 +168,8 @@ class Ending:
         self.fail_for_violation()
         if self.is_open:
             self._listener.on_close(Close(1000 if code is None and reason else code, reason), urgent=urgent)
-            self._start_close_clock()
+            self.timer.start_closing()
+            self._listener.wake_at(self.timer.deadline)
         if hurried:
             self.hurry()
         self._leave()
@@ -222,8 +207,8 @@ class Ending:
         a tenth of a second and before it asks for more: Close would overtake a later answer.
         """
         if self._connection.state is State.VIOLATED:
-            self._violation_deadline = self._now() + _VIOLATION_GRACE
-            self._listener.wake_at(self._violation_deadline)
+            self.timer.start_grace()
+            self._listener.wake_at(self.timer.deadline)
         else:
             self._conclude(self._violation_error())
 
@@ -251,10 +236,10 @@ class Ending:
         if self.info is None:
             self.info = self._close_info()
             self.cause = cause
-        self._violation_deadline = inf
         self._move(Happening.CONCLUDE)
         if self.phase is Phase.ENDED:
-            self._start_close_clock()
+            self.timer.start_closing()
+            self._listener.wake_at(self.timer.deadline)
         self._listener.on_end(discard=discard)
 
     def drop(self, cause: BaseException | None = None) -> None:
@@ -262,6 +247,7 @@ class Ending:
         if self.phase >= Phase.DROPPED:
             return
         self._move(Happening.DROP)
+        self.timer.stop()
         if self._connection.state is State.VIOLATED:
             cause = self._violation_error()
         self._connection.receive_eof()
@@ -302,14 +288,11 @@ class Ending:
             raise self.broken()
         return self.info
 
-    # -- time --------------------------------------------------------------------------------
-
-    @property
-    def deadline(self) -> float:
-        """When `tick` should be called next."""
-        if self.phase >= Phase.DROPPED:
-            return inf
-        return min(self._close_deadline, self._violation_deadline, self._stall_deadline)
+    def hurry(self) -> None:
+        """From now on nobody waits for a peer that does not read: it has sent Close, or has to go."""
+        if self.phase < Phase.DROPPED:
+            self.timer.hurry()
+            self._listener.wake_at(self.timer.deadline)
 
     def tick(self, now: float, blocked_since: Callable[[], float | None]) -> None:
         """Do what is due `now`.
@@ -319,27 +302,10 @@ class Ending:
             blocked_since: looks at the output; returns when blocked output last moved on, ``None`` if
                 nothing is blocked.
         """
-        if now >= self._violation_deadline:
-            self.fail_for_violation()
-        elif now >= self._close_deadline:
-            self.drop()
-        elif now >= self._stall_deadline:
-            since = blocked_since()
-            if since is None:
-                self._stall_deadline = inf
-            elif now >= max(self._hurried_since, since) + _STALL_TIMEOUT:
+        match self.timer.due(now):
+            case Due.FAILING:
+                self.fail_for_violation()
+            case Due.DROPPING:
                 self.drop()
-            else:
-                self._stall_deadline = now + _STALL_TIMEOUT / 4
-
-    def hurry(self) -> None:
-        """From now on nobody waits for a peer that does not read: it has sent Close, or has to go."""
-        if self._stall_deadline == inf:
-            self._hurried_since = self._now()
-            self._stall_deadline = self._hurried_since + _STALL_TIMEOUT / 4
-            self._listener.wake_at(self._stall_deadline)
-
-    def _start_close_clock(self) -> None:
-        if self._close_deadline == inf:
-            self._close_deadline = self._now() + self.close_timeout
-        self._listener.wake_at(self.deadline)
+            case Due.LOOK if self.timer.has_stalled(now, blocked_since()):
+                self.drop()

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from enum import Enum, auto
 from typing import Protocol
 
-__all__ = ["Engine", "Next", "Output", "Steps"]
+__all__ = ["Engine", "Failures", "Next", "Output", "Steps"]
 
 
 class Next(Enum):
@@ -39,7 +39,17 @@ class Output(Enum):
     """The transport, which takes no more now."""
 
 
-class Steps(Protocol):
+class Failures(Protocol):
+    """Who ends the connection when something goes wrong."""
+
+    def reading_failed(self, error: Exception) -> None:
+        """Waiting for the transport, or a step of reading, raised `error`."""
+
+    def writing_failed(self, error: Exception) -> None:
+        """As `reading_failed`, on the writing side."""
+
+
+class Steps(Failures, Protocol):
     """What a driver gives to its engine."""
 
     def read(self) -> Next:
@@ -58,12 +68,6 @@ class Steps(Protocol):
 
     def tick(self) -> None:
         """Do what the clock has due."""
-
-    def reading_failed(self, error: Exception) -> None:
-        """Waiting for the transport, or a step, raised `error`. The connection ends."""
-
-    def writing_failed(self, error: Exception) -> None:
-        """As `reading_failed`, on the writing side."""
 
     def stopped(self) -> None:
         """The engine will call no more steps. If the connection has not ended, it ends now."""

@@ -21,7 +21,6 @@ __all__ = [
     "READS_AFTER_SEND_FAILURE",
     "SENDS_BETWEEN_YIELDS",
     "SEND_STEP",
-    "Allowance",
 ]
 
 SEND_STEP: Final = 512 * 1024
@@ -50,20 +49,3 @@ BYTES_PER_SEND: Final = 1024
 
 READS_AFTER_SEND_FAILURE: Final = 64
 """Reads of what the peer sent before sending to it failed: a Close may be among it."""
-
-
-class Allowance:
-    """A budget that is spent until it is the turn of other tasks, and then begins anew."""
-
-    __slots__ = ("_left", "_size")
-
-    def __init__(self, size: int) -> None:
-        self._size = self._left = size
-
-    def spend(self, amount: int) -> bool:
-        """Spend `amount`; returns whether other tasks should run now."""
-        self._left -= amount
-        if self._left >= 0:
-            return False
-        self._left = self._size
-        return True

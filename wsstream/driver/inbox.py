@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Protocol, cast
 
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Event, Kind
 from wsstream.codec.speedups import UnreadQueue
 from wsstream.codec.unread import CLOSED_FOR_MESSAGE, UNLIMITED, size_of
 from wsstream.driver.flow import FlowControl
-from wsstream.driver.incoming import CompressedMessage, IncomingMessage, PlainMessage, WholeMessage
+from wsstream.driver.incoming import IncomingMessage, PlainMessage, WholeMessage
+from wsstream.driver.inflating import CompressedMessage
 from wsstream.protocol.deflate import Inflater
 
-__all__ = ["Inbox"]
+__all__ = ["Inbox", "Reader"]
+
+
+class Reader(Protocol):
+    """Who takes a message in pieces."""
+
+    def _give_way(self) -> None:
+        """Skip the rest of the message, as the next one is asked for.
+
+        Raises:
+            anyio.BusyResourceError: by another task than the reader's.
+        """
 
 
 class Inbox:
@@ -26,10 +38,11 @@ class Inbox:
         queue: whole messages, and the chunks of others, in the order of arrival. Its `take_message_now` is
             the short way for most messages; it is closed while a message is taken piece by piece.
         message: the message that is taken piece by piece.
+        reader: who takes it, if it is one reader's alone.
         discarding: everything is dropped, for good.
     """
 
-    __slots__ = ("_at_eof", "_flow", "_inflater", "discarding", "message", "queue")
+    __slots__ = ("_at_eof", "_flow", "_inflater", "discarding", "message", "queue", "reader")
 
     def __init__(self, flow: FlowControl, inflater: Inflater | None = None, limit: int | None = None) -> None:
         self._flow = flow
@@ -37,6 +50,7 @@ class Inbox:
         self._at_eof = False  # nothing more will arrive
         self.queue = UnreadQueue(UNLIMITED if limit is None else limit)
         self.message: IncomingMessage | None = None
+        self.reader: Reader | None = None
         self.discarding = False
         if inflater is not None:
             self.queue.inflate = self._inflate_whole

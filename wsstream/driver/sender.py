@@ -1,4 +1,4 @@
-"""From the application to the transport: the turn, the room, the hand-over, and the step of sending.
+"""From the application to the outbox: the turn, the room, and the hand-over.
 
 Sending has three doors, for speed; all lead into one queue of frames and out by one step:
 
@@ -10,37 +10,27 @@ Sending has three doors, for speed; all lead into one queue of frames and out by
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
-from wsstream.codec.batch import CLOSED_FOR_END, FULL, LARGEST, FrameBatch
+from wsstream.codec.batch import CLOSED_FOR_END, FULL, FrameBatch
 from wsstream.codec.events import Close, Kind, Ping, Pong
 from wsstream.driver.ending import Ending
-from wsstream.driver.engine import Engine, Output
-from wsstream.driver.fairness import (
-    BYTES_PER_SEND,
-    COPY_STEP,
-    FILE_STEP,
-    SEND_STEP,
-    SENDS_BETWEEN_YIELDS,
-)
+from wsstream.driver.engine import Engine
+from wsstream.driver.fairness import BYTES_PER_SEND, SENDS_BETWEEN_YIELDS
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.outbox import Outbox
 from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.pings import PingRecord
-from wsstream.driver.signals import Signal
+from wsstream.driver.pump import Pump
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.file_frames import FileRange
-from wsstream.protocol.state import State
-from wsstream.transports.base import Transport
 
 __all__ = ["Sender"]
 
-_OPEN = State.OPEN  # a name of the module is found faster than a member of an enum
 _BATCH_GAP = 50e-6  # seconds; messages sent one after the other this soon form a batch
 
 
@@ -52,16 +42,15 @@ class Writer(Protocol):
 
 
 class Sender:
-    """The sending half of a connection.
+    """The sending half of a connection, as the streams use it.
 
     Args:
-        transport, connection, ending, heartbeat, engine: the connection's.
+        connection, outbox, pump, ending, heartbeat, engine: the connection's.
         flow: the water marks.
-        on_failure: called with what a step raised: the transport takes no more for good, a file that is being
-            sent has ended inside a frame, or this library made a mistake.
 
     Attributes:
         outbox: what the application has handed over and no frame contains yet.
+        pump: what empties it.
         writer: who sends the message that was begun, in chunks.
     """
 
@@ -70,81 +59,43 @@ class Sender:
         "_ending",
         "_engine",
         "_flow",
-        "_full",
         "_heartbeat",
         "_last_send",
-        "_on_failure",
-        "_progress",
-        "_stopped",
-        "_transport",
         "outbox",
+        "pump",
         "writer",
     )
 
     def __init__(
         self,
-        transport: Transport,
         connection: Connection,
+        outbox: Outbox,
+        pump: Pump,
         flow: FlowControl,
         ending: Ending,
         heartbeat: Heartbeat,
         engine: Engine,
-        on_failure: Callable[[Exception], None],
     ) -> None:
-        self.outbox = Outbox(connection, flow)
+        self.outbox = outbox
+        self.pump = pump
         self.writer: Writer | None = None
-        self._transport = transport
         self._connection = connection
         self._flow = flow
         self._ending = ending
         self._heartbeat = heartbeat
         self._engine = engine
-        self._on_failure = on_failure
-        self._progress = Signal()
-        self._stopped = False  # the transport takes nothing any more
-        self._full = False  # the transport took less than it was offered
         self._last_send = -inf
         connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
-        connection.queue.batch.capacity = flow.send_high_water
 
     @property
     def batch(self) -> FrameBatch:
         """Takes small messages while others wait to leave, see the module's docstring."""
         return self._connection.queue.batch
 
-    # -- how much waits ------------------------------------------------------------------------
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that were handed over and have not left for the kernel."""
-        return self._connection.queue.sendable + self._transport.unsent + self.outbox.size
-
-    @property
-    def sends_files(self) -> bool:
-        """Whether parts of files can be handed over."""
-        if self._flow.frame_size <= LARGEST:  # two system calls for each frame would cost more than a copy
-            return False
-        return self._transport.sends_files and not self._connection.copies
-
     @property
     def tasks_waiting(self) -> int:
         """Tasks that wait for their turn or for room."""
-        return self.outbox.turn.tasks_waiting + self._progress.tasks_waiting
-
-    def _has_room(self) -> bool:
-        return self.unsent < self._flow.send_high_water
-
-    @property
-    def _has_output(self) -> bool:
-        """Whether the transport has something to take: a Pong may have to wait for the rest of a frame."""
-        return self._connection.queue.ready or self._transport.unsent > 0 or self.outbox.size > 0
-
-    @property
-    def output(self) -> Output:
-        """What sending needs next."""
-        if self._stopped or not self._has_output:
-            return Output.NOTHING
-        return Output.BLOCKED if self._full or self._transport.unsent else Output.SOON
+        return self.outbox.turn.tasks_waiting + self.pump.progress.tasks_waiting
 
     # -- whole messages ------------------------------------------------------------------------
 
@@ -161,14 +112,14 @@ class Sender:
         if self.writer is not None:
             self.writer._refuse_deadlock()
         self._ending.check_open()
-        if self.outbox.turn.taken or len(payload) > self._flow.frame_size or not self._has_room():
+        if self.outbox.turn.taken or len(payload) > self._flow.frame_size or not self.pump.has_room():
             return None
         now = self._heartbeat.now()
         alone, self._last_send = now - self._last_send > _BATCH_GAP, now
         queue = self._connection.queue
         self._connection.send_message(kind, payload, compress=compress, alone=alone)
         if alone or queue.size >= FULL:
-            self.step()
+            self.pump.step()
         else:
             self._engine.write_soon()
         queue.batch.sends_until_yield -= 1
@@ -178,7 +129,7 @@ class Sender:
         """Send what a batch has gathered; after many messages in a row also a checkpoint."""
         batch = self._connection.queue.batch
         self._last_send = self._heartbeat.now()
-        self.step()
+        self.pump.step()
         if batch.sends_until_yield <= 0:
             batch.sends_until_yield = SENDS_BETWEEN_YIELDS
             await checkpoint()
@@ -234,9 +185,9 @@ class Sender:
             ConnectionBroken, ClosedLocally: the connection has ended.
         """
         self._ending.check_open()
-        if not self._has_room():
-            while self.unsent > self._flow.send_low_water and self._ending.is_open:
-                await self._progress.wait()
+        if not self.pump.has_room():
+            while self.pump.unsent > self._flow.send_low_water and self._ending.is_open:
+                await self.pump.progress.wait()
             self._ending.check_open()
 
     async def append(self, message: OutgoingMessage, data: bytes | memoryview, *, finished: bool) -> None:
@@ -252,16 +203,16 @@ class Sender:
         message.append(data)
         message.finished = finished
         try:
-            self.step()
-            if self.unsent <= self._flow.send_high_water:
+            self.pump.step()
+            if self.pump.unsent <= self._flow.send_high_water:
                 queue.batch.sends_until_yield -= 1 + len(data) // BYTES_PER_SEND
                 if queue.batch.sends_until_yield <= 0:
                     await self.flush_and_yield()
                 return
             while not (lost := queue.dropped != dropped or self._is_forgotten(message)):
-                if self.unsent <= self._flow.send_high_water:
+                if self.pump.unsent <= self._flow.send_high_water:
                     break
-                await self._progress.wait()
+                await self.pump.progress.wait()
             if lost:
                 raise self._ending.send_error()
         finally:
@@ -280,9 +231,9 @@ class Sender:
             ConnectionBroken, ClosedLocally: the connection has ended, and some of it was not sent.
         """
         message.put_file(part)
-        self.step()
+        self.pump.step()
         while self.is_sending(message) and (message.size or self._connection.queue.files):
-            await self._progress.wait()
+            await self.pump.progress.wait()
         if not self.is_sending(message):
             raise self._ending.send_error()
 
@@ -293,15 +244,15 @@ class Sender:
         """
         message.flushing = True
         try:
-            self.step()
+            self.pump.step()
             await self.drain()
         finally:
             message.flushing = False
 
     async def drain(self) -> None:
         """Wait until all that was taken over has left for the kernel, or the connection has ended."""
-        while self.unsent and self._ending.info is None:
-            await self._progress.wait()
+        while self.pump.unsent and self._ending.info is None:
+            await self.pump.progress.wait()
         await checkpoint()
 
     # -- control frames --------------------------------------------------------------------------
@@ -313,14 +264,14 @@ class Sender:
             return latest
         record = pings.new()
         self._connection.send(Ping(record.payload))
-        self.step()
+        self.pump.step()
         return record
 
     def pong(self) -> None:
         """Send a Pong that nobody asked for, unless one waits to be sent."""
         if not self._connection.queue.pong_waits:
             self._connection.send(Pong())
-            self.step()
+            self.pump.step()
 
     def close(self, close: Close, *, urgent: bool) -> None:
         """Send `close` after all that was taken over or, if `urgent`, in place of what has not left."""
@@ -330,83 +281,6 @@ class Sender:
         else:
             self.outbox.close(close)
 
-    # -- the step ------------------------------------------------------------------------------
-
-    def step(self) -> None:
-        """Make frames of what there is room for and offer them to the transport, without waiting."""
-        if self._stopped:
-            return
-        try:
-            left = self._offer()
-        except Exception as error:
-            self._on_failure(error)
-        else:
-            if left:
-                self._heartbeat.keepalive.sent(self._heartbeat.now())
-            self._after_step()
-
-    def fail(self) -> None:
-        """Send nothing any more: the transport takes nothing for good."""
-        self._stopped = True
-
-    def _offer(self) -> bool:
-        """Returns whether some bytes left."""
-        queue, transport, outbox = self._connection.queue, self._transport, self.outbox
-        budget = COPY_STEP if self._connection.copies else SEND_STEP
-        if outbox.message is not None and outbox.message.file is not None:
-            budget = FILE_STEP
-        left = False
-        while budget > 0:
-            framed = 0
-            if outbox.message is not None or outbox.closing is not None:
-                idle = not queue.sendable and not transport.unsent
-                framed = outbox.fill(idle=idle, taking=not self._full, limit=budget)
-            if queue.files:
-                sent = transport.send_pieces(queue.pieces())
-            elif buffers := queue.buffers():
-                sent = transport.send(buffers)
-            else:
-                break
-            self._full = not sent
-            if not sent:
-                break
-            left = True
-            queue.advance(sent)
-            budget -= max(sent, framed)
-        return left
-
-    def _after_step(self) -> None:
-        unsent = self.unsent
-        self._connection.queue.batch.capacity = self._flow.send_high_water - unsent
-        if unsent <= self._flow.send_low_water:
-            self._progress.notify()
-        if unsent and self._has_output:
-            self._engine.write_soon()
-            if not self._heartbeat.keepalive.watches_output:
-                self.look()
-                self._engine.wake_at(self._heartbeat.deadline)
-            if self._ending.info is not None:
-                self._ending.hurry()
-        elif self._connection.state is not _OPEN:
-            self._after_close()
-
-    def _after_close(self) -> None:
-        """All has left. The server closes TCP first (section 7.1.1), and whoever cannot send Close."""
-        connection = self._connection
-        if connection.state is State.VIOLATED:
-            return
-        if connection.close_sent is None or (connection.state is State.CLOSE_DONE and not connection.client):
-            self._ending.drop()
-        elif connection.state is State.FAILED:
-            self._transport.send_eof()
-
-    def look(self) -> None:
-        """See how far output has moved on towards the peer."""
-        backlog, queue = self._transport.backlog(), self._connection.queue
-        moved = queue.sent - self._transport.unsent - backlog.size
-        blocked = self.unsent > 0 or backlog.waits
-        self._heartbeat.keepalive.look(self._heartbeat.now(), moved, blocked, queue.ping_waits)
-
     # -- the end -------------------------------------------------------------------------------
 
     def refuse(self) -> None:
@@ -415,16 +289,9 @@ class Sender:
 
     def wake_all(self) -> None:
         """Let the tasks that wait to send see how the connection ends."""
-        self._progress.notify()
+        self.pump.progress.notify()
 
     def end(self) -> None:
         """Drop what no frame contains, and wake those who wait to send."""
         self.outbox.end()
-        self._progress.notify()
-
-    def drop(self) -> None:
-        """Drop everything: the transport is about to be closed."""
-        self._stopped = True
-        queue = self._connection.queue
-        queue.clear()
-        queue.dropped += self._transport.unsent
+        self.pump.progress.notify()

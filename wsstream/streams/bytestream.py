@@ -155,7 +155,7 @@ class WebSocketByteStream(ResettableStream):
         raised if the connection has ended before, and then nothing happens.
         """
         try:
-            with anyio.move_on_after(self._ending.close_timeout):
+            with anyio.move_on_after(self._ending.timer.close_timeout):
                 await checkpoint_if_cancelled()  # else the mark might go out behind what was cut short
                 await self._finish()
                 await self._writable.aclose(CloseCode.NORMAL)

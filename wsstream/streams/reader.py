@@ -40,7 +40,7 @@ class MessageReader(ByteReceiveStream):
         self._id = connection_id
         self._task = anyio.get_current_task().id
         self._closed = False
-        receiver.reader = self
+        receiver.inbox.reader = self
 
     @never_raises
     def __repr__(self) -> str:

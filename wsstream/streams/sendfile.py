@@ -70,7 +70,7 @@ class _Transfer:
         while count is None or self.sent < count:
             before = self.sent
             most = _PART if count is None else min(_PART, count - before)
-            if source is not None and self._sender.sends_files:
+            if source is not None and self._sender.pump.sends_files:
                 await self._send_range(source, offset + before, most)
             elif source is not None:
                 await self._send(await source.read(most, offset + before))

@@ -12,7 +12,7 @@ from anyio.abc import ObjectStream
 from wsstream.display import never_raises, without_query
 from wsstream.driver.driver import Driver
 from wsstream.driver.ending import Ending
-from wsstream.driver.receiver import Reading
+from wsstream.driver.intake import Reading
 from wsstream.errors import CloseInfo, check_close_arguments
 from wsstream.opening.http import Request, Response
 from wsstream.streams.bytestream import WebSocketByteStream
@@ -193,11 +193,11 @@ class WebSocketStream(ObjectStream[str | bytes]):
         """What is in the buffers now."""
         driver = self._driver
         return Statistics(
-            bytes_received=driver.receiver.bytes_received,
+            bytes_received=driver.receiver.intake.bytes_received,
             bytes_sent=driver.connection.queue.sent,
             receive_buffered=driver.receiver.inbox.cost,
-            send_buffered=driver.sender.unsent,
-            reading_paused=driver.receiver.reading is Reading.PAUSED,
+            send_buffered=driver.sender.pump.unsent,
+            reading_paused=driver.receiver.intake.reading is Reading.PAUSED,
             tasks_waiting_receive=driver.receiver.tasks_waiting,
             tasks_waiting_send=driver.sender.tasks_waiting,
         )

@@ -1,0 +1,185 @@
+"""From the outbox to the transport: the step of sending, and how far the output has moved."""
+
+from __future__ import annotations
+
+from wsstream.codec.batch import LARGEST
+from wsstream.driver.ending import Ending
+from wsstream.driver.engine import Engine, Failures, Output
+from wsstream.driver.fairness import COPY_STEP, FILE_STEP, SEND_STEP
+from wsstream.driver.flow import FlowControl
+from wsstream.driver.heartbeat import Heartbeat
+from wsstream.driver.outbox import Outbox
+from wsstream.driver.signals import Signal
+from wsstream.protocol.connection import Connection
+from wsstream.protocol.state import State
+from wsstream.transports.base import Transport
+
+__all__ = ["Pump"]
+
+_OPEN = State.OPEN  # a name of the module is found faster than a member of an enum
+
+
+class Pump:
+    """Empties the outbox of one connection.
+
+    Args:
+        transport, connection, outbox, ending, heartbeat, engine: the connection's.
+        flow: the water marks.
+        failures: told what a step raised: the transport takes no more for good, a file that is being sent has
+            ended inside a frame, or this library made a mistake.
+
+    Attributes:
+        progress: notified when no more than the low-water mark is unsent.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_ending",
+        "_engine",
+        "_failures",
+        "_flow",
+        "_full",
+        "_heartbeat",
+        "_outbox",
+        "_stopped",
+        "_transport",
+        "progress",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        connection: Connection,
+        outbox: Outbox,
+        flow: FlowControl,
+        ending: Ending,
+        heartbeat: Heartbeat,
+        engine: Engine,
+        failures: Failures,
+    ) -> None:
+        self.progress = Signal()
+        self._transport = transport
+        self._connection = connection
+        self._outbox = outbox
+        self._flow = flow
+        self._ending = ending
+        self._heartbeat = heartbeat
+        self._engine = engine
+        self._failures = failures
+        self._stopped = False  # the transport takes nothing any more
+        self._full = False  # the transport took less than it was offered
+        connection.queue.batch.capacity = flow.send_high_water
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were handed over and have not left for the kernel."""
+        return self._connection.queue.sendable + self._transport.unsent + self._outbox.size
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether parts of files can be handed over."""
+        if self._flow.frame_size <= LARGEST:  # two system calls for each frame would cost more than a copy
+            return False
+        return self._transport.sends_files and not self._connection.copies
+
+    def has_room(self) -> bool:
+        """Whether less than the high-water mark is unsent."""
+        return self.unsent < self._flow.send_high_water
+
+    @property
+    def _has_output(self) -> bool:
+        """Whether the transport has something to take: a Pong may have to wait for the rest of a frame."""
+        return self._connection.queue.ready or self._transport.unsent > 0 or self._outbox.size > 0
+
+    @property
+    def output(self) -> Output:
+        """What sending needs next."""
+        if self._stopped or not self._has_output:
+            return Output.NOTHING
+        return Output.BLOCKED if self._full or self._transport.unsent else Output.SOON
+
+    # -- the step ------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Make frames of what there is room for and offer them to the transport, without waiting."""
+        if self._stopped:
+            return
+        try:
+            left = self._offer()
+        except Exception as error:
+            self._failures.writing_failed(error)
+        else:
+            if left:
+                self._heartbeat.keepalive.sent(self._heartbeat.now())
+            self._after_step()
+
+    def fail(self) -> None:
+        """Send nothing any more: the transport takes nothing for good."""
+        self._stopped = True
+
+    def _offer(self) -> bool:
+        """Returns whether some bytes left."""
+        queue, transport, outbox = self._connection.queue, self._transport, self._outbox
+        budget = COPY_STEP if self._connection.copies else SEND_STEP
+        if outbox.message is not None and outbox.message.file is not None:
+            budget = FILE_STEP
+        left = False
+        while budget > 0:
+            framed = 0
+            if outbox.message is not None or outbox.closing is not None:
+                idle = not queue.sendable and not transport.unsent
+                framed = outbox.fill(idle=idle, taking=not self._full, limit=budget)
+            if queue.files:
+                sent = transport.send_pieces(queue.pieces())
+            elif buffers := queue.buffers():
+                sent = transport.send(buffers)
+            else:
+                break
+            self._full = not sent
+            if not sent:
+                break
+            left = True
+            queue.advance(sent)
+            budget -= max(sent, framed)
+        return left
+
+    def _after_step(self) -> None:
+        unsent = self.unsent
+        self._connection.queue.batch.capacity = self._flow.send_high_water - unsent
+        if unsent <= self._flow.send_low_water:
+            self.progress.notify()
+        if unsent and self._has_output:
+            self._engine.write_soon()
+            if not self._heartbeat.keepalive.watches_output:
+                self.look()
+                self._engine.wake_at(self._heartbeat.deadline)
+            if self._ending.info is not None:
+                self._ending.hurry()
+        elif self._connection.state is not _OPEN:
+            self._after_close()
+
+    def _after_close(self) -> None:
+        """All has left. The server closes TCP first (section 7.1.1), and whoever cannot send Close."""
+        connection = self._connection
+        if connection.state is State.VIOLATED:
+            return
+        if connection.close_sent is None or (connection.state is State.CLOSE_DONE and not connection.client):
+            self._ending.drop()
+        elif connection.state is State.FAILED:
+            self._transport.send_eof()
+
+    def look(self) -> None:
+        """See how far output has moved on towards the peer."""
+        backlog, queue = self._transport.backlog(), self._connection.queue
+        moved = queue.sent - self._transport.unsent - backlog.size
+        blocked = self.unsent > 0 or backlog.waits
+        self._heartbeat.keepalive.look(self._heartbeat.now(), moved, blocked, queue.ping_waits)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def drop(self) -> None:
+        """Drop everything: the transport is about to be closed."""
+        self._stopped = True
+        queue = self._connection.queue
+        queue.clear()
+        queue.dropped += self._transport.unsent
