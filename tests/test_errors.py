@@ -6,8 +6,6 @@ import copy
 import importlib
 import pickle
 import pkgutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 from kit.ids import stable_repr
+from kit.processes import run_program
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError, Response, WebSocketError
@@ -239,12 +238,8 @@ if __name__ == "__main__":
 def test_a_worker_process_reports_how_its_connection_ended(backend: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROCESS.replace("BACKEND", repr(backend)))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(program)], capture_output=True, text=True, timeout=50, check=False
-    )
-    broken, refused, again = done.stdout.splitlines()
+    broken, refused, again = run_program(str(program)).splitlines()
     assert broken == again == "ConnectionBroken the connection broke (no Close frame) "
     assert refused.startswith("HandshakeRejected ")
     assert refused.count("HTTP status 404") == 1
     assert refused.endswith("no such page")
-    assert done.stderr == ""

@@ -220,6 +220,17 @@ def test_the_sans_io_layers_import_no_io_module(part: str) -> None:
     assert [str(each) for each in within(part) if top(each.target) in IO_MODULES] == []
 
 
+def test_errors_take_only_exceptions_from_anyio_and_load_no_event_loop() -> None:
+    """The sans-I/O layers import the errors, and so all that these load."""
+    assert {top(each.target) for each in within("errors")} & IO_MODULES == {"anyio"}
+    tree = ast.parse(modules()["wsstream.errors"].read_text(encoding="utf-8"))
+    of_anyio = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    used = {node.attr for node in of_anyio if isinstance(node.value, ast.Name) and node.value.id == "anyio"}
+    assert used == {"EndOfStream", "ClosedResourceError", "BrokenResourceError"}
+    names = ", ".join(module for module in modules() if part_of(module) == "protocol")
+    assert not loaded_by(f"import {names}") & BACKENDS
+
+
 def test_the_backends_are_imported_where_they_must_be_and_each_time_with_a_reason() -> None:
     users = [each for each in imports() if top(each.target) in BACKENDS]
     assert {(each.source, each.target) for each in users if each.source != "wsstream.testing.clock"} == {

@@ -242,7 +242,7 @@ def _rest_of_stderr(process: subprocess.Popen[str], server: int) -> str:
 @pytest.mark.slow
 def test_one_wrong_byte_exits_with_9_and_shows_the_result(run: Run, break_server: BreakServer) -> None:
     break_server("""
-        from wsstream.streams.message import MessageWriter
+        from wsstream.streams.writer import MessageWriter
 
         send = MessageWriter.send
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -17,13 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit import processes
 from kit.versions import NEEDS_SNIFFIO
 from websockets.sync.client import connect
 
-import wsstream
-
 _FOLDER = Path(__file__).parent / "programs"
-_ROOT = Path(wsstream.__file__).parents[1]
 _LIMIT = 15  # seconds; what hangs would do so for ever
 _STOPPING = 5  # seconds
 
@@ -40,8 +37,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
         pytest.skip("anyio 4.11 does not go without sniffio")
     else:
         (tmp_path / "sniffio.py").write_text("raise ModuleNotFoundError('as if it were not installed')")
-    paths = [str(tmp_path), str(_ROOT), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return processes.environment(tmp_path)
 
 
 def _command(program: str, *arguments: str) -> list[str]:

@@ -47,7 +47,7 @@ def raw_server(raw_server: Any) -> Any:
     """The peer accepts compression with `answer`."""
 
     def start(answer: str = TAKEOVER, compression: Deflate = ALWAYS, **options: Any) -> Any:
-        return raw_server([(HEADER, answer)], compression=compression, **options)
+        return raw_server(headers=[(HEADER, answer)], compression=compression, **options)
 
     return start
 
