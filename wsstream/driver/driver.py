@@ -6,8 +6,8 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
    the transport has something, and a receiving task that finds its inbox empty, before it waits. A step that
    cannot be interrupted cannot be cut in two, so one read buffer serves all connections of a thread, and
    bulk data flows without a task switch for each read.
-2. *Reading stops by bytes.* A step reads no more than there is room for below the high-water mark, and
-   decodes until the mark is reached; undecoded bytes wait. Then nobody reads, the TCP window closes and the
+2. *Reading stops by bytes.* A step reads no more than fits below the high-water mark, and decodes
+   until the mark is reached; undecoded bytes wait. Then nobody reads, the TCP window closes and the
    peer blocks. At the low-water mark reading goes on. So Pings are answered and a Close is seen whether or
    not the application reads, as long as its unread data is below the mark.
 3. *Sending is a hand-over.* `send` waits for its turn and for room; then, in one synchronous step, the

@@ -44,7 +44,7 @@ class Listener(Protocol):
     """Who does what has to be done at each step of the end. No method may raise."""
 
     def on_close(self, close: Close, *, urgent: bool) -> None:
-        """Send `close` after all that was accepted or, if `urgent`, in place of what has not left."""
+        """Send `close` after all accepted messages or, if `urgent`, in place of those that have not left."""
 
     def on_leave(self) -> None:
         """This side has left: drop what arrives, wake every task."""
@@ -71,7 +71,7 @@ class Ending:
         id: a short name of the connection, unlike those of others in this process.
         phase: see :class:`Phase`.
         info: how the connection ended; set as soon as that is certain.
-        cause: what was found out then.
+        cause: the exception that says why, if the reason is not a Close of the peer.
         left: this side has asked for the end.
         timer: as given.
     """
@@ -162,12 +162,14 @@ class Ending:
     def close(self, code: int | None, reason: str, *, urgent: bool = False, hurried: bool = False) -> None:
         """Begin to close; what arrives from now on is dropped.
 
-        Close follows what was accepted or, if `urgent`, takes the place of what has not left. If `hurried`,
+        Close follows all accepted messages or, if `urgent`, replaces those that have not left. If `hurried`,
         the connection is dropped once output has been blocked for 2 seconds.
         """
         self.fail_for_violation()
         if self.is_open:
-            self._listener.on_close(Close(1000 if code is None and reason else code, reason), urgent=urgent)
+            # Section 5.5.1: a reason cannot stand without a code.
+            sent = int(CloseCode.NORMAL) if code is None and reason else code
+            self._listener.on_close(Close(sent, reason), urgent=urgent)
             self.timer.start_closing()
             self._listener.wake_at(self.timer.deadline)
         if hurried:
@@ -265,8 +267,9 @@ class Ending:
             return CloseInfo(int(connection.violation.code), connection.violation.reason, False)
         if (close := connection.close_received) is not None:
             clean = connection.close_sent is not None and not connection.message_cut
-            return CloseInfo(1005 if close.code is None else close.code, close.reason, clean)
-        return CloseInfo(1006, "", False)  # section 7.1.5: no Close frame came
+            code = int(CloseCode.NO_CODE) if close.code is None else close.code
+            return CloseInfo(code, close.reason, clean)
+        return CloseInfo(int(CloseCode.ABNORMAL), "", False)  # section 7.1.5: no Close frame came
 
     async def wait_finished(self) -> None:
         """Wait until nothing of the connection is left. If cancelled, it is dropped."""

@@ -21,7 +21,7 @@ class Next(Enum):
     READ = auto()
     """Another read: the transport may have more."""
     DECODE = auto()
-    """Another step, to decode what was read before. It needs no read."""
+    """Another step, to decode bytes that were read earlier. It needs no read."""
     WAIT = auto()
     """The transport, which had no more."""
     SLEEP = auto()
@@ -50,7 +50,7 @@ class Failures(Protocol):
 
 
 class Steps(Failures, Protocol):
-    """What a driver gives to its engine."""
+    """The steps of a driver, for its engine."""
 
     def read(self) -> Next:
         """Take a step of reading."""

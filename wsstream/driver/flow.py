@@ -16,11 +16,11 @@ class FlowControl:
     """How much one connection buffers, in bytes. The marks hold for the connection, not for a message.
 
     Attributes:
-        receive_high_water: reading stops when so much is unread; 64 bytes are counted for each piece.
-        receive_low_water: reading goes on when no more than so much is unread; by default a quarter
+        receive_high_water: reading stops when this many bytes are unread; each piece counts 64 bytes more.
+        receive_low_water: reading goes on when at most this many bytes are unread; by default a quarter
             of the high-water mark.
-        send_high_water: ``send`` waits while so much is unsent.
-        send_low_water: ``send`` goes on when no more than so much is unsent; by default a quarter.
+        send_high_water: ``send`` waits while this many bytes are unsent.
+        send_low_water: ``send`` goes on when at most this many bytes are unsent; by default a quarter.
         frame_size: larger messages are sent as fragments of this size; at least 4, so that a code point
             fits into one.
     """

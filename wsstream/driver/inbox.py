@@ -1,4 +1,4 @@
-"""What has arrived and was not read yet: the receiving side's bounded buffer. No I/O, no waiting."""
+"""The messages that have arrived and were not read yet: the receiving side's bounded buffer. No I/O."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ class Inbox:
         return self.queue.cost <= self._flow.receive_low_water
 
     def pause(self) -> None:
-        """Reading stops: from now on somebody has to see when the low-water mark is reached."""
+        """Reading stops: `queue` refuses to cross the low-water mark, so that reading can be resumed."""
         self.queue.low_water = self._flow.receive_low_water
 
     def resume(self) -> None:
-        """Reading goes on: nobody has to look."""
+        """Reading goes on: `queue` may be emptied."""
         self.queue.low_water = -1
 
     @property
@@ -112,7 +112,7 @@ class Inbox:
             self._skip(message)
 
     def discard(self) -> None:
-        """Drop everything that is there and that will come."""
+        """Drop everything that has arrived and that will arrive."""
         self.discarding = True
         self.queue.clear()
         self._forget()

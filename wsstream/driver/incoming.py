@@ -50,7 +50,7 @@ class IncomingMessage(ABC):
         self.more_ready = False
         self._queue = queue
         self._progress = Progress.ARRIVING
-        self._buffer: bytes | bytearray = b""  # what was taken from the queue,
+        self._buffer: bytes | bytearray = b""  # bytes taken from the queue,
         self._start = 0  # and how much of that the reader has
 
     @property
@@ -77,11 +77,11 @@ class IncomingMessage(ABC):
 
     @property
     def is_costly_to_skip(self) -> bool:
-        """Whether skipping takes time, which a reader has to give: the message has to be inflated."""
+        """Whether skipping takes time, because the message has to be inflated. A reader then does it."""
         return False
 
     def forget(self) -> None:  # noqa: B027 - most messages keep nothing elsewhere
-        """The reader has had enough of it, or all of it."""
+        """The reader has all of it, or wants no more of it."""
 
     @abstractmethod
     def _next_piece(self, limit: int | None) -> bytes | None:

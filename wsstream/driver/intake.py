@@ -25,7 +25,7 @@ __all__ = ["Intake", "Reading"]
 
 _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
 _LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
-_FIRST_DENSITY = 0.25  # before anything was decoded: cautious, as if messages were tiny
+_FIRST_DENSITY = 0.25  # until the first step: as if messages were tiny, so that they fit in any case
 _SAFETY = 0.98  # a read may cost a little more than the last one did, and still fits
 _NOTHING = memoryview(b"")
 
@@ -126,7 +126,7 @@ class Intake:
     # -- the step ------------------------------------------------------------------------------
 
     def step(self) -> Next:
-        """Take a step of reading: decode what was read before, or else read and decode."""
+        """Take a step of reading: decode bytes that were read earlier; if there are none, read and decode."""
         self.read_now()
         return self.next()
 
@@ -139,7 +139,7 @@ class Intake:
         return _WAIT if self._drained else _READ
 
     def read_now(self) -> bool:
-        """Take a step if there is something to read; returns whether there was."""
+        """Take a step if there is something to read; returns whether there was any."""
         if self.reading is not _ON:
             return False
         try:
@@ -169,7 +169,7 @@ class Intake:
         return True
 
     def _read_size(self) -> int:
-        """What will cost a little less than there is room for, so that no part waits undecoded."""
+        """How many bytes to read so that they cost a little less than the room, and none wait undecoded."""
         return max(min(int(self._inbox.room * self._density), _READ_BUFFER), _LEAST_READ)
 
     def _decode(self, data: memoryview, *, shared: bool) -> None:

@@ -23,12 +23,12 @@ class ConnectionOptions:
     """Sizes in bytes, times in seconds; ``None`` means no limit. Checked when made.
 
     Attributes:
-        max_message_size: the largest message that may be asked for whole.
+        max_message_size: the largest message that is received whole.
         compression: a :class:`Deflate`, or ``None`` for none.
         flow: the water marks.
         open_timeout: for everything up to the end of the opening handshake.
         close_timeout: for the closing handshake.
-        ping_interval: send a Ping when nothing was received for so long; ``None``: never.
+        ping_interval: send a Ping when nothing was received for this long; ``None``: never.
         ping_timeout: give up this long after a Ping was due without a sign of life; ``None``: never.
         receive_timeout: for a message to arrive; ``None``: no limit.
         receive_rate: the least rate for that, or ``None``.

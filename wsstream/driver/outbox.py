@@ -22,12 +22,12 @@ _PAGE = 4096  # bytes
 
 
 class Outbox:
-    """What was handed over and is not in a frame yet.
+    """Messages that the application has handed over and no frame contains yet.
 
     Attributes:
         turn: whose message is next.
-        message: the one that has the turn, if anything of it may still come.
-        closing: the Close that stands behind all that was accepted.
+        message: the message that has the turn, unless all of it is in frames.
+        closing: the Close that follows all accepted messages.
     """
 
     __slots__ = ("_connection", "_flow", "closing", "message", "turn")
@@ -41,11 +41,11 @@ class Outbox:
 
     @property
     def size(self) -> int:
-        """Bytes that were handed over and are not in a frame yet."""
+        """Bytes that no frame contains yet."""
         return 0 if self.message is None else self.message.size
 
     def close(self, close: Close) -> None:
-        """Let `close` follow what has been accepted; messages that wait for their turn are not."""
+        """Send `close` after the accepted messages. Messages that wait for their turn are not accepted."""
         self.closing = close
         self.turn.wake_all()
         if self.message is not None:
@@ -60,9 +60,9 @@ class Outbox:
         """Make frames up to the high-water mark; a small chunk waits for more unless all is `idle`.
 
         While the transport is `taking` what it is offered, frames are made up to four times the mark, so
-        that fewer calls hand over more. Frames that are no copies are not held up by it at all. Stops at
-        `limit` bytes of payload, and returns how many went into frames: compressed, much more than the
-        mark fits below it.
+        that fewer calls hand over more. The mark does not limit frames that are not copies. Stops at
+        `limit` bytes of payload, and returns how many went into frames: far more than the mark fit below it
+        when they are compressed.
         """
         connection, framed = self._connection, 0
         mark = self._flow.send_high_water * (4 if taking else 1)
@@ -103,7 +103,7 @@ class Outbox:
         return self.message is None or (not self.message.size and not self.message.finished)
 
     def _make_frames(self, limit: int) -> int:
-        """Make one, or of a large buffer several that are no copies; returns the bytes of payload."""
+        """Make a frame, or several from a large buffer if they need no copy; return the bytes of payload."""
         message, connection = self.message, self._connection
         assert message is not None
         if message.file is not None:

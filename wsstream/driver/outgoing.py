@@ -14,17 +14,17 @@ _SMALL = 4096  # bytes; smaller chunks are copied together
 
 
 class OutgoingMessage:
-    """A message of which a part may still be to come.
+    """A message that is being sent, of which the application may hand over more.
 
     Attributes:
         kind: ``"text"`` or ``"binary"``.
         declared: the size in bytes of a message that is sent as one frame, else ``None``.
-        file: what is left of the part of a file that was handed over; such a message has no other data.
+        file: the rest of the part of a file that was handed over; such a message has no other data.
         compress: whether it may be compressed.
-        borrowed: a piece is somebody else's mutable buffer.
-        finished: all of it has been handed over.
-        flushing: what is there should be sent even if it is little.
-        size: bytes that were handed over and are not in a frame yet.
+        borrowed: a piece is a mutable buffer of the application.
+        finished: the application has handed over all of it.
+        flushing: send the pieces even if they are small.
+        size: bytes that no frame contains yet.
         taken: bytes that are in frames.
     """
 
@@ -54,7 +54,7 @@ class OutgoingMessage:
         self._pieces: deque[bytes | bytearray | memoryview] = deque()
 
     def append(self, data: bytes | memoryview) -> None:
-        """Add `data`. Large mutable data is referred to until `detach` copies what is left of it."""
+        """Add `data`. Large mutable data is not copied until `detach` copies the rest of it."""
         size = len(data)
         self.size += size
         if size >= _SMALL:
@@ -66,7 +66,7 @@ class OutgoingMessage:
             self._pieces.append(bytearray(data))
 
     def put_file(self, part: FileRange) -> None:
-        """Have `part` sent next; what came before is in frames."""
+        """Send `part` next; everything before it is in frames."""
         self.file = part
         self.size = len(part)
 
@@ -80,15 +80,15 @@ class OutgoingMessage:
         return part
 
     def detach(self) -> None:
-        """Copy what is left of mutable data: its owner may change it from now on."""
+        """Copy the rest of mutable data: its owner may change it from now on."""
         if self.borrowed:
             self._pieces = deque(bytes(p) if isinstance(p, memoryview) else p for p in self._pieces)
             self.borrowed = False
 
     def take_equal(self, size: int, limit: int) -> list[memoryview]:
-        """Take pieces of `size` bytes each, `limit` bytes or a little more, from a large buffer in front.
+        """Take pieces of `size` bytes each, `limit` bytes or a little more, from a large first buffer.
 
-        Some of the buffer is left. Text is not taken: it is cut between code points.
+        The buffer is never emptied. Text is not taken this way: it is cut between code points.
         """
         if self.kind == "text" or not self._pieces:
             return []

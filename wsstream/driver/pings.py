@@ -15,7 +15,7 @@ class PingRecord:
     Attributes:
         payload: 8 bytes, unlike those of the connection's other Pings.
         waiters: tasks that wait for the Pong.
-        over: there is nothing to wait for any more.
+        over: the Pong has come, or none will.
         answered: the time of the Pong, in the event loop's seconds.
     """
 
@@ -26,7 +26,7 @@ class PingRecord:
         self.waiters = 0
         self.over = False
         self.answered: float | None = None
-        self._done: Signal | None = None  # made when somebody waits: nobody does for those of the keepalive
+        self._done: Signal | None = None  # made when a task waits: none does for the Pings of the keepalive
 
     async def wait(self) -> None:
         """Return when the Pong has come, or none will come any more. If cancelled, only the waiting ends."""

@@ -101,7 +101,7 @@ class Pump:
     # -- the step ------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Make frames of what there is room for and offer them to the transport, without waiting."""
+        """Make as many frames as there is room for and offer them to the transport, without waiting."""
         if self._stopped:
             return
         try:
@@ -159,7 +159,7 @@ class Pump:
             self._after_close()
 
     def _after_close(self) -> None:
-        """All has left. The server closes TCP first (section 7.1.1), and whoever cannot send Close."""
+        """All output has left. Section 7.1.1: the server closes TCP first. So does a side without a Close."""
         connection = self._connection
         if connection.state is State.VIOLATED:
             return

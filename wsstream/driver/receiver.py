@@ -1,7 +1,7 @@
 """From the inbox to the application: waiting for data, and taking it.
 
-Whoever takes something from the inbox does so by a method here, which also resumes reading when the inbox is
-down to the low-water mark. The one exception is the queue's `take_message_now`, which refuses to cross it.
+Streams take from the inbox by the methods here, which also resume reading when the inbox is down to the
+low-water mark. The one exception is the queue's `take_message_now`, which refuses to cross the mark.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Receiver:
             self.discard()
             return
         self._ending.fail(error)
-        self.discard()  # also if the end was certain before: what follows is not what was sent
+        self.discard()  # also if the end was certain before: the next bytes are not a message
         raise self._ending.broken() from error
 
     # -- the end -------------------------------------------------------------------------------

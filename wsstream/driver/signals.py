@@ -1,10 +1,10 @@
 """Starting a driver's loops, telling the time, and waking tasks.
 
-A driver's loops belong to the connection, not to the scope in which somebody happened to open it:
+A driver's loops belong to the connection, not to the scope in which it was opened:
 ``with fail_after(5): ws = await stack.enter_async_context(connect(url))`` must leave a connection
 that lives on, and anyio's task groups cannot outlive the cancel scope they were entered in. The loops raise
 nothing, and the context manager waits for their end. On asyncio anybody may cancel them ("cancel all tasks"),
-so what has to happen at their end does not stand in the task itself.
+so the work that is due at their end is not part of the task.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Signal:
         return self._loop.park(self._waiting)
 
     def notify(self) -> None:
-        """Wake whoever waits."""
+        """Wake all tasks that wait now."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
             for task in tuple(waiting):

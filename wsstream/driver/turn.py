@@ -28,7 +28,7 @@ class Turn:
 
     @property
     def tasks_waiting(self) -> int:
-        """How many wait."""
+        """How many tasks wait."""
         return len(self._waiting)
 
     async def acquire(self) -> None:
@@ -57,7 +57,7 @@ class Turn:
             self._batch.closed_for &= ~CLOSED_FOR_TURN
 
     def wake_all(self) -> None:
-        """Let everybody go at once: the connection has ended, and they will see that."""
+        """Wake every task that waits: the connection has ended, which each will see."""
         for event in self._waiting:
             event.set()
         self._waiting.clear()

@@ -1,6 +1,6 @@
 """The rules of RFC 6455 for an open connection, without I/O: what to answer, what may be sent.
 
-Bytes go in through :meth:`Connection.receive`, which gives events; the same events go out through
+Bytes go in through :meth:`Connection.receive`, which returns events; the same events go out through
 :meth:`Connection.send`; what has to be written waits in :attr:`Connection.queue`.
 """
 
@@ -50,7 +50,7 @@ class Connection:
     Args:
         client: the role; a client masks what it sends (section 5.1).
         deflate: what was agreed on for permessage-deflate.
-        next_key: gives a masking key of 4 bytes for each frame of a client.
+        next_key: returns a masking key of 4 bytes for each frame of a client.
 
     Attributes:
         state: see :class:`~wsstream.protocol.state.State`.
@@ -253,7 +253,7 @@ class Connection:
 
         Unless it is to leave `alone`, a small message may wait in `queue.batch` for others.
         """
-        self._require_border()
+        self._require_message_boundary()
         if self._deflater is not None or self.state is not _OPEN:  # not the usual case
             self.send_data(kind, payload, last=True, compress=compress and self.compresses(len(payload)))
         elif alone or len(payload) > LARGEST:
@@ -301,7 +301,7 @@ class Connection:
             opcode, payload = Opcode.CONTINUATION, payload[end:]
 
     def _put_frame(self, opcode: int, payload: bytes | memoryview, *, fin: bool, rsv1: bool = False) -> None:
-        key = self._next_key()
+        key = self._next_key()  # section 5.1: a client masks every frame, a server none
         if key is None and len(payload) > LARGEST and _is_immutable(payload):  # without a copy
             header = encode_header(first_byte(opcode, fin=fin, rsv1=rsv1), len(payload), None)
             self.queue.put_data(header, ends_frame=False)
@@ -311,7 +311,7 @@ class Connection:
 
     def begin_frame(self, kind: Kind, size: int) -> None:
         """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""
-        self._require_border()
+        self._require_message_boundary()
         opcode = self._begin_frame(kind, True)
         self._frame_key = self._next_key()
         self._frame_offset = 0
@@ -334,7 +334,7 @@ class Connection:
         self.queue.put_data(part, ends_frame=self._declared == 0)
 
     def send_close(self, close: Close, *, urgent: bool = False) -> None:
-        """Queue Close behind everything queued, or, if `urgent`, in place of the data that has not left.
+        """Queue Close after everything queued or, if `urgent`, in place of the data that has not left.
 
         Close is not sent (`close_sent` stays ``None``) where a frame of declared size is incomplete,
         unless it is dropped before it began to leave: only dropping the transport is left then.
@@ -350,7 +350,7 @@ class Connection:
         self.state = next_state(self.state, Input.FAIL)
         self.violation = reason = self.violation or violation
         assert reason is not None, "a connection fails for a reason"
-        if self.close_sent is None:
+        if self.close_sent is None:  # section 5.5.1: nothing follows a Close, also no other Close
             self._put_close(Close(reason.code, reason.reason), urgent=True)
 
     def _put_close(self, close: Close, urgent: bool) -> None:
@@ -363,12 +363,14 @@ class Connection:
     def _begin_frame(self, kind: Kind, last: bool) -> int:
         self._require(Input.SEND_DATA)
         if self._sending != kind:
-            self._require_border()
+            self._require_message_boundary()
+        # Section 5.4: the first frame has the opcode of the message, all others are continuations.
         opcode = Opcode.CONTINUATION if self._sending else _OPCODES[kind]
         self._sending = None if last else kind
         return opcode
 
-    def _require_border(self) -> None:
+    def _require_message_boundary(self) -> None:
+        # Section 5.4: the fragments of one message are not interleaved with those of another.
         if self._sending is not None or self._declared:
             raise WrongState("another message is not finished")
 

@@ -1,4 +1,4 @@
-"""Objects that are made for one kind of statement, and say so to whoever tries another."""
+"""Objects for one kind of statement, whose errors name it when another one is used."""
 
 from __future__ import annotations
 

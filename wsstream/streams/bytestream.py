@@ -148,15 +148,15 @@ class WebSocketByteStream(ResettableStream):
             self._sent_eof = True
 
     async def aclose(self) -> None:
-        """Close in good order: end this direction with the mark, if one was agreed on, then Close 1000.
+        """Close cleanly: end this direction with the mark, if one was agreed on, then send Close 1000.
 
-        What was sent goes out first, what comes in is dropped. After ``close_timeout`` seconds, or if
+        Bytes that were sent go out first; arriving bytes are dropped. After ``close_timeout`` seconds, or if
         cancelled, TCP is dropped, and the peer sees no normal end unless it has the mark already. Nothing is
         raised if the connection has ended before, and then nothing happens.
         """
         try:
             with anyio.move_on_after(self._ending.timer.close_timeout):
-                await checkpoint_if_cancelled()  # else the mark might go out behind what was cut short
+                await checkpoint_if_cancelled()  # else the mark might follow bytes that were cut short
                 await self._finish()
                 await self._writable.aclose(CloseCode.NORMAL)
         finally:
@@ -173,7 +173,8 @@ class WebSocketByteStream(ResettableStream):
     def reset(self) -> None:
         """End the stream as a reset ends TCP: no mark, and Close 1011 in place of what has not left yet.
 
-        Never waits. The peer's `receive` gives what has arrived and then raises :class:`ConnectionBroken`.
+        Never waits. The peer's `receive` returns the bytes that have arrived, then raises
+        :class:`ConnectionBroken`.
         """
         self._writable.abort(CloseCode.INTERNAL_ERROR, "the byte stream was reset")
 

@@ -1,4 +1,4 @@
-"""Two streams of bytes, joined: what one gives the other gets, both ways, until both have ended."""
+"""Two byte streams, joined: each sends what the other receives, until both have ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsstream.transports.reset import reset
 
 __all__ = ["join"]
 
-_CLOSE_TIMEOUT = 10.0  # seconds for a stream to close in good order; a TLS peer may never answer
+_CLOSE_TIMEOUT = 10.0  # seconds for a stream to close cleanly; a TLS peer may never answer
 
 _FAILURES = (anyio.BrokenResourceError, OSError, WebSocketError)
 
@@ -22,14 +22,14 @@ async def join(a: ByteStream, b: ByteStream) -> Exception | None:
 
     The end of one direction is passed on with ``send_eof``, and the other direction goes on. When one stream
     breaks, the other is reset, so that its peer does not take what it has for the whole: TCP gets RST, a
-    WebSocket Close 1011 and no end mark; other streams are closed without a farewell. The slower side sets
+    WebSocket Close 1011 and no end mark; other streams are just closed. The slower side sets
     the pace, and no more than a chunk (64 KiB) is held for each direction.
 
     A stream that cannot close one direction alone (TLS, a byte stream without a mark) is closed where it
     should do so, after all that was to be sent. What its peer still had to say is lost; for that the other
     stream is reset, unless that peer had ended before.
 
-    Returns ``None`` if all ended in good order, otherwise what broke, as the stream raised it. It is not
+    Returns ``None`` if both ended cleanly, otherwise the exception that a stream raised. It is not
     raised: that a client resets its connection is no reason for a listener to end. In any case, and also if
     cancelled (both are reset then), neither is left open; the WebSocket of a byte stream that was reset may
     still be closing, which it does by itself within ``close_timeout``.

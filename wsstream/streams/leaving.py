@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeGuard, TypeVar
 
 import anyio
 
+from wsstream.close_codes import CloseCode
 from wsstream.driver.ending import Ending
 from wsstream.errors import ConnectionClosed, WebSocketError, check_close_arguments
 
@@ -54,19 +55,23 @@ def judge(error: BaseException | None) -> Verdict:
       that has ended, and the code means nothing; it may also be another one's.
     """
     if error is None:
-        return Verdict(1000)
+        return Verdict(CloseCode.NORMAL)
     leaves = list(_leaves(error))
     patience = min(map(_patience, leaves))
     cancelled = 0 < patience < inf
     if not patience:
-        return Verdict(1001, "", error, failed=program_end(error) is None, patience=0)
+        return Verdict(CloseCode.GOING_AWAY, "", error, failed=program_end(error) is None, patience=0)
     chosen = [leaf for leaf in leaves if _is_a(leaf, Exception) and not _is_a(leaf, ConnectionClosed)]
     if not all(map(_words, chosen)):
-        return Verdict(1011, "", error, failed=True, cancelled=cancelled, patience=patience)
+        return Verdict(
+            CloseCode.INTERNAL_ERROR, "", error, failed=True, cancelled=cancelled, patience=patience
+        )
     if cancelled and not chosen:
-        return Verdict(1001, "", error, cancelled=True, patience=patience)
+        return Verdict(CloseCode.GOING_AWAY, "", error, cancelled=True, patience=patience)
     first = (chosen or leaves)[0]
-    return Verdict(*_words(first) or (1011, ""), first, cancelled=cancelled, patience=patience)
+    return Verdict(
+        *_words(first) or (CloseCode.INTERNAL_ERROR, ""), first, cancelled=cancelled, patience=patience
+    )
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -134,7 +139,8 @@ def in_cancelled_scope() -> bool:
 async def leave(ending: Ending, error: BaseException | None) -> None:
     """End the connection of a block that was left by `error`, as :func:`judge` says, and wait for its end.
 
-    After a cancellation, and where nothing may be awaited, the transport is dropped behind the Close frame.
+    After a cancellation, and where nothing may be awaited, the transport is dropped right after the Close
+    frame.
     If this call is cancelled, the connection is dropped, and nothing is left of it then, too.
     """
     may_await = not is_closing(error)

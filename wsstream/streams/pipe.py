@@ -1,4 +1,4 @@
-"""From one stream to another, with backpressure from end to end and nothing held but a chunk."""
+"""From one stream to another, with backpressure from end to end and at most a chunk in memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, ObjectReceiveStream, ObjectSendStream
 
+from wsstream.close_codes import CloseCode
 from wsstream.errors import CloseInfo, ConnectionClosed, check_close_arguments
 from wsstream.streams.readable import Readable
 from wsstream.streams.reader import MessageReader
@@ -23,12 +24,12 @@ _CHUNK = 256 * 1024  # bytes, at most
 
 
 async def pipe(source: Source, sink: Sink) -> None:
-    """Send everything that `source` gives to `sink`, until `source` ends. Neither is closed.
+    """Send everything that `source` yields to `sink`, until `source` ends. Neither is closed.
 
     Both may be a :class:`WebSocketStream`, its readable or writable, a message's reader or writer, or
-    any stream of anyio. Between WebSockets the borders and kinds of messages are kept, and the first
+    any stream of anyio. Between WebSockets the boundaries and kinds of messages are kept, and the first
     chunk of a message is forwarded before the message is complete. To a stream of bytes the chunks of all
-    messages are written one behind the other; from a stream of bytes each chunk becomes a binary message.
+    messages are written one after the other; from a stream of bytes each chunk becomes a binary message.
 
     If cancelled, or if one side fails, inside a message between WebSockets, that message is aborted
     (Close 1011 to the sink). Raises what the two streams raise.
@@ -52,7 +53,7 @@ async def _forward_items(source: Source, sink: Sink) -> None:
 
 
 async def _forward_message(reader: MessageReader, sink: Writable) -> None:
-    """A message that is here whole leaves as it came; another one leaves in fragments as it arrives."""
+    """A message that has arrived whole is sent whole; another one is sent in fragments as it arrives."""
     chunk = await _next_chunk(reader)
     if reader.complete:
         await sink._send(reader.kind, chunk, compress=True)  # text, too, without decoding it
@@ -64,7 +65,7 @@ async def _forward_message(reader: MessageReader, sink: Writable) -> None:
 
 
 async def _next_chunk(reader: MessageReader) -> bytes:
-    """As large as there is one; ``b""``: the message is complete."""
+    """The next chunk, as large as has arrived; ``b""``: the message is complete."""
     try:
         return await reader.receive(_CHUNK)
     except anyio.EndOfStream:
@@ -76,7 +77,8 @@ async def proxy(a: WebSocketStream, b: WebSocketStream) -> tuple[CloseInfo, Clos
 
     Returns when both are closed: how `a` and how `b` ended. An end that cannot be passed on as it
     is (no Close frame, or a code that must not be sent) becomes 1001. If cancelled, both are left
-    open, except that a message which was half-way is aborted, as in :func:`pipe`.
+    open, except that a message which was half-way is aborted, as in :func:`pipe`. Raises only what is wrong
+    with the arguments: an end of `a` or `b`, clean or not, is what it waits for.
     """
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_forward, a, b)
@@ -95,12 +97,12 @@ async def _forward(source: WebSocketStream, sink: WebSocketStream) -> None:
 
 def _passed_on(info: CloseInfo | None) -> tuple[int | None, str]:
     assert info is not None
-    if info.code == 1005:
+    if info.code == CloseCode.NO_CODE:
         return None, ""
     try:
         check_close_arguments(info.code, info.reason)
     except ValueError:
-        return 1001, ""
+        return CloseCode.GOING_AWAY, ""
     return info.code, info.reason
 
 

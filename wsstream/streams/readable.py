@@ -24,7 +24,7 @@ __all__ = ["Readable"]
 class Readable(ObjectReceiveStream[str | bytes]):
     """The messages of the peer. A slow reader slows the peer: nothing piles up.
 
-    ``async for message in readable`` gives whole messages and ends with the connection's clean end.
+    ``async for message in readable`` yields whole messages and ends with the connection's clean end.
     """
 
     def __init__(self, receiver: Receiver, ending: Ending) -> None:
@@ -80,13 +80,15 @@ class Readable(ObjectReceiveStream[str | bytes]):
         return Only(self, payload, self._ending.close)
 
     def discard(self) -> None:
-        """Drop what was received and what will be; control frames go on. For those who only send."""
+        """Drop all messages, received and yet to come, for an application that only sends. Control frames are
+        handled as before.
+        """
         self._receiver.discard()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
 
-        What was received and not read yet is dropped. If cancelled, TCP is dropped.
+        Messages that were received and not read are dropped. If cancelled, TCP is dropped.
 
         Raises:
             TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.

@@ -49,7 +49,7 @@ class MessageReader(ByteReceiveStream):
         return f"<MessageReader of connection {self._id}: {text}>"
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """The next 1 to `max_bytes` bytes, as soon as there is one. If cancelled, none is lost.
+        """Return the next 1 to `max_bytes` bytes, as soon as one has arrived. If cancelled, none is lost.
 
         Raises:
             anyio.EndOfStream: the message is complete.

@@ -103,7 +103,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self._ending.id
 
     # -- messages ----------------------------------------------------------------------------
-    # Those that give out what the two streams make spare a coroutine of theirs for each message.
+    # These return the coroutines of the two streams, which spares one of their own for each message.
 
     def receive(self) -> Coroutine[Any, Any, str | bytes]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Short for :meth:`Readable.receive`."""
@@ -122,7 +122,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self.writable.send(item, compress=compress)
 
     async def send_eof(self) -> None:
-        """Not possible: RFC 6455 cannot close one direction alone.
+        """Not possible: RFC 6455 cannot close one direction alone. Never waits, so it cannot be cancelled.
 
         Raises:
             NotImplementedError: always. See :meth:`byte_stream` for a half-close between two peers
@@ -131,7 +131,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         raise NotImplementedError("a WebSocket cannot close one direction alone; see byte_stream(eof=...)")
 
     def byte_stream(self, eof: bytes | None = None) -> WebSocketByteStream:
-        """The binary messages as one stream of bytes, for tunnels. Their borders mean nothing.
+        """The binary messages as one stream of bytes, for tunnels. Boundaries of messages mean nothing.
 
         With `eof`, a message with just that payload (``b""``: an empty message) ends one direction, so that
         both ends can half-close, and an end without it is never taken for a normal one.
@@ -161,7 +161,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return await self._driver.ping()
 
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
-        """Close: what was sent goes out first, what comes in is dropped, the peer's Close is awaited.
+        """Close: send what was accepted, drop what arrives, and wait for the peer's Close.
 
         Without code and reason the Close frame is empty (the peer sees 1005); a reason alone is sent
         with 1000. After ``close_timeout`` seconds, or if cancelled, TCP is dropped. On a closed

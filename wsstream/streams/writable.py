@@ -75,8 +75,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
 
         Entering waits for the turn; if that is cancelled, nothing happened. Leaving finishes the
         message; leaving by an exception closes with 1011 instead. With `size`, the message is one
-        frame of so many bytes, never compressed, for peers that dislike fragments; Pings are then
-        answered only behind it. `compress` is as for `send`.
+        frame of that many bytes, never compressed, for peers that do not take fragments; Pings are then
+        answered only after it. `compress` is as for `send`.
 
         Raises:
             ValueError: another kind than ``"text"`` or ``"binary"``, or a negative size.
@@ -92,8 +92,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     ) -> int:
         """Send a file, or `count` bytes of it from `offset`, as one binary message of any size.
 
-        `file` is a path or a seekable binary file; its position does not matter, and is behind what was
-        sent afterwards. Returns the number of bytes sent, when all of them have left for the kernel. Without
+        `file` is a path or a seekable binary file; its position does not matter, and is after the bytes sent
+        afterwards. Returns the number of bytes sent, when all of them have left for the kernel. Without
         `count`, what is added to the file meanwhile is sent too if it is there before the end is reached.
         If cancelled, the message is aborted: Close 1011.
 
@@ -102,9 +102,9 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         for the disk are done in a worker thread.
 
         Raises:
-            TypeError: `file` is a text file, or no file.
+            TypeError: `file` is a text file, or not a file.
             OSError: the file cannot be read; the connection fails if the message had begun.
-            EOFError: the file has less than `count` bytes behind `offset`, or became shorter; the connection
+            EOFError: the file has less than `count` bytes after `offset`, or became shorter; the connection
                 fails.
         """
         check_int("offset", offset, 0)
@@ -129,8 +129,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     async def aclose(self, code: int | None = None, reason: str = "") -> None:
         """Close the whole connection, both directions, as :meth:`WebSocketStream.aclose` does.
 
-        What was handed over goes out first; calls of `send` that still wait raise ``ClosedLocally``, and
-        nothing of their messages is sent. If cancelled, TCP is dropped.
+        Messages that were handed over go out first; calls of `send` that still wait raise ``ClosedLocally``,
+        and nothing of their messages is sent. If cancelled, TCP is dropped.
 
         Raises:
             TypeError, ValueError: as :meth:`WebSocketStream.aclose` does; nothing else.

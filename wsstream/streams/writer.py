@@ -96,7 +96,12 @@ class MessageWriter(ByteSendStream):
             await self._sender.append(self._message, payload, finished=False)
 
     async def flush(self) -> None:
-        """Wait until all that was sent so far has left for the kernel. May be cancelled."""
+        """Wait until all chunks sent so far have left for the kernel. If cancelled, only the waiting ends.
+
+        Raises:
+            ConnectionBroken, ClosedLocally: the connection has ended.
+            anyio.ClosedResourceError: the writer was closed.
+        """
         with self._sending:
             self._check()
             await self._sender.flush(self._message)
