@@ -311,8 +311,14 @@ async def test_aclose_touches_the_stream_after_the_waiting_tasks_left_it(wrapped
     ended: list[bool] = []
     at_close: list[int] = []
     stream.on_close = lambda: at_close.append(stream.stream.statistics().tasks_waiting_receive)
+
+    async def wait() -> None:
+        with pytest.raises(anyio.ClosedResourceError):
+            await transport.wait_readable()
+        ended.append(True)
+
     async with anyio.create_task_group() as group:
-        group.start_soon(closed, transport.wait_readable, ended)
+        group.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         assert stream.stream.statistics().tasks_waiting_receive == 1
         await transport.aclose()
