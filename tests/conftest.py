@@ -61,6 +61,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="not on uvloop"))
 
 
+def pytest_collection_finish() -> None:
+    effort.spare_collections()
+
+
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> backends.Backend:
     """The event loop and the clock of one run of a test: see `kit.backends`."""

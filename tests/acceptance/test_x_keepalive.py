@@ -66,7 +66,7 @@ async def test_x9_a_slow_consumer_survives_a_flooding_peer_for_a_minute(
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.slow
 async def test_x9_over_a_slow_line_with_a_peer_that_answers_no_ping(raw_pair: Any) -> None:
     """Any byte is a sign of life. The line gives 4 KB/s, and the consumer takes 2 KB/s."""
     ours, theirs = memory_pair(4096)

@@ -128,7 +128,12 @@ async def settled(tasks: int, backend: str) -> None:
 
 @pytest.mark.slow_after_first
 @pytest.mark.parametrize(
-    "count", [60, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.time_limit(300)])]
+    "count",
+    [
+        20,
+        pytest.param(60, marks=pytest.mark.slow),
+        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.time_limit(300)]),
+    ],
 )
 async def test_x23_a_storm_of_connections_leaves_nothing_behind(
     net: Any, heap: Any, anyio_backend: str, count: int

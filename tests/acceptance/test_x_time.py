@@ -48,6 +48,7 @@ async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer(net: Any
         assert ws.state == "open"
 
 
+@pytest.mark.slow
 async def test_x9_in_real_time_for_a_second(net: Any) -> None:
     async with (
         net.serve(flood, ping_interval=None) as server,
