@@ -71,7 +71,7 @@ def joined(events: Iterable[Event]) -> list[Event]:
             result[-1] = event
         elif isinstance(event, Chunk):
             assert (event.kind, event.compressed) == (before.kind, before.compressed)
-            result[-1] = replace(event, payload=before.payload + event.payload)
+            result[-1] = event._replace(payload=before.payload + event.payload)
         else:  # a control frame inside a message: before it, so that the chunks of the message meet
             result.insert(-1, event)
     return result

@@ -700,7 +700,7 @@ def joined(events: Iterable[Event]) -> list[Event]:
         before = result[-1] if result else None
         if isinstance(event, Chunk) and isinstance(before, Chunk) and not before.last:
             assert before.kind == event.kind
-            result[-1] = replace(event, payload=before.payload + event.payload)
+            result[-1] = event._replace(payload=before.payload + event.payload)
         else:
             result.append(event)
     return result
