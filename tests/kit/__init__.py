@@ -2,6 +2,7 @@
 
 ==================  ==========================================================================
 ``backends``        which event loops and which clock a test runs on: its markers, ``--loop``
+``codec``           the two versions of the codec's hot paths: pure and compiled
 ``deflate``         permessage-deflate: options of two ends, and what they agree on
 ``effort``          what a plain run leaves out, and how many examples a property test tries
 ``endpoints``       handlers and clients that do the obvious: echo, check the echo, fail to connect
