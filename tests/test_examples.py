@@ -22,7 +22,7 @@ SAYS = {
 }
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", SAYS)
 def test_example_says_what_it_should(name: str, backend: str) -> None:
@@ -31,7 +31,7 @@ def test_example_says_what_it_should(name: str, backend: str) -> None:
     assert re.search(SAYS[name], output), output
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_echo_client_and_echo_server_talk(backend: str) -> None:
     with server(str(EXAMPLES / "echo_server.py"), "0", backend) as url:
@@ -40,7 +40,7 @@ def test_echo_client_and_echo_server_talk(backend: str) -> None:
     assert output.endswith("CloseInfo(code=1000, reason='', clean=True)\n")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_testing_example_passes() -> None:
     pytest.importorskip("trio")  # it runs on both
     assert "2 passed" in run_pytest(EXAMPLES, str(EXAMPLES / "testing_your_app.py"))

@@ -48,14 +48,14 @@ def test_a_copy_that_is_not_the_installed_one_is_refused(installed: Path) -> Non
     assert "pip install -e" in output
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_copy_that_pythonpath_names_is_tested(installed: Path) -> None:
     code, output = run_pytest(PYTHONPATH=os.pathsep.join([str(installed), str(ROOT)]), PYTEST_ADDOPTS="-v")
     assert code == 0, output
     assert f"wsstream {wsstream.__version__} from {ROOT}, " in output
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_header_says_that_the_pure_codec_was_asked_for() -> None:
     code, output = run_pytest(PYTHONPATH=str(ROOT), WSSTREAM_PURE="1", PYTEST_ADDOPTS="-v")
     assert code == 0, output

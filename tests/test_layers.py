@@ -129,7 +129,7 @@ def within(*parts: str) -> list[Import]:
     return found
 
 
-def test_the_reader_of_imports_sees_them_all() -> None:
+def test_all_kinds_of_imports_are_found() -> None:
     """Or all that follows would prove nothing."""
     seen = {(each.source, each.target) for each in imports()}
     assert ("wsstream.codec.decoder", "wsstream.codec.frames") in seen

@@ -30,8 +30,9 @@ _TAIL = b"\x00\x00\xff\xff"
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Over both schemes; and in table X with compression too, over one of them.
 
-    Compression is slow, unless the test is marked as ``quick_with_compression``. A row that means nothing
-    under compression sets `compression` itself, and so does test_x_deflate.py.
+    Compression is slow, unless the test is marked as ``quick_with_compression``, and TLS is slow where it
+    is marked as ``slow_over_tls``. A row that means nothing under compression sets `compression` itself,
+    and so does test_x_deflate.py.
     """
     test = metafunc.definition
     named = [mark.args[0] for mark in test.iter_markers("parametrize")]
@@ -41,15 +42,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not module.startswith("test_x_") or module == "test_x_deflate":
         open_ -= {"compression"}
     slow = [] if test.get_closest_marker("quick_with_compression") else [pytest.mark.slow]
+    slow_over_tls = [pytest.mark.slow] if test.get_closest_marker("slow_over_tls") else []
     if open_ == {"scheme", "compression"}:
-        rows = [("ws", None), ("wss", None), pytest.param("ws", Deflate(), marks=slow)]
+        rows = [
+            ("ws", None),
+            pytest.param("wss", None, marks=slow_over_tls),
+            pytest.param("ws", Deflate(), marks=slow),
+        ]
         metafunc.parametrize(("scheme", "compression"), rows, ids=["ws", "wss", "ws-deflate"])
     elif open_ == {"compression"}:
         metafunc.parametrize(
             "compression", [None, pytest.param(Deflate(), marks=slow)], ids=["plain", "deflate"]
         )
     elif open_:
-        metafunc.parametrize("scheme", ["ws", "wss"])
+        metafunc.parametrize("scheme", ["ws", pytest.param("wss", marks=slow_over_tls)])
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ async def test_w25_w31_the_attributes_of_another_exception_are_ignored(net: Any,
     assert info == CloseInfo(1011, "", True)
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_w64_a_message_that_arrives_after_the_local_close_began_is_dropped(
     opened: Callable[..., Opened], side: Callable[[WebSocketStream], Any]
 ) -> None:

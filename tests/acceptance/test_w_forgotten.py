@@ -13,7 +13,7 @@ import wsstream
 from wsstream.testing import RawPeer, memory_pair, virtual_clock
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("count", [1, 20])

@@ -71,7 +71,7 @@ WAYS: list[Callable[[WebSocketStream], Any]] = [
 ]
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("end", ["fin", "reset"])
 @pytest.mark.parametrize("inside", ["a-frame", "a-fragmented-message", "an-empty-fragmented-message"])
 async def test_x15_tcp_dies_inside_a_message(net: Any, end: str, inside: str) -> None:
@@ -107,7 +107,7 @@ async def test_x15_tcp_dies_inside_a_message(net: Any, end: str, inside: str) ->
                         await call()
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize("read", [by_iteration, by_chunks, as_byte_stream], ids=lambda way: way.__name__)
 async def test_x15_wherever_the_stream_is_cut(raw_pair: Any, role: str, read: Any) -> None:
@@ -162,7 +162,7 @@ async def test_x15_a_send_whose_message_is_cut_raises_too(raw_pair: Any, role: s
 POINTS = "a\u00e9\u20ac\U0001f600\u07ff\u0800\uffff\U00010000\U0010ffff\u0000z"
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 1000], ids=lambda size: f"reads-of-{size}")
 async def test_x16_code_points_across_frames_and_reads_and_chunks(

@@ -29,7 +29,7 @@ async def consume_slowly(receive: Callable[[], Any], seconds: float, check: Call
     return count
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("role", ["client", "server"])
 @pytest.mark.parametrize("size", [10, 65536, pytest.param(2**20, marks=pytest.mark.slow)])
 async def test_x9_a_slow_consumer_survives_a_flooding_peer_for_a_minute(
@@ -66,7 +66,7 @@ async def test_x9_a_slow_consumer_survives_a_flooding_peer_for_a_minute(
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 async def test_x9_over_a_slow_line_with_a_peer_that_answers_no_ping(raw_pair: Any) -> None:
     """Any byte is a sign of life. The line gives 4 KB/s, and the consumer takes 2 KB/s."""
     ours, theirs = memory_pair(4096)

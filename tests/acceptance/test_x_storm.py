@@ -126,7 +126,7 @@ async def settled(tasks: int, backend: str) -> None:
             await anyio.sleep(0.01)
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
     "count",
     [
@@ -164,7 +164,7 @@ async def test_x23_a_storm_of_connections_leaves_nothing_behind(
     assert open_files() <= before_server[1]
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_x23_clients_that_are_cancelled_at_any_moment_leave_nothing(
     net: Any, anyio_backend: str
 ) -> None:

@@ -15,7 +15,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from wsstream import ConnectionBroken, ConnectionClosed, WebSocketStream
 from wsstream.testing import RateStream, RawPeer, close, ping
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow_after_first]
+pytestmark = [pytest.mark.anyio, pytest.mark.heavy_after_first, pytest.mark.slow_over_tls]
 
 MIB = 1 << 20
 BLOCK = Random(9).randbytes(65536)
@@ -48,7 +48,7 @@ async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer(net: Any
         assert ws.state == "open"
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 async def test_x9_in_real_time_for_a_second(net: Any) -> None:
     async with (
         net.serve(flood, ping_interval=None) as server,

@@ -447,7 +447,7 @@ async def test_a_head_of_1_mib_is_refused_long_before_its_end() -> None:
     assert sent[0] <= 4 * 65536  # what is read of it, and the line's buffer
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("timeout", [10, 25])
 async def test_a_head_that_drips_is_given_up_after_the_open_timeout(timeout: float) -> None:
     async def answer(stream: MemoryStream) -> None:

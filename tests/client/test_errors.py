@@ -262,7 +262,7 @@ async def test_a_proxy_that_does_not_answer_tcp_or_tls_is_named(listen: Listen, 
     assert f"no end of the TLS handshake with the proxy https://127.0.0.1:{port} for ws://feed" in text
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("over", ["TCP", "TLS", "given", "proxy"])
 async def test_a_server_that_does_not_answer_the_handshake_is_named(
     listen: Listen, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, over: str

@@ -278,7 +278,7 @@ def test_header_fields_for_a_proxy_that_takes_none_are_refused_by_the_call_itsel
 # -- through a proxy -------------------------------------------------------------------------
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("proxy", SCHEMES, indirect=True)
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
 async def test_messages_pass_through_a_proxy(
@@ -496,7 +496,7 @@ MISBEHAVIOUR = {
 }
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(("answer", "close", "status"), MISBEHAVIOUR.values(), ids=MISBEHAVIOUR)
 async def test_a_proxy_that_does_not_behave_is_a_proxy_error(
     answer: bytes, close: bool, status: int | None
@@ -534,7 +534,7 @@ HANGING = {
 }
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.virtual_time(idle=0.01)
 @pytest.mark.parametrize(("kind", "scheme", "answers"), HANGING.values(), ids=HANGING)
 async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(

@@ -83,7 +83,7 @@ def _check_refusal(error: BaseException, certificate: str, context: ssl.SSLConte
     assert not any(isinstance(link, EOFError) for link in _chain(error))
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("certificate", ["none", "another"])
 async def test_a_refused_client_certificate_is_a_tls_error_that_says_so(
     strict_tls: ssl.SSLContext, client_with: Callable[[str], ssl.SSLContext], certificate: str
@@ -151,7 +151,7 @@ async def test_so_is_a_server_that_a_redirect_leads_to(
         _check_refusal(caught.value, "none", strict_tls, f"{strict.url}/there")
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_what_the_server_said_is_told_though_the_request_could_not_be_sent(
     strict_tls: ssl.SSLContext, client_with: Callable[[str], ssl.SSLContext]
 ) -> None:

@@ -71,7 +71,7 @@ def run(code: str, place: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.slow_after_first(each="page")
+@pytest.mark.heavy_after_first(each="page")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("page", WITH_PROGRAMS, ids=name_of)
 def test_programs_print_what_the_page_says(
@@ -108,7 +108,7 @@ def make_certificates(folder: Path) -> None:
     authority.cert_pem.write_to_path(folder / "client.pem")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_test_modules_pass(tmp_path: Path) -> None:
     modules = [block.code for block in blocks_of(DOCS / "how-to/test-your-app.md") if block.is_test_module]
     (tmp_path / "conftest.py").write_text(modules[0])

@@ -161,7 +161,7 @@ for name in ("empty fragments", "fragments"):
     FLOODS[name] = frames.text(fin=False, mask=frames.EXAMPLE_KEY) + FLOODS[name]
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("flood_of", FLOODS)
 async def test_a_flood_of_tiny_frames_is_handled_a_few_at_a_time(
     flood_of: str,

@@ -30,7 +30,7 @@ CLOSES = [(1000, ""), (3456, REASON), (4999, "x" * 123), (None, "")]
 each_close = pytest.mark.parametrize(("code", "reason"), CLOSES, ids=["1000", "3456", "4999", "none"])
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @each_close
 async def test_the_peer_sees_the_code_and_reason_of_aclose(
     link: Link, peer: Any, code: int | None, reason: str
@@ -71,7 +71,7 @@ async def test_what_the_peer_sent_before_its_close_is_delivered(link: Link, numb
         assert ws.close_info == CloseInfo(3456, "that is all", True)
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_what_was_sent_before_aclose_reaches_the_peer(link: Link, pattern: Pattern) -> None:
     size = 12 << 20  # bytes; more than the kernel takes at once
     async with link() as (ws, remote):

@@ -68,7 +68,7 @@ async def test_5000_small_messages_keep_their_order_in_both_directions(
             assert await ws.receive() == numbered(index, size)
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_write(
     link: Link, numbered: Numbered
 ) -> None:

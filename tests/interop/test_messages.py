@@ -71,7 +71,7 @@ async def test_16_mib_arrive_whole_in_both_directions_at_once(link: Link, patter
         await remote.expect(pattern(1, LARGE))
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_16_mib_are_read_in_chunks_while_chunks_are_sent(link: Link, pattern: Pattern) -> None:
     async with link(max_message_size=MIB) as (ws, remote):
 
@@ -143,7 +143,7 @@ async def test_a_writer_without_chunks_sends_an_empty_message(link: Link) -> Non
         await remote.expect("")
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_a_message_of_declared_size_is_one_frame(link: Link, peer: Any, pattern: Pattern) -> None:
     async with link() as (ws, remote):
         for size in [0, *SIZES, MIB]:

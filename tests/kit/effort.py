@@ -1,7 +1,8 @@
 """How much a run of the suite tries: little where somebody waits for it, all of it in CI.
 
-A plain run leaves out what is ``slow``. CI runs it too (``pytest -m slow``), and sets ``CI=true``, with which
-property tests try their full number of examples.
+A plain run leaves out what is ``heavy`` and what is ``slow``. CI sets ``CI=true``: then nothing is heavy, on
+every Python, and property tests try their full number of examples. What is ``slow`` runs there once, by
+``pytest -m slow``. ``pytest -m "slow or not slow"`` runs everything.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from hypothesis import settings
 __all__ = ["MARKERS", "examples", "load_profile", "mark_slow", "spare_collections"]
 
 MARKERS = [
-    "slow: takes long; run it with -m slow, or everything with -m 'slow or not slow'",
-    "slow_after_first(each=()): slow, but for the first value of each parameter; those in `each` stay quick",
-    "quick_with_compression: of the acceptance tables: with compression, too, in a plain run",
+    "slow: takes long; runs with -m slow, or with everything else with -m 'slow or not slow'",
+    "heavy: as slow, but in CI part of every run",
+    "heavy_after_first(each=()): heavy, but for the first value of each parameter that is not in `each`",
+    "quick_with_compression: of the acceptance tables: not slow with compression",
+    "slow_over_tls: of the acceptance tables: slow with TLS",
 ]
 
 _FULL = os.environ.get("CI") == "true"
@@ -35,14 +38,17 @@ def load_profile() -> None:
 
 
 def mark_slow(test: pytest.Item) -> None:
-    """Turn ``slow_after_first`` into ``slow`` where it applies to this run of `test`."""
-    marker = test.get_closest_marker("slow_after_first")
-    if marker is None:
-        return
-    each = marker.kwargs.get("each", ())
-    indices = test.callspec.indices if hasattr(test, "callspec") else {}
-    if any(index for name, index in indices.items() if name not in each):
+    """Make `test` slow if this run of it is heavy."""
+    if not _FULL and (test.get_closest_marker("heavy") or _is_after_first(test)):
         test.add_marker(pytest.mark.slow)
+
+
+def _is_after_first(test: pytest.Item) -> bool:
+    marker = test.get_closest_marker("heavy_after_first")
+    if marker is None or not hasattr(test, "callspec"):
+        return False
+    each = marker.kwargs.get("each", ())
+    return any(index for name, index in test.callspec.indices.items() if name not in each)
 
 
 def spare_collections() -> None:

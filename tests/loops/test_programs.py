@@ -44,7 +44,7 @@ def _command(program: str, *arguments: str) -> list[str]:
     return [sys.executable, "-X", "dev", str(_FOLDER / program), *arguments]
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("how", ["asyncio.run", "asyncio.Runner", "uvloop.run", "anyio.run", "cells"])
 def test_a_server_and_its_client_end(how: str, environment: dict[str, str]) -> None:
     if how == "uvloop.run":
@@ -55,7 +55,7 @@ def test_a_server_and_its_client_end(how: str, environment: dict[str, str]) -> N
     assert (done.stdout.split("\n"), done.stderr) == (["hello", "1000", "0 connections", ""], "")
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 def test_fixtures_of_pytest_asyncio_are_left_in_another_task(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -77,7 +77,7 @@ def test_fixtures_of_pytest_asyncio_are_left_in_another_task(
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be told to stop")
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_uvicorn_stops_when_it_is_told_to(loop: str, environment: dict[str, str]) -> None:

@@ -368,7 +368,7 @@ async def test_a_cancellation_that_was_kept_is_a_failure_of_the_handler_alone(
     assert [record.levelname for record in _louder_than_info(caplog)] == ["ERROR"]
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @on_asyncio
 @pytest.mark.parametrize("tls_on", [False, True])
 @pytest.mark.parametrize("turns", range(12))
@@ -560,7 +560,7 @@ async def test_a_mistake_of_the_library_ends_one_connection_alone(
 # -- what ends the program ---------------------------------------------------------------------
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("place", ["handler", "group", "process_request"])
 def test_what_ends_the_program_does_so_from_a_connection_too(

@@ -76,7 +76,7 @@ async def test_one_connection_too_many_is_told_to_come_back() -> None:
             await check_echo(third)
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("how", ["vanishes", "garbage", "handler-fails"])
 async def test_a_slot_gets_free_however_a_connection_ends(how: str) -> None:
     async def handler(ws: WebSocketStream) -> None:
@@ -359,7 +359,7 @@ async def test_a_head_without_an_end_is_not_collected() -> None:
     assert sent < 16 << 20
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("timeout", [10, 25])
 async def test_a_head_that_drips_is_given_up_after_the_open_timeout(timeout: float) -> None:
     async with serve(echo, "127.0.0.1", open_timeout=timeout) as server, await _stream(server) as stream:
@@ -445,7 +445,7 @@ async def _while_closing(stream: ByteStream) -> None:
     assert (await peer.read_frame()).kind == "close"
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
     "vanish", [pytest.param(lambda s: s.aclose(), id="fin"), pytest.param(reset_stream, id="rst")]
 )
@@ -517,7 +517,7 @@ async def test_a_silent_tls_client_is_given_up_after_the_open_timeout(tls: Simpl
         assert 3 <= anyio.current_time() - start < 4
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_a_silent_client_is_given_up_when_it_does_not_answer_close() -> None:
     ended: list[float] = []
 

@@ -225,7 +225,7 @@ async def _waits(ws: WebSocketStream) -> None:
     await ws.wait_closed()
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("tls_on", [False, True])
 @pytest.mark.parametrize("handler", [echo, _waits, _is_stuck, _has_blocked_output])
 @pytest.mark.parametrize("timeout", [0, 3, 10])
@@ -478,7 +478,7 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("body", ["server.wait_closed()", "anyio.sleep_forever()"])
 @pytest.mark.parametrize("handler", ["busy", "busy_child"])

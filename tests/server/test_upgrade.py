@@ -377,7 +377,7 @@ async def test_process_request_sees_the_attributes_of_the_transport(as_hook: Cal
     assert len(set(seen)) == 1
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_a_client_without_the_right_certificate_gets_403(
     as_hook: Callable[..., Any], authority: trustme.CA
 ) -> None:
@@ -472,7 +472,7 @@ async def test_a_failure_of_process_request_is_logged_without_the_query(
     assert "s3cr3t" not in caplog.text
 
 
-@pytest.mark.slow_after_first(each="hostile")
+@pytest.mark.heavy_after_first(each="hostile")
 async def test_whatever_process_request_raises_is_answered_with_500(
     as_hook: Callable[..., Any], hostile: Any, http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

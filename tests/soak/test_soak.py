@@ -53,7 +53,7 @@ def soak(*arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("loop", ["asyncio.run", "uvloop.run", "trio"])
 def test_nothing_is_wrong_with_one_connection(loop: str) -> None:
     if loop == "uvloop.run":
@@ -63,7 +63,7 @@ def test_nothing_is_wrong_with_one_connection(loop: str) -> None:
     assert "0 problems" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("loop", ["asyncio.run", "trio"])
 @pytest.mark.parametrize("fault", BROKEN)
 def test_what_is_wrong_is_found_and_named(fault: str, loop: str) -> None:

@@ -92,7 +92,7 @@ async def test_each_direction_ends_by_itself(kind: str, swapped: bool) -> None:
             assert both.ws.close_info == (1000, "", True)
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @HALF_CLOSING
 async def test_all_bytes_pass_both_ways_at_once(kind: str) -> None:
     there, back = bytes(range(256)) * 1000, bytes(reversed(range(256))) * 1000

@@ -109,7 +109,7 @@ async def frames_of_one_message(peer: RawPeer) -> list[Frame]:
 # -- what arrives ------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
     ("offset", "count"),
     [(0, None), (0, 0), (1, 1), (4095, 4097), (3, MIB), (0, 4 * MIB), (5, 4 * MIB + 1), (4 * MIB, None)]
@@ -265,7 +265,7 @@ def large(tmp_path: Path, size: int = 256 * MIB) -> Path:
     return path
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_files_and_messages_of_other_tasks_keep_their_order(tmp_path: Path, path: Path) -> None:
     first = large(tmp_path, 32 * MIB)
 
@@ -360,7 +360,7 @@ async def test_the_descriptor_is_closed_when_nothing_of_the_file_waits(path: Pat
     assert await received(send) == [CONTENT]
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @on_linux
 async def test_a_file_that_becomes_shorter_raises_and_breaks_the_connection(tmp_path: Path) -> None:
     path = large(tmp_path, 64 * MIB)
@@ -406,7 +406,7 @@ async def test_a_file_that_is_too_short_is_sent_to_its_end_and_fails_the_connect
         await peer.close(1011)
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 async def test_what_is_added_to_a_file_while_it_is_sent_belongs_to_the_message(tmp_path: Path) -> None:
     path = large(tmp_path, 32 * MIB)
 
@@ -429,7 +429,7 @@ async def test_what_is_added_to_a_file_while_it_is_sent_belongs_to_the_message(t
         assert (size, b"".join(frame.payload for frame in frames[-2:])[-5:]) == (32 * MIB + 5, b"added")
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @on_linux
 async def test_a_large_file_takes_no_memory(tmp_path: Path, calls: Calls) -> None:
     path = large(tmp_path)

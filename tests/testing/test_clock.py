@@ -221,7 +221,7 @@ def run_main(backend: str, main: str) -> tuple[str, str]:
     return result.stdout, result.stderr
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @BACKENDS
 def test_without_a_deadline_it_waits_for_a_socket_in_earnest(backend: str) -> None:
     main = """
@@ -236,7 +236,7 @@ def test_without_a_deadline_it_waits_for_a_socket_in_earnest(backend: str) -> No
     assert run_main(backend, main) == ("b'x'\n", "")
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @BACKENDS
 def test_without_a_deadline_it_waits_for_a_signal_in_earnest(backend: str) -> None:
     main = """
@@ -261,7 +261,7 @@ def test_a_deadlock_on_asyncio_is_an_error() -> None:
     assert run_main("asyncio", main) == (expected, "")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_deadlock_is_found_when_the_last_thread_has_ended() -> None:
     main = """
         async def main():

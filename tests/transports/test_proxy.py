@@ -396,7 +396,7 @@ HANGING = [
 ]
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(("scheme", "steps"), HANGING)
 async def test_a_proxy_that_hangs_is_left_when_cancelled(
     listen: Listen, scheme: str, steps: list[tuple[int | bytes, bytes]], no_new_files: NoNewFiles

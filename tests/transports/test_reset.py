@@ -42,7 +42,7 @@ def what_comes(peer: socket.socket) -> str:
         return "end"
 
 
-@pytest.mark.slow_after_first
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("kind", ["tcp4", "tcp6"])
 @pytest.mark.parametrize("sent", [0, 100, 4_000_000])
 async def test_tcp_sees_a_reset_and_no_end_before_it(connected, kind: str, sent: int) -> None:
