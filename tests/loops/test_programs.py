@@ -52,7 +52,9 @@ def test_a_server_and_its_client_end(how: str, environment: dict[str, str]) -> N
     done = subprocess.run(
         _command("echo.py", how), env=environment, text=True, capture_output=True, timeout=_LIMIT, check=False
     )
-    assert (done.stdout.split("\n"), done.stderr) == (["hello", "1000", "0 connections", ""], "")
+    assert done.stdout.split("\n") == ["hello", "1000", "0 connections", ""]
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert complaints == []  # of steps that take long asyncio's debug mode tells on any busy machine
 
 
 @pytest.mark.heavy_after_first
