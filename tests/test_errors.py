@@ -20,8 +20,8 @@ from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError,
 from wsstream.cli.exits import CommandFailed
 from wsstream.codec.decoder import _Broken
 from wsstream.errors import NOT_CLOSED, ClosedLocally, ConnectionClosed, StreamEnded, _Failure
-from wsstream.opening.handshake import RequestRefused
-from wsstream.server.upgrade import Answered
+from wsstream.opening.handshake_server import RequestRejected
+from wsstream.upgrade.process_request import ApplicationResponse
 
 INFO = CloseInfo(4001, "enough", True)
 FIELDS = [("server", "test"), ("set-cookie", "a"), ("set-cookie", "b")]
@@ -34,8 +34,8 @@ ARGUMENTS: dict[type[BaseException], tuple[object, ...]] = {
     ConnectionClosed: ("closed", INFO),
     HandshakeRejected: (404, FIELDS, b"no such page"),
     ProxyError: ("the proxy refuses", 407, FIELDS, b"who are you?"),
-    Answered: (Response(200, FIELDS, "fine\n"), "answered"),
-    RequestRefused: (Response(403, FIELDS, "go away\n"), "go away"),
+    ApplicationResponse: (Response(200, FIELDS, "fine\n"), "answered"),
+    RequestRejected: (Response(403, FIELDS, "go away\n"), "go away"),
     StreamEnded: ("ended", INFO),
 }
 """What the exceptions are made with; those that are not here take a message."""

@@ -341,7 +341,7 @@ def test_an_argument_of_the_wrong_type_is_refused_by_the_call_itself(
 
 @pytest.mark.parametrize("url", [b"ws://h/", None, 5])
 def test_a_url_that_is_no_str_is_a_type_error(url: Any) -> None:
-    with pytest.raises(TypeError, match=f"a URL must be a str, not {type(url).__name__}"):
+    with pytest.raises(TypeError, match=f"a URL must be a str, got {type(url).__name__}"):
         connect(url)
     with pytest.raises(
         TypeError, match=f"url must be a str or a function that returns one, got {type(url).__name__}"

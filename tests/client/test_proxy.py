@@ -208,7 +208,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-async def _check_echo(ws: WebSocketStream, size: int = 1 << 18) -> None:
+async def check_echo(ws: WebSocketStream, size: int = 1 << 18) -> None:
     message = bytes(range(256)) * (size // 256)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ws.send, message)
@@ -227,7 +227,7 @@ def test_a_bad_url_of_a_proxy_is_refused_by_the_call_itself(proxy: str) -> None:
         connect("ws://127.0.0.1/", proxy=proxy)
 
 
-def test_a_proxy_that_is_no_str_is_refused_by_the_call_itself() -> None:
+def test_a_proxy_that_is_not_a_str_is_rejected_by_the_call_itself() -> None:
     for proxy in (b"http://h", 5, True):
         with pytest.raises(TypeError):
             connect("ws://127.0.0.1/", proxy=proxy)  # type: ignore[arg-type]
@@ -288,7 +288,7 @@ async def test_messages_pass_through_a_proxy(
         tls = client_tls if secure else None
         async with connect(server.url, proxy=proxy.url(), ssl=tls) as ws:
             assert ws.url == f"{server.url}/"
-            await _check_echo(ws)
+            await check_echo(ws)
             host, port = ws.extra(SocketAttribute.remote_address)[:2]
             assert (host, port) == ("127.0.0.1", proxy.port)
             tls_object = ws.extra(TLSAttribute.ssl_object, None)
@@ -303,7 +303,7 @@ async def test_an_ipv6_address_is_reached_through_a_proxy(
     async with serve(echo, "::1", ssl=server_tls) as server:
         assert "[::1]" in server.url
         async with connect(server.url, proxy=proxy.url(), ssl=client_tls) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
         assert proxy.asked == [("::1", server.port)]
 
 
@@ -315,12 +315,12 @@ async def test_the_proxy_resolves_the_name_except_with_socks5(
     async with serve(echo, "127.0.0.1", ssl=server_tls) as server:
         url = f"wss://{name}:{server.port}/"
         async with connect(url, proxy=proxy.url(), ssl=client_tls) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
             assert ws.request.headers["host"] == f"{name}:{server.port}"
         assert proxy.asked == [(asked, server.port)]
 
 
-async def test_the_credentials_are_decoded_and_seen_by_the_proxy_alone(proxy: ForwardingProxy) -> None:
+async def test_the_credentials_are_decoded_and_sent_only_to_the_proxy(proxy: ForwardingProxy) -> None:
     proxy.credentials = USER, PASSWORD
     seen: list[Request] = []
 
@@ -330,7 +330,7 @@ async def test_the_credentials_are_decoded_and_seen_by_the_proxy_alone(proxy: Fo
 
     async with serve(handler, "127.0.0.1") as server:
         async with connect(server.url, proxy=proxy.url(ENCODED)) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
             told = f"{ws!r}{ws.url}{ws.request!r}{ws.request.headers!r}"
         assert "proxy-authorization" not in seen[0].headers
         assert PASSWORD not in told
@@ -353,11 +353,11 @@ async def test_further_header_fields_go_to_the_proxy_and_not_to_the_server(
     async with serve(handler, "127.0.0.1", ssl=server_tls) as server:
         connection = connect(server.url, headers={"X-A": "b"}, **options)
         async with connection as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
             assert "of-the-proxy" not in f"{connection!r}{ws!r}{ws.request.headers!r}{ws.response!r}"
         async for ws in reconnect(server.url, **options):
             async with ws:
-                await _check_echo(ws, 256)
+                await check_echo(ws, 256)
             break
     for fields_of_proxy in proxy.fields:
         assert "User-Agent: feeder/1" in fields_of_proxy
@@ -369,7 +369,7 @@ async def test_further_header_fields_go_to_the_proxy_and_not_to_the_server(
 
 
 @pytest.mark.parametrize("proxy", ["http", "https"], indirect=True)
-async def test_a_token_that_the_proxy_refuses_is_told_by_nobody(proxy: ForwardingProxy) -> None:
+async def test_a_token_that_the_proxy_refuses_is_shown_nowhere(proxy: ForwardingProxy) -> None:
     proxy.authorization = "Bearer another"
     with pytest.raises(ProxyError) as caught:
         await fail_to_connect(
@@ -382,7 +382,7 @@ async def test_a_token_that_the_proxy_refuses_is_told_by_nobody(proxy: Forwardin
     assert "secret-of-mine" not in "".join(frames.format_exception_only()) + repr(caught.value)
 
 
-async def test_wrong_credentials_are_a_proxy_error_that_does_not_tell_them(proxy: ForwardingProxy) -> None:
+async def test_wrong_credentials_are_a_proxy_error_that_does_not_show_them(proxy: ForwardingProxy) -> None:
     proxy.credentials = USER, PASSWORD
     async with serve(echo, "127.0.0.1") as server:
         for userinfo in ("", "us%20er:secret-of-mine"):
@@ -399,7 +399,7 @@ async def test_wrong_credentials_are_a_proxy_error_that_does_not_tell_them(proxy
     assert proxy.asked == []
 
 
-async def test_a_server_that_rejects_is_told_from_a_proxy_that_refuses(proxy: ForwardingProxy) -> None:
+async def test_a_rejection_by_the_server_differs_from_a_refusal_by_the_proxy(proxy: ForwardingProxy) -> None:
     def process_request(request: Request) -> Response:
         return Response(407, {"X-A": "b"}, "from the server")
 
@@ -410,7 +410,7 @@ async def test_a_server_that_rejects_is_told_from_a_proxy_that_refuses(proxy: Fo
         assert not isinstance(caught.value, ProxyError)
 
 
-async def test_the_context_for_tls_is_that_of_the_server_alone(
+async def test_the_tls_context_is_only_for_the_server(
     proxy: ForwardingProxy, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """What the system trusts are the proxies, what the context trusts are the servers."""
@@ -424,7 +424,7 @@ async def test_the_context_for_tls_is_that_of_the_server_alone(
             )
         name = "feed.example"
         async with connect(server.url, proxy=proxy.url(), ssl=client_tls, server_hostname=name) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
 
 
 async def test_a_proxy_that_vanishes_later_breaks_the_connection(
@@ -434,7 +434,7 @@ async def test_a_proxy_that_vanishes_later_breaks_the_connection(
         serve(echo, "127.0.0.1", ssl=server_tls) as server,
         connect(server.url, proxy=proxy.url(), ssl=client_tls) as ws,
     ):
-        await _check_echo(ws, 256)
+        await check_echo(ws, 256)
         await anyio.aclose_forcefully(proxy.connections[0])
         with pytest.raises(ConnectionBroken):
             await ws.receive()
@@ -464,7 +464,7 @@ async def test_the_environment_names_the_proxy_or_says_that_none_is_needed(
         async def check() -> bool:
             proxy.asked.clear()
             async with connect(server.url, proxy="env") as ws:
-                await _check_echo(ws, 256)
+                await check_echo(ws, 256)
             return proxy.asked != []
 
         assert not await check()
@@ -562,7 +562,7 @@ async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
 
 
 @pytest.mark.virtual_time(idle=0.01)
-async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> None:
+async def test_the_status_of_a_proxy_is_enough_if_the_body_does_not_end() -> None:
     async def peer(stream: ByteStream) -> None:
         async with stream:
             await stream.receive()
@@ -631,7 +631,7 @@ async def test_an_https_proxy_that_wants_a_client_certificate_is_a_tls_error_tha
 
 
 @pytest.mark.parametrize("proxy", ["http", "https", "socks5h"], indirect=True)
-async def test_so_is_a_server_behind_a_proxy(
+async def test_a_server_behind_a_proxy_that_wants_a_client_certificate_is_a_tls_error_that_says_so(
     proxy: ForwardingProxy, authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     strict = server_context(authority)
@@ -683,7 +683,7 @@ async def test_the_wrong_scheme_of_a_proxy_has_a_hint(
         assert "Does that port speak TLS? If it does not, use http://." in caught.value.__notes__
 
 
-async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_proxy() -> None:
+async def test_a_link_local_address_is_not_sent_to_a_socks_proxy() -> None:
     with pytest.raises(OSError, match="link-local addresses, which mean nothing to a proxy"):
         await open_tunnel(Proxy("socks5", "127.0.0.1", 1), f"fe80::1%{socket.if_nameindex()[0][1]}", 443)
 
@@ -693,7 +693,7 @@ async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_pro
 
 @pytest.mark.slow
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
-async def test_cancelled_at_any_moment_nothing_is_left(
+async def test_cancellation_at_any_moment_leaves_nothing_behind(
     proxy: ForwardingProxy, secure: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """After every number of turns of the event loop, until the connection is open before it."""
@@ -709,7 +709,7 @@ async def test_cancelled_at_any_moment_nothing_is_left(
                 with scope:
                     async with connect(server.url, proxy=proxy.url(ENCODED), ssl=tls) as ws:
                         entered += 1
-                        await _check_echo(ws, 256)
+                        await check_echo(ws, 256)
             turns += 1
         assert turns > 10
         assert [task for task in anyio.get_running_tasks() if "wsstream.client" in (task.name or "")] == []

@@ -135,7 +135,7 @@ async def test_a_loop_ends_with_the_number_of_redirects(location: str) -> None:
             assert len(here.requests) == 8
 
 
-async def test_a_redirect_says_that_none_are_followed_and_a_refusal_does_not() -> None:
+async def test_only_a_redirect_has_the_hint_that_none_are_followed() -> None:
     async with site() as here:
         here.locations |= {"/": "/a", "/a": Response(403)}
         assert "max_redirects is 0" in str(await _rejected(here.url))
@@ -162,14 +162,14 @@ async def test_any_other_answer_is_a_rejection(answer: Response) -> None:
 
 
 @pytest.mark.parametrize("location", ["ftp://h/", "https://", "wss://[::1/", "mailto:a@b", "//h:0/", "/%"])
-async def test_a_location_that_leads_nowhere_is_a_rejection_that_says_why(location: str) -> None:
+async def test_a_location_that_is_not_followed_is_a_rejection_that_says_why(location: str) -> None:
     async with site() as here:
         here.locations["/"] = location
         rejection = await _rejected(here.url, max_redirects=3)
         assert (rejection.status, isinstance(rejection.__cause__, InvalidURL)) == (302, True)
 
 
-async def test_a_rejection_behind_a_redirect_is_that_of_the_last_server() -> None:
+async def test_a_rejection_after_a_redirect_is_that_of_the_last_server() -> None:
     async with site() as here:
         here.locations |= {"/": "/a", "/a": Response(403, body="not you")}
         rejection = await _rejected(here.url, max_redirects=3)
@@ -212,7 +212,7 @@ async def test_from_ws_to_wss_a_redirect_is_followed(server_tls: ssl.SSLContext)
         assert "cookie" not in secure.requests[0].headers  # another scheme, another origin
 
 
-async def test_the_server_hostname_is_for_the_first_host_alone(
+async def test_the_server_hostname_is_only_for_the_first_host(
     authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     inner = server_context(authority, "inner.example")
@@ -340,7 +340,7 @@ async def test_the_open_timeout_is_for_all_redirects_together() -> None:
 
 
 @pytest.mark.virtual_time(idle=0.01)
-async def test_cancelled_behind_a_redirect_nothing_is_left() -> None:
+async def test_cancellation_after_a_redirect_leaves_nothing_behind() -> None:
     async def process_request(request: Request) -> Response:
         if request.path == "/slow":
             await anyio.sleep_forever()

@@ -28,12 +28,13 @@ from wsstream.errors import (
     ProtocolViolation,
 )
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
-from wsstream.opening.extensions import Extension, format_extensions, parse_extensions, parse_token_list
-from wsstream.opening.handshake import RequestRefused, check_request, select_subprotocol
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
+from wsstream.opening.grammar import parse_token_list
+from wsstream.opening.handshake_server import RequestRejected, check_request, select_subprotocol
 from wsstream.opening.http import Request
-from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.opening.http1_exchange import MAX_BODY_EXCERPT
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_HEAD_SIZE
+from wsstream.opening.http1_request import MAX_BODY_EXCERPT
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
@@ -360,7 +361,7 @@ def play_server(make: Callable[..., ServerHandshake], reads: Iterable[bytes], op
         while (request := subject.receive_data(next(rest, b""))) is None:
             pass
         offer = check_request(request, origins=frozenset({"http://example.com", None}))
-    except RequestRefused as refused:
+    except RequestRejected as refused:
         answer = subject.reject(refused.response)
         assert answer.startswith(b"HTTP/1.1 ")
         assert b"\r\n\r\n" in answer
@@ -393,7 +394,7 @@ def play_client(make: Callable[..., ClientHandshake], reads: Iterable[bytes], op
     wanted = SUBPROTOCOLS if options & 4 else ()
     subject, rest = make(WHERE, key=KEY, subprotocols=wanted, extensions=offered), iter(reads)
     assert subject.data_to_send().endswith(b"\r\n\r\n")
-    result: Accepted | None = None
+    result: Upgraded | None = None
     try:
         while result is None:
             result = subject.receive_data(next(rest, b""))

@@ -140,7 +140,7 @@ async def test_a_server_logs_connections_at_info_and_nothing_louder(
     assert "1000" in messages[1]
 
 
-async def test_whatever_a_handler_raises_ends_its_own_connection_alone(
+async def test_an_exception_of_a_handler_ends_only_its_own_connection(
     hostile: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -161,7 +161,9 @@ async def test_whatever_a_handler_raises_ends_its_own_connection_alone(
 
 
 @pytest.mark.parametrize("returns", [None, 5, "text"])
-async def test_a_handler_that_is_not_async_is_told_so(returns: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_handler_that_is_not_async_is_named_as_the_cause(
+    returns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async with _one_of_two(lambda ws: returns) as (server, _), connect(f"{server.url}/bad") as ws:
         assert await _end_of(ws) == CloseInfo(1011, "", True)
     (record,) = _louder_than_info(caplog)
@@ -198,7 +200,7 @@ async def test_a_task_group_in_a_handler_changes_nothing(
     assert max(record.levelno for record in caplog.records) == level
 
 
-async def test_a_task_group_that_a_handler_leaves_open_hurts_nobody_else(
+async def test_a_task_group_that_a_handler_leaves_open_affects_no_other_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As an asynchronous generator does that has one and is not read to its end."""
@@ -215,7 +217,7 @@ async def test_a_task_group_that_a_handler_leaves_open_hurts_nobody_else(
     assert [record.levelname for record in _louder_than_info(caplog)] == ["ERROR"]
 
 
-async def test_a_handler_that_leaves_a_cancel_scope_open_hurts_nobody_else(
+async def test_a_cancel_scope_that_a_handler_leaves_open_affects_no_other_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def bad(ws: WebSocketStream) -> None:
@@ -247,7 +249,7 @@ async def test_logging_that_raises_ends_no_connection(capsys: pytest.CaptureFixt
     assert "request_id" in capsys.readouterr().err
 
 
-async def test_handlers_see_the_variables_of_whoever_entered_the_block(
+async def test_handlers_see_the_context_variables_of_the_task_that_entered_the_block(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
@@ -310,7 +312,7 @@ NOBODYS = pytest.mark.parametrize(
 @on_asyncio
 @NOBODYS
 @pytest.mark.parametrize("closed", [False, True])
-async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_the_handler_alone(
+async def test_a_cancellation_without_a_cancelled_scope_is_a_failure_of_only_the_handler(
     be_cancelled: Callable[[], Awaitable[None]], closed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def bad(ws: WebSocketStream) -> None:
@@ -331,7 +333,7 @@ async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_the_handler_alone
 
 @on_asyncio
 @NOBODYS
-async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_process_request_alone(
+async def test_a_cancellation_without_a_cancelled_scope_is_a_failure_of_only_process_request(
     be_cancelled: Callable[[], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def hook(request: Request) -> None:
@@ -348,7 +350,7 @@ async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_process_request_a
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
-async def test_a_cancellation_that_was_kept_is_a_failure_of_the_handler_alone(
+async def test_a_cancellation_that_is_raised_again_later_is_a_failure_of_only_the_handler(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Trio raises none where no scope was cancelled; but one can be kept."""
@@ -535,7 +537,7 @@ def test_a_program_that_ends_without_leaving_the_block_is_quiet(
 
 
 @pytest.mark.parametrize("place", ["leave", "judge"])
-async def test_a_mistake_of_the_library_ends_one_connection_alone(
+async def test_a_bug_in_the_library_ends_only_one_connection(
     place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = getattr(handlers, place)
@@ -563,7 +565,7 @@ async def test_a_mistake_of_the_library_ends_one_connection_alone(
 @pytest.mark.heavy_after_first
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("place", ["handler", "group", "process_request"])
-def test_what_ends_the_program_does_so_from_a_connection_too(
+def test_an_exit_that_a_handler_raises_ends_the_program(
     anyio_backend_name: str, kind: type[BaseException], place: str, http: Any
 ) -> None:
     def end() -> None:

@@ -17,7 +17,12 @@ import pytest
 import wsstream
 from wsstream import Deflate, Request, Response, WebSocketStream
 from wsstream.opening.deflate_offer import accept_offer
-from wsstream.opening.handshake import RequestRefused, check_request, select_subprotocol, validate_origins
+from wsstream.opening.handshake_server import (
+    RequestRejected,
+    check_request,
+    select_subprotocol,
+    validate_origins,
+)
 from wsstream.opening.http1 import ServerHandshake
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -258,7 +263,7 @@ def answer_to(pieces: list[bytes]) -> bytes:
         if (response := process(parsed)) is not None:
             return handshake.reject(response)
         offer = check_request(parsed, origins=validate_origins(ORIGINS))
-    except RequestRefused as refused:
+    except RequestRejected as refused:
         return handshake.reject(refused.response)
     accepted = accept_offer(Deflate(), offer.extensions)
     subprotocol = select_subprotocol(offer.subprotocols, SUBPROTOCOLS)

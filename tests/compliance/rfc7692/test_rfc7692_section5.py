@@ -15,8 +15,9 @@ import wsstream
 from wsstream import Deflate, HandshakeError
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
 from wsstream.opening.extensions import format_extensions, parse_extensions
-from wsstream.opening.handshake import check_response
-from wsstream.opening.http import Headers, Response
+from wsstream.opening.handshake_client import check_response
+from wsstream.opening.headers import Headers
+from wsstream.opening.http import Response
 from wsstream.testing import Frame, PeerError, RawPeer
 
 NAME = "permessage-deflate"

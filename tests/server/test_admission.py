@@ -58,7 +58,7 @@ def _status(answer: bytes) -> int:
 # -- max_connections -------------------------------------------------------------------------
 
 
-async def test_one_connection_too_many_is_told_to_come_back() -> None:
+async def test_one_connection_too_many_gets_503_with_retry_after() -> None:
     async with (
         serve(echo, "127.0.0.1", max_connections=2) as server,
         connect(server.url) as first,
@@ -78,7 +78,7 @@ async def test_one_connection_too_many_is_told_to_come_back() -> None:
 
 @pytest.mark.heavy_after_first
 @pytest.mark.parametrize("how", ["vanishes", "garbage", "handler-fails"])
-async def test_a_slot_gets_free_however_a_connection_ends(how: str) -> None:
+async def test_any_end_of_a_connection_frees_its_place(how: str) -> None:
     async def handler(ws: WebSocketStream) -> None:
         await ws.receive()
         if how == "handler-fails":
@@ -100,7 +100,7 @@ async def test_a_slot_gets_free_however_a_connection_ends(how: str) -> None:
             await ws.send("x")
 
 
-async def test_the_limit_holds_when_all_come_at_once() -> None:
+async def test_the_limit_holds_when_all_clients_come_at_once() -> None:
     started = 0
 
     async def hold(request: Request) -> None:
@@ -131,7 +131,7 @@ def _received(client: socket.socket) -> bytes | None:
         return None
 
 
-async def test_requests_that_the_application_looks_at_count() -> None:
+async def test_requests_in_process_request_count_as_connections() -> None:
     looking = anyio.Event()
 
     async def hold(request: Request) -> None:
@@ -154,7 +154,7 @@ async def test_requests_that_the_application_looks_at_count() -> None:
             await check_echo(ws)
 
 
-async def test_a_request_that_was_answered_takes_no_place() -> None:
+async def test_an_answered_request_takes_no_place() -> None:
     """Not even while its client still has to read the answer."""
     hook = lambda request: Response(200) if request.path == "/healthz" else None  # noqa: E731
     async with (
@@ -170,7 +170,7 @@ async def test_a_request_that_was_answered_takes_no_place() -> None:
 # -- max_handshakes --------------------------------------------------------------------------
 
 
-async def test_silent_clients_take_no_place_of_those_that_ask() -> None:
+async def test_silent_clients_take_no_place_of_connections() -> None:
     async with serve(echo, "127.0.0.1", max_connections=100) as server:
         with ExitStack() as stack:
             for _ in range(100):
@@ -181,7 +181,7 @@ async def test_silent_clients_take_no_place_of_those_that_ask() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT"], ids=["silent", "half-a-head"])
-async def test_of_too_many_opening_handshakes_the_oldest_is_dropped(
+async def test_the_oldest_of_too_many_opening_handshakes_is_dropped(
     said: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -201,7 +201,7 @@ async def test_of_too_many_opening_handshakes_the_oldest_is_dropped(
     assert [line.partition(": ")[0] for line in lines[:2]] == names
 
 
-async def test_a_request_that_the_application_looks_at_is_not_silent() -> None:
+async def test_a_request_in_process_request_is_not_a_pending_handshake() -> None:
     seen: list[str] = []
 
     async def look(request: Request) -> None:
@@ -225,7 +225,7 @@ async def test_a_request_that_the_application_looks_at_is_not_silent() -> None:
     assert seen == ["/0", "/1", "/2"]
 
 
-async def test_clients_that_were_refused_and_do_not_go_are_bounded_too() -> None:
+async def test_rejected_clients_that_stay_count_as_pending_handshakes() -> None:
     async with serve(echo, "127.0.0.1", max_handshakes=3) as server:
         before, start = len(open_sockets()), anyio.current_time()
         async with AsyncExitStack() as stack:
@@ -252,7 +252,7 @@ async def test_silent_tls_clients_are_dropped_in_their_turn(tls: SimpleNamespace
 
 
 @pytest.mark.parametrize("limit", ["max_handshakes", "max_connections"])
-async def test_none_is_no_limit(limit: str) -> None:
+async def test_none_means_no_limit(limit: str) -> None:
     async with serve(echo, "127.0.0.1", **{limit: None}) as server, connect(server.url) as ws:
         await check_echo(ws)
 
@@ -323,7 +323,7 @@ _VERSION = "Sec-WebSocket-Version: 13\r\n"
         pytest.param("GET / HTTP/1.1\r\nX: " + "x" * (1 << 20), 431, b"", id="head-of-1-mib"),
     ],
 )
-async def test_what_is_no_handshake_is_answered_with_its_fault(
+async def test_a_request_that_opens_no_websocket_is_answered_with_its_fault(
     request_: str, status: int, field: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve(echo, "127.0.0.1") as server:
@@ -346,7 +346,7 @@ async def _send(stream: ByteStream, data: bytes) -> None:
         pass
 
 
-async def test_a_head_without_an_end_is_not_collected() -> None:
+async def test_an_endless_head_is_rejected() -> None:
     """A client that sends 64 MiB of a head gets rid of no more than a few buffers of it."""
     sent = 0
 
@@ -371,7 +371,7 @@ async def test_a_head_that_drips_is_given_up_after_the_open_timeout(timeout: flo
         assert timeout <= anyio.current_time() - start < timeout + 2
 
 
-async def test_a_client_that_reads_no_refusal_and_goes_on_sending_is_dropped() -> None:
+async def test_a_rejected_client_that_reads_nothing_and_goes_on_sending_is_dropped() -> None:
     async with serve(echo, "127.0.0.1") as server, await _stream(server) as stream:
         start = anyio.current_time()
         with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
@@ -382,7 +382,7 @@ async def test_a_client_that_reads_no_refusal_and_goes_on_sending_is_dropped() -
         assert anyio.current_time() - start < 3
 
 
-async def test_a_refused_client_that_is_still_sending_sees_the_answer_and_no_reset() -> None:
+async def test_a_rejected_client_that_is_still_sending_reads_the_response_and_no_reset() -> None:
     async with serve(echo, "127.0.0.1") as server, await _stream(server) as stream:
         await stream.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
         await stream.send(b"x" * 200_000)
@@ -394,7 +394,7 @@ async def test_a_refused_client_that_is_still_sending_sees_the_answer_and_no_res
         assert _status(answer) == 405
 
 
-async def test_plain_http_on_a_tls_port_is_only_noted(
+async def test_plain_http_on_a_tls_port_is_logged_at_info(
     tls: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -461,7 +461,7 @@ async def _while_closing(stream: ByteStream) -> None:
         _while_closing,
     ],
 )
-async def test_of_a_client_that_vanishes_nothing_is_left(
+async def test_a_vanished_client_leaves_nothing_behind(
     when: Callable[[ByteStream], Awaitable[None]],
     vanish: Callable[[ByteStream], Awaitable[None]],
     caplog: pytest.LogCaptureFixture,
@@ -492,7 +492,7 @@ async def test_of_a_client_that_vanishes_nothing_is_left(
     "vanish", [pytest.param(lambda s: s.aclose(), id="fin"), pytest.param(reset_stream, id="rst")]
 )
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"])
-async def test_of_a_client_that_vanishes_in_the_tls_handshake_nothing_is_left(
+async def test_a_client_that_vanishes_in_the_tls_handshake_leaves_nothing_behind(
     tls: SimpleNamespace,
     vanish: Callable[[ByteStream], Awaitable[None]],
     said: bytes,
@@ -518,7 +518,7 @@ async def test_a_silent_tls_client_is_given_up_after_the_open_timeout(tls: Simpl
 
 
 @pytest.mark.heavy_after_first
-async def test_a_silent_client_is_given_up_when_it_does_not_answer_close() -> None:
+async def test_a_client_that_does_not_answer_close_is_dropped() -> None:
     ended: list[float] = []
 
     async def handler(ws: WebSocketStream) -> None:
