@@ -6,6 +6,7 @@
 ``deflate``         permessage-deflate: options of two ends, and what they agree on
 ``effort``          what a plain run leaves out, and how many examples a property test tries
 ``endpoints``       handlers and clients that do the obvious: echo, check the echo, fail to connect
+``handshake``       an opening handshake as lists of header fields
 ``hostile``         exceptions that are hard to judge
 ``ids``             names of parameters
 ``installation``    which copy of wsstream and which codec are tested
