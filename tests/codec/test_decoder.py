@@ -227,106 +227,18 @@ def test_everything_after_a_close_is_ignored(to: Role) -> None:
 # -- where a violation is found ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Proof:
-    """`bad` breaks a rule, and byte number `plain` or `masked` of it, counted from 1, proves that."""
-
-    rule: str
-    plain: int
-    masked: int
-    opcode: int
-    payload: bytes = b""
-    options: tuple[tuple[str, object], ...] = ()
-    code: int = 1002
-    front: tuple[tuple[int, bytes, bool], ...] = ()
-
-    def __str__(self) -> str:
-        return self.rule.replace(" ", "-")
-
-    def data(self, mask: bytes | None) -> bytes:
-        return frame(self.opcode, self.payload, **{"mask": mask, **dict(self.options)})
-
-    def front_data(self, mask: bytes | None) -> bytes:
-        return b"".join(frame(opcode, payload, fin=fin, mask=mask) for opcode, payload, fin in self.front)
-
-
-def options(**values: object) -> tuple[tuple[str, object], ...]:
-    return tuple(values.items())
-
-
-BEGUN = ((1, b"a", False),)
-EURO = (1, b"\xe2\x82", False)
-PROOFS = [
-    *(Proof(f"{bit} is set", 1, 1, 1, b"hi", options(**{bit: True})) for bit in ("rsv1", "rsv2", "rsv3")),
-    *(Proof(f"opcode {opcode}", 1, 1, opcode, b"hi") for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)),
-    *(Proof(f"fragmented control {opcode}", 1, 1, opcode, b"", options(fin=False)) for opcode in (8, 9, 10)),
-    Proof("continuation without a message", 1, 1, 0, b"hi"),
-    Proof("continuation after a message", 1, 1, 0, b"hi", front=((1, b"complete", True),)),
-    Proof("continuation after the last fragment", 1, 1, 0, b"hi", front=(*BEGUN, (0, b"b", True))),
-    Proof("text inside a message", 1, 1, 1, b"hi", front=BEGUN),
-    Proof("binary inside a message", 1, 1, 2, b"hi", front=BEGUN),
-    *(Proof(f"control {opcode} of 126 bytes", 2, 2, opcode, bytes(126)) for opcode in (8, 9, 10)),
-    *(Proof(f"control {opcode} of 65536 bytes", 2, 2, opcode, bytes(65536)) for opcode in (8, 9, 10)),
-    Proof("16-bit length in a ping", 2, 2, 9, b"hi", options(length_bytes=2)),
-    Proof("close of one byte", 2, 2, 8, b"\x03"),
-    Proof("length 0 in 16 bits", 4, 4, 2, b"", options(length_bytes=2)),
-    Proof("length 125 in 16 bits", 4, 4, 2, bytes(125), options(length_bytes=2)),
-    Proof("length 126 in 64 bits", 8, 8, 2, bytes(126), options(length_bytes=8)),
-    Proof("length 65535 in 64 bits", 8, 8, 2, bytes(65535), options(length_bytes=8)),
-    Proof("length with its highest bit", 3, 3, 2, b"", options(declared_length=1 << 63)),
-    Proof("length of all ones", 3, 3, 2, b"", options(declared_length=(1 << 64) - 1)),
-    *(
-        Proof(f"close code {code}", 4, 8, 8, code.to_bytes(2, "big") + b"why")
-        for code in (768, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 5119)
-    ),
-    *(Proof(f"close code {code}", 3, 7, 8, code.to_bytes(2, "big")) for code in (0, 767, 5120, 65535)),
-    Proof("close reason with a bad byte", 7, 11, 8, b"\x03\xe8ab\xffcd", code=1007),
-    Proof("close reason with a surrogate", 8, 12, 8, b"\x03\xe8ab\xed\xa0\x80", code=1007),
-    Proof("close reason cut off", 8, 12, 8, b"\x03\xe8ab\xe2\x82", code=1007),
-    Proof("text with a bad byte", 5, 9, 1, b"ab\xffcd", code=1007),
-    Proof("text with an overlong form", 6, 10, 1, b"ab\xe0\x80\x80", code=1007),
-    Proof("text with a surrogate", 6, 10, 1, b"ab\xed\xa0\x80", code=1007),
-    Proof("text above 10ffff", 6, 10, 1, b"ab\xf4\x90\x80\x80", code=1007),
-    Proof("text with a bad third byte", 7, 11, 1, b"ab\xe2\x82(", code=1007),
-    Proof("text in a huge frame", 13, 17, 1, b"ab\xffcd", options(declared_length=1 << 40), code=1007),
-    Proof("text cut off", 6, 10, 1, b"ab\xe2\x82", code=1007),
-    Proof("unfinished text with a bad byte", 5, 9, 1, b"ab\xffcd", options(fin=False), code=1007),
-    Proof(
-        "bad byte after a code point begun in the fragment before", 3, 7, 0, b"(", code=1007, front=(EURO,)
-    ),
-    Proof("bad byte after a ping", 3, 7, 0, b"(", code=1007, front=(EURO, (9, b"", True))),
-    Proof("empty last fragment after half a code point", 2, 6, 0, code=1007, front=(EURO,)),
-]
-
-
-@ROLES
-@pytest.mark.parametrize("proof", PROOFS, ids=str)
-def test_a_violation_is_found_at_the_byte_that_proves_it(proof: Proof, to: Role) -> None:
-    mask = key_for(to)
-    front, bad = proof.front_data(mask), proof.data(mask)
-    proving = proof.plain if mask is None else proof.masked
-    decoder = decoder_for(to)
-    feed(decoder, [front])
-    for count, byte in enumerate(single_bytes(bad), 1):
-        events = decoder.decode(byte, UNLIMITED)
-        assert decoder.finished is (count >= proving), f"byte {count} of {proving}"
-        if count == proving:
-            assert [type(event) for event in events] == [Violation]
-            assert events[0].code == proof.code
-            break
-        assert not any(isinstance(event, Violation) for event in events)
-
-
-@ROLES
-@pytest.mark.parametrize("proof", PROOFS, ids=str)
-def test_a_violation_needs_no_byte_after_the_one_that_proves_it(proof: Proof, to: Role) -> None:
-    mask = key_for(to)
-    proving = proof.plain if mask is None else proof.masked
-    front, bad = proof.front_data(mask), proof.data(mask)
-    decoder = decoder_for(to)
-    assert seen(feed(decoder, [front + bad[: proving - 1]]))[1] is None
-    assert seen(feed(decoder, [bad[proving - 1 : proving]]))[1] == proof.code
-    assert seen(feed(decoder_for(to), [front + bad[:proving]]))[1] == proof.code
+@pytest.mark.parametrize("case", ILLEGAL_FRAMES, ids=str)
+def test_a_violation_is_found_at_the_byte_that_proves_it(case: FrameCase) -> None:
+    for to in TO_BOTH:
+        data = case.data(to)[: case.proof(to)]
+        for reads in ([data[:-1]], single_bytes(data[:-1])):
+            decoder = decoder_for(to)
+            assert seen(feed(decoder, reads)) == (list(case.events), None), to
+            assert not decoder.finished, to
+            (violation,) = decoder.decode(data[-1:], UNLIMITED)
+            assert isinstance(violation, Violation), to
+            assert (violation.code, decoder.finished) == (case.code, True), to
+        assert seen(feed(decoder_for(to), [data])) == expected_of(case), to
 
 
 @pytest.mark.parametrize(("to", "wrong"), [("server", None), ("client", EXAMPLE_KEY)])

@@ -56,25 +56,8 @@ def explore(test: Any, examples: int, *strategies: st.SearchStrategy[Any]) -> No
 # -- the grammar ---------------------------------------------------------------------------------
 
 PIECES: Final = [
-    "a",
-    "b1",
-    NAME,
-    ",",
-    ";",
-    "=",
-    " ",
-    "\t",
-    '"',
-    "\\",
-    '"a"',
-    "=b",
-    "; c",
-    "=15",
-    ", ",
-    "é",
-    "\x00",
-    "/",
-]
+    "a", "b1", NAME, ",", ";", "=", " ", "\t", '"', "\\", '"a"', "=b", "; c", "=15", ", ", "é", "\x00", "/",
+]  # fmt: skip
 VALUES = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.lists(
     st.sampled_from(["a", NAME, "; b", "; c=d", '; e="f"', '; g="\\h"', "\t;i = j", ", ", ",", ",,k"]),
     max_size=6,

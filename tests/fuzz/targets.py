@@ -503,55 +503,12 @@ def check_client(options: Deflate, accepted: tuple[Extension, ...]) -> None:
 URL_TOKENS: Final = (
     *("ws://", "wss://", "http://", "https://", "://", "//", "[", "]", "[::1]", "[::ffff:1.2.3.4]", "[v1.a]"),
     *("127.0.0.1", "0x7f", "1", "255", "256", ":65535", ":80", ":443", ":0", "a:b@", ":@", "@", "?a=b", "#f"),
-    *(
-        "%",
-        "%2F",
-        "%00",
-        "%C3%A9",
-        "%E3%80%82",
-        "%2e",
-        "%61",
-        "%ff",
-        "..",
-        "example.com.",
-        "xn--",
-        "xn--mgba",
-    ),
-    *(
-        "é",
-        "ß",
-        "ẞ",
-        "İ",
-        "ı",
-        "。",
-        "．",
-        "ａ",
-        "①",
-        "𝔸",
-        "\u00ad",
-        "\u200c",
-        "\u200d",
-        "\u202e",
-        "א",
-        "ب",
-        "٣",
-    ),
-    *(
-        "\u0301",
-        "ǆ",
-        "㋿",
-        "\ufeff",
-        "\ufffd",
-        "\U000e0041",
-        "\ud800",
-        "\udcff",
-        "\xa0",
-        "\u2028",
-        "\x00",
-        "\x7f",
-    ),
+    *("%", "%2F", "%00", "%C3%A9", "%E3%80%82", "%2e", "%61", "%ff", "..", "example.com.", "xn--",
+      "xn--mgba", "é", "ß", "ẞ", "İ", "ı", "。", "．", "ａ", "①", "𝔸", "\u00ad", "\u200c", "\u200d",
+      "\u202e", "א", "ب", "٣", "\u0301", "ǆ", "㋿", "\ufeff", "\ufffd", "\U000e0041", "\ud800", "\udcff",
+      "\xa0", "\u2028", "\x00", "\x7f",),
     *("a" * 63, "a." * 60, "😀", "~", "_", "-", "^", "`", "{", "|", "\\", '"', "<", " ", "\t", "\r\n"),
-)
+)  # fmt: skip
 
 
 def url(data: bytes, *, parse: Callable[[str], URL] = parse_url) -> None:
@@ -580,9 +537,9 @@ def url(data: bytes, *, parse: Callable[[str], URL] = parse_url) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    "decoder": decoder,
-    "connection": connection,
-    "handshake": handshake,
-    "extensions": extensions,
-    "url": url,
+    "decoder": decoder,  # reads may end anywhere, and no more bytes come out than went in
+    "connection": connection,  # whatever the peer and the application do, only legal frames leave
+    "handshake": handshake,  # reads may end anywhere, and a request that is accepted can be answered
+    "extensions": extensions,  # an answer keeps to the limits of both sides
+    "url": url,  # a URL that is accepted can be sent as a request
 }

@@ -74,7 +74,7 @@ ROWS: dict[str, tuple[list[str], int, list[str]]] = {
     # 3 Upgrade
     "4.2.1-upgrade-missing": (["-Upgrade"], 426, UPGRADE),
     "4.2.1-upgrade-to-another-protocol": (["Upgrade: h2c"], 426, UPGRADE),
-    "4.2.1-upgrade-with-more-behind": (["Upgrade: websockets"], 426, UPGRADE),
+    "4.2.1-upgrade-with-more-after": (["Upgrade: websockets"], 426, UPGRADE),
     "4.2.1-upgrade-in-any-case": (["Upgrade: WebSocket"], 101, []),
     "4.2.1-upgrade-among-others": (["Upgrade: h2c, websocket"], 101, []),
     # 4 Connection
