@@ -25,14 +25,9 @@ from wsstream import (
     reconnect,
     serve,
 )
-from wsstream.testing import memory_pair, virtual_clock
+from wsstream.testing import memory_pair
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 # -- a server in memory ----------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode as PeerOpcode
 from wsproto.frame_protocol import FrameProtocol
@@ -517,7 +518,7 @@ def test_masked_counts_by_its_truth(masked: Any, key: bytes | None) -> None:
 
 
 @given(streams(max_messages=2), TO, CUTS)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_a_buffer_may_be_overwritten_once_it_was_decoded(stream: Stream, to: Role, cuts: list[int]) -> None:
     decoder = decoder_for(to)
     buffer = bytearray(200_000)
@@ -545,7 +546,7 @@ RANDOM = st.binary(max_size=300) | st.lists(st.sampled_from(TELLING), max_size=6
 
 
 @given(RANDOM, CUTS, TO)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_random_bytes_become_events_and_never_raise(data: bytes, cuts: list[int], to: Role) -> None:
     at_once = feed(decoder_for(to), [data])
     pieces = feed(decoder_for(to), split(data, cuts))
@@ -649,14 +650,14 @@ def seen_by_wsproto(data: bytes, to: Role) -> list[Seen]:
 
 
 @given(streams(max_messages=3), TO, KEYS)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_wsproto_sees_the_same(stream: Stream, to: Role, key: bytes) -> None:
     data = stream.data(to, key)
     assert seen(feed(decoder_for(to), [data])) == (seen_by_wsproto(data, to), None)
 
 
 @given(streams(max_messages=3), CUTS, st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_frames_that_websockets_wrote_are_decoded(stream: Stream, cuts: list[int], masked: bool) -> None:
     data = b"".join(
         PeerFrame(PeerOpcode(opcode), payload, fin).serialize(mask=masked)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.codec import VERSIONS, Version, needs_compiled
+from kit.effort import examples
 
 from wsstream.codec import speedups, unread
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Kind
@@ -526,7 +527,7 @@ def outcome(queue: Any, name: str, *arguments: Any) -> Any:
 
 @needs_compiled
 @given(st.lists(CALLS, max_size=30))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_both_versions_do_the_same_call_by_call(calls: list[tuple[Any, ...]]) -> None:
     ours, theirs = (version.UnreadQueue() for version in VERSIONS)
     for call in calls:

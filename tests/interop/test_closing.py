@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from kit.interop import HEAVY, Link, numbered, pattern
+from kit.interop import Link, numbered, pattern
 
 from wsstream import ClosedLocally, CloseInfo, ConnectionBroken, MessageTooBig, StreamEnded
 
@@ -19,6 +19,7 @@ CLOSES = [(1000, ""), (3456, REASON), (4999, "x" * 123), (None, "")]
 each_close = pytest.mark.parametrize(("code", "reason"), CLOSES, ids=["1000", "3456", "4999", "none"])
 
 
+@pytest.mark.heavy_after_first
 @each_close
 async def test_the_peer_sees_the_code_and_reason_of_aclose(
     link: Link, peer: Any, code: int | None, reason: str
@@ -59,7 +60,7 @@ async def test_what_the_peer_sent_before_its_close_is_delivered(link: Link) -> N
         assert ws.close_info == CloseInfo(3456, "that is all", True)
 
 
-@HEAVY
+@pytest.mark.heavy_after_first
 async def test_what_was_sent_before_aclose_reaches_the_peer(link: Link) -> None:
     size = 12 << 20  # bytes; more than the kernel takes at once
     async with link() as (ws, remote):

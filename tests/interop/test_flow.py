@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 import pytest
 from anyio.abc import SocketAttribute
-from kit.interop import HEAVY, Link, numbered, pattern
+from kit.interop import Link, numbered, pattern
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +60,7 @@ async def test_5000_small_messages_keep_their_order_in_both_directions(link: Lin
             assert await ws.receive() == numbered(index, size)
 
 
-@HEAVY
+@pytest.mark.heavy_after_first
 async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_write(link: Link) -> None:
     count, size = 150, 100_000
     async with link() as (ws, remote), anyio.create_task_group() as group:

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from kit.interop import HEAVY, Link, pattern
+from kit.interop import Link, pattern
 
 from wsstream import MessageReader
 
@@ -68,7 +68,7 @@ async def test_16_mib_arrive_whole_in_both_directions_at_once(link: Link) -> Non
         await remote.expect(pattern(1, LARGE))
 
 
-@HEAVY
+@pytest.mark.heavy_after_first
 async def test_16_mib_are_read_in_chunks_while_chunks_are_sent(link: Link) -> None:
     async with link(max_message_size=MIB) as (ws, remote):
 
@@ -140,6 +140,7 @@ async def test_a_writer_without_chunks_sends_an_empty_message(link: Link) -> Non
         await remote.expect("")
 
 
+@pytest.mark.heavy_after_first
 async def test_a_message_of_declared_size_is_one_frame(link: Link, peer: Any) -> None:
     async with link() as (ws, remote):
         for size in [0, *SIZES, MIB]:

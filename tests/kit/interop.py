@@ -6,18 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import pytest
-
 from wsstream import WebSocketStream
 
-__all__ = ["HEAVY", "PEERS", "Link", "numbered", "pattern"]
+__all__ = ["PEERS", "Link", "numbered", "pattern"]
 
 Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
 PEERS = ("websockets", "wsproto", "aiohttp", "picows", "ws")
-# One library in the plain run, the others in the slow one.
-HEAVY = pytest.mark.parametrize(
-    "peer", [PEERS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in PEERS[1:])], indirect=True
-)
 
 
 def pattern(seed: int, size: int) -> bytes:

@@ -165,6 +165,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_the_time_for_hostile_input_grows_with_its_length_and_no_faster(hostile: object) -> None:
     assert callable(hostile)

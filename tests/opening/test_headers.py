@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from kit.ids import stable_repr
 
 from wsstream.opening.headers import Headers
 
@@ -160,7 +161,7 @@ def test_what_is_neither_a_mapping_nor_pairs_is_a_type_error(fields: object) -> 
         (iter([("X", "y", "secret")]), "item 0 has length 3"),
         ([("secret",)], "item 0 has length 1"),
     ],
-    ids=str,
+    ids=stable_repr,
 )
 def test_what_is_neither_a_mapping_nor_pairs_is_refused_without_its_values(
     fields: Any, complaint: str

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.deflate import OPTIONS, negotiated
+from kit.effort import examples
 
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import (
@@ -104,7 +105,7 @@ FRAGMENTS = st.one_of(
 MESSAGES = st.lists(st.lists(FRAGMENTS, min_size=1, max_size=5), min_size=1, max_size=5)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(MESSAGES, OPTIONS, OPTIONS, st.integers(1, 5000), st.integers(1, 100))
 def test_inflater_and_deflater_are_inverse_in_any_fragments_and_steps(
     messages: list[list[bytes]], client: Deflate, server: Deflate, step: int, cut: int
@@ -492,7 +493,7 @@ def outcome(inflater: Inflater, data: bytes, most: int | None) -> bytes | None:
         return None
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000))
 @given(
     data=st.one_of(HAND_MADE, COMPRESSED), most=st.sampled_from([1, 2, 3, 100, 65536]), takeover=st.booleans()
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 
 from wsstream.protocol.frame_queue import FrameQueue
 from wsstream.testing import (
@@ -543,7 +544,7 @@ def check_control(result: Run, frames: list[Frame]) -> None:
 
 
 @given(STEP_LISTS, st.sampled_from([None, "behind"]), PORTIONS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_all_data_leaves_in_order_with_control_frames_at_the_borders(
     steps: list, close_kind: str | None, portions: list[int]
 ) -> None:
@@ -558,7 +559,7 @@ def test_all_data_leaves_in_order_with_control_frames_at_the_borders(
 
 
 @given(STEP_LISTS, PORTIONS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_an_urgent_close_leaves_whole_frames_and_no_frame_that_had_not_begun(
     steps: list, portions: list[int]
 ) -> None:
@@ -586,7 +587,7 @@ def test_an_urgent_close_leaves_whole_frames_and_no_frame_that_had_not_begun(
 
 
 @given(STEP_LISTS, st.sampled_from(["behind", "urgent"]), PORTIONS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_a_close_that_cannot_leave_is_refused_and_never_offered(
     steps: list, close_kind: str, portions: list[int]
 ) -> None:

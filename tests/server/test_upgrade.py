@@ -14,6 +14,8 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
+from kit.endpoints import check_echo, echo
+from kit.tls import client_context
 
 from wsstream import (
     Accept,
@@ -31,22 +33,7 @@ from wsstream import (
 )
 from wsstream.testing import RawPeer, memory_pair
 
-pytestmark = pytest.mark.anyio
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream) -> None:
-    await ws.send("there and back")
-    assert await ws.receive() == "there and back"
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 
 # -- process_request -------------------------------------------------------------------------
@@ -70,7 +57,7 @@ async def test_process_request_answers_a_health_check(as_hook: Callable[..., Any
     def hook(request: Request) -> Response | None:
         return Response(200, {"X-Check": "1"}, "OK\n") if request.path == "/healthz" else None
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
         status, head, body = await http.get(server, path="/healthz?verbose")
         assert (status, body) == (200, b"OK\n")
         for field in (b"X-Check: 1", b"Content-Length: 3", b"Connection: close"):
@@ -79,7 +66,7 @@ async def test_process_request_answers_a_health_check(as_hook: Callable[..., Any
         assert (status, body) == (200, b"")
         assert b"content-length: 3" in head.lower()
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +126,7 @@ async def test_a_process_request_that_fails_is_answered_with_500_and_logged(
             raise ZeroDivisionError("secret")
         return wrong
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
         status, _, body = await http.get(server, path="/feed?token=s3cr3t")
         assert status == 500
         assert b"secret" not in body
@@ -160,7 +147,7 @@ async def test_a_process_request_that_hangs_is_cancelled_after_the_open_timeout(
         finally:
             cancelled.append(anyio.current_time() - start)
 
-    async with serve(_echo, "127.0.0.1", process_request=hook, open_timeout=3) as server:
+    async with serve(echo, "127.0.0.1", process_request=hook, open_timeout=3) as server:
         start = anyio.current_time()
         with pytest.raises(HandshakeError):
             async with connect(server.url):
@@ -183,10 +170,10 @@ async def test_a_process_request_that_hangs_is_cancelled_after_the_open_timeout(
 async def test_origins_decide_who_is_admitted(
     origins: list[str | None] | None, origin: str | None, admitted: bool
 ) -> None:
-    async with serve(_echo, "127.0.0.1", origins=origins) as server:
+    async with serve(echo, "127.0.0.1", origins=origins) as server:
         if admitted:
             async with connect(server.url, origin=origin) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
                 assert ws.request.origin == origin
         else:
             with pytest.raises(HandshakeRejected) as caught:
@@ -211,7 +198,7 @@ def test_a_wrong_argument_is_rejected_by_both_calls_at_once(
 ) -> None:
     (name,) = options
     with pytest.raises(error, match=name.removesuffix("s")):
-        serve(_echo, **options)
+        serve(echo, **options)
     with pytest.raises(error, match=name.removesuffix("s")):
         accept(memory_pair()[0], **options)
 
@@ -266,7 +253,7 @@ async def test_accept_chooses_the_subprotocol(
 ) -> None:
     hook = lambda request: Accept(subprotocol=chosen)  # noqa: E731
     async with (
-        serve(_echo, "127.0.0.1", subprotocols=supported, process_request=hook) as server,
+        serve(echo, "127.0.0.1", subprotocols=supported, process_request=hook) as server,
         connect(server.url, subprotocols=offered) as ws,
     ):
         (other,) = server.connections
@@ -275,7 +262,7 @@ async def test_accept_chooses_the_subprotocol(
 
 async def test_accept_with_an_empty_subprotocol_chooses_none() -> None:
     hook = lambda request: Accept(subprotocol="")  # noqa: E731
-    async with serve(_echo, "127.0.0.1", subprotocols=["a"], process_request=hook) as server:
+    async with serve(echo, "127.0.0.1", subprotocols=["a"], process_request=hook) as server:
         with pytest.raises(HandshakeError, match="none of the subprotocols"):
             async with connect(server.url, subprotocols=["a"]):
                 pytest.fail("entered")
@@ -285,7 +272,7 @@ async def test_choosing_a_subprotocol_that_was_not_offered_is_a_failure_of_the_a
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = lambda request: Accept(subprotocol="other")  # noqa: E731
-    async with serve(_echo, "127.0.0.1", process_request=hook) as server:
+    async with serve(echo, "127.0.0.1", process_request=hook) as server:
         with pytest.raises(HandshakeRejected) as caught:
             async with connect(server.url, subprotocols=["offered"]):
                 pytest.fail("entered")
@@ -339,6 +326,7 @@ async def test_process_request_sees_the_attributes_of_the_transport(as_hook: Cal
     assert len(set(seen)) == 1
 
 
+@pytest.mark.heavy_after_first
 async def test_a_client_without_the_right_certificate_gets_403(
     as_hook: Callable[..., Any], authority: trustme.CA
 ) -> None:
@@ -351,8 +339,7 @@ async def test_a_client_without_the_right_certificate_gets_403(
         await ws.send(ws.request.state)
 
     def context_of(name: str | None) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
+        context = client_context(authority)
         if name is not None:
             authority.issue_cert(name).configure_cert(context)
         return context
@@ -379,7 +366,7 @@ async def test_a_response_of_the_application_is_logged_by_its_status_and_is_not_
     body: str, http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1", process_request=lambda request: Response(200, body=body)) as server:
+    async with serve(echo, "127.0.0.1", process_request=lambda request: Response(200, body=body)) as server:
         assert (await http.get(server, path="/healthz?token=s3cr3t"))[0] == 200
     (line,) = caplog.messages
     assert line.startswith("127.0.0.1:")
@@ -390,7 +377,7 @@ async def test_a_rejected_request_is_logged_with_its_fault(
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         assert (await http.get(server, path="/a?token=s3cr3t", method="POST"))[0] == 405
         await http.get(server, path="/" + "x" * 1000)
     first, second = caplog.messages
@@ -409,7 +396,7 @@ async def test_an_opening_handshake_that_takes_too_long_is_logged_with_the_step_
 
     options = {"ssl": tls.server if waiting_for == "TLS" else None, "process_request": hook}
     async with (
-        serve(_echo, "127.0.0.1", open_timeout=3, **options) as server,
+        serve(echo, "127.0.0.1", open_timeout=3, **options) as server,
         await anyio.connect_tcp("127.0.0.1", server.port) as stream,
     ):
         if waiting_for == "process_request":
@@ -430,7 +417,7 @@ async def test_any_exception_of_process_request_is_answered_with_500(
         if request.path == "/bad":
             raise hostile.make()
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
         if hostile.make is GeneratorExit:  # nothing may be awaited after it
             with pytest.raises(HandshakeError):
                 async with connect(f"{server.url}/bad"):
@@ -440,7 +427,7 @@ async def test_any_exception_of_process_request_is_answered_with_500(
         levels = [record.levelname for record in caplog.records if "failed" in record.getMessage()]
         assert levels[0] == ("ERROR" if hostile.failed else "INFO")
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 # -- accept ----------------------------------------------------------------------------------
@@ -452,7 +439,7 @@ async def _await(awaitable: Any) -> None:
 
 async def _accepted(stream: ByteStream, **options: Any) -> None:
     async with accept(stream, **options) as ws:
-        await _echo(ws)
+        await echo(ws)
 
 
 async def test_accept_serves_over_a_memory_pair() -> None:
@@ -460,7 +447,7 @@ async def test_accept_serves_over_a_memory_pair() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_accepted, theirs)
         async with connect("ws://a/", transport=ours) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
     assert ws.close_info == CloseInfo(1000, "", True)
     for stream in (ours, theirs):
         with pytest.raises(anyio.ClosedResourceError):
@@ -476,12 +463,12 @@ async def test_accept_serves_over_a_tls_stream(tls: SimpleNamespace) -> None:
         )
         async with accept(stream) as ws:
             assert ws.url == "wss://localhost/chat"
-            await _echo(ws)
+            await echo(ws)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server)
         async with connect("wss://localhost/chat", ssl=tls.client, transport=ours) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
     assert ws.close_info == CloseInfo(1000, "", True)
 
 

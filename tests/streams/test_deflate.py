@@ -22,7 +22,7 @@ import wsstream
 from wsstream import Deflate, FlowControl
 from wsstream.testing import Frame, connected_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 HEADER = "Sec-WebSocket-Extensions"
 BOTH_ANSWERS = pytest.mark.parametrize("answer", [TAKEOVER, NO_TAKEOVER], ids=["takeover", "no takeover"])
@@ -50,7 +50,7 @@ def raw_server(raw_server: Any) -> Any:
     """The peer accepts compression with `answer`."""
 
     def start(answer: str = TAKEOVER, compression: Deflate = ALWAYS, **options: Any) -> Any:
-        return raw_server([(HEADER, answer)], compression=compression, **options)
+        return raw_server(headers=[(HEADER, answer)], compression=compression, **options)
 
     return start
 
@@ -102,6 +102,7 @@ MESSAGES: list[str | bytes] = [
 ]  # fmt: skip
 
 
+@pytest.mark.heavy_after_first
 @SETTINGS_OF_BOTH
 @pytest.mark.parametrize("chunk", [None, 1000, 1 << 70])
 async def test_all_messages_arrive_in_both_directions(options: Deflate, chunk: int | None) -> None:
@@ -229,6 +230,7 @@ async def test_max_message_size_holds_to_the_byte_after_inflation(
             assert (await peer.read_frame()).close_code == 1009
 
 
+@pytest.mark.heavy_after_first
 async def test_a_bomb_is_too_big_for_whole_and_fine_in_chunks(raw_server: Any) -> None:
     data = compressor()(bytes(BOMB))
     async with raw_server() as (ws, peer):
@@ -266,6 +268,7 @@ async def test_a_chunk_is_as_large_as_asked_for_while_there_is_enough_and_tells_
             assert reader.complete
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("whole", ["receive", "read"])
 async def test_a_whole_message_without_a_limit_is_inflated_in_steps(raw_server: Any, whole: str) -> None:
     """Other tasks have their turn, and a step that was cancelled is not lost."""
@@ -399,6 +402,7 @@ async def test_leaving_inside_a_code_point_is_no_error(raw_server: Any, answer: 
         assert ws.close_info is None
 
 
+@pytest.mark.heavy_after_first
 @BOTH_ANSWERS
 async def test_skipping_lets_other_tasks_run(raw_server: Any, answer: str) -> None:
     compressed = compressor(answer)

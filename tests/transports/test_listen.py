@@ -15,7 +15,7 @@ from wsstream.transports.listen import accept_socket, close_listener, listen_all
 from wsstream.transports.resolve import Address
 from wsstream.transports.tcp_connect import open_tcp, open_unix
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 @pytest.fixture

@@ -13,19 +13,14 @@ from wsstream.opening.http1 import ClientHandshake
 from wsstream.opening.proxy_connect import TunnelHandshake
 from wsstream.opening.proxy_url import Proxy
 from wsstream.opening.url import parse_url
-from wsstream.testing import FrameReader, MemoryStream, memory_pair, reset_stream, virtual_clock
+from wsstream.testing import FrameReader, MemoryStream, memory_pair, reset_stream
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.round_trip import LONGEST_WAIT, Handshake, round_trip
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 Peer = Callable[[MemoryStream], Awaitable[object]]
 OPEN_BODY = b"HTTP/1.1 404 Not Found\r\n\r\nno such path\n"
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param)
 
 
 def _handshake(size: int = 0) -> ClientHandshake:

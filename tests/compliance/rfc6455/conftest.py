@@ -41,6 +41,7 @@ from typing import Any, cast
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketListener
+from kit import backends
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, ConnectionClosed, InvalidUTF8, ProtocolViolation
@@ -495,10 +496,10 @@ class OverSocket(Player):
                     pass
 
 
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module")
+def anyio_backend(request: pytest.FixtureRequest) -> backends.Backend:
     """One event loop, and so one server, for a module."""
-    return str(request.param)
+    return backends.backend(request.param, request.node)
 
 
 class Handler:

@@ -81,6 +81,7 @@ VIOLATIONS = {
 }
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize("violation", VIOLATIONS.values(), ids=VIOLATIONS)
 async def test_a_violation_fails_the_connection_though_nobody_reads(
@@ -98,6 +99,7 @@ async def test_a_violation_fails_the_connection_though_nobody_reads(
                 await ws.receive()
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize(("last", "code"), [(frame(3), 1002), (close(1000), 1000)], ids=["failed", "closed"])
 async def test_after_the_end_little_is_read_from_a_peer_that_goes_on_sending(
