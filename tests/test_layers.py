@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 import typing
 from collections.abc import Iterator
@@ -174,10 +175,10 @@ def test_nothing_in_the_library_imports_its_testing() -> None:
     assert [str(each) for each in users if part_of(each.source) != "testing"] == []
 
 
-def test_errors_and_codec_stand_on_the_close_codes_alone_and_do_not_know_each_other() -> None:
-    for part in ("errors", "codec"):
-        ours = {part_of(each.target) for each in within(part) if is_ours(each.target)}
-        assert ours <= {part, "close_codes"}
+def test_errors_and_codec_share_the_close_codes_and_do_not_know_each_other() -> None:
+    allowed = {"errors": {"errors", "close_codes", "display"}, "codec": {"codec", "close_codes"}}
+    for part, may in allowed.items():
+        assert {part_of(each.target) for each in within(part) if is_ours(each.target)} <= may
 
 
 ALLOWED = {
@@ -305,6 +306,21 @@ def test_the_public_names_of_testing_are_at_home_there() -> None:
 def test_the_help_names_every_public_name_by_its_purpose() -> None:
     purposes = wsstream.__doc__.partition("The names, by purpose:")[2]
     assert sorted(re.findall(r"`(\w+)`", purposes)) == sorted(wsstream.__all__)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_program_in_the_help_runs(backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = textwrap.dedent(wsstream.__doc__.partition("::\n")[2].partition("The names,")[0])
+    program = program.replace("anyio.run(main)", f"anyio.run(main, backend={backend!r})")
+    assert backend in program
+    exec(compile(program, "help(wsstream)", "exec"), {})
+    assert capsys.readouterr().out == "hello\n"
+
+
+def test_a_traceback_names_an_exception_as_users_import_it() -> None:
+    command = [sys.executable, "-c", "import wsstream; raise wsstream.InvalidURL('no host')"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stderr.splitlines()[-1] == "wsstream.InvalidURL: no host"
 
 
 def test_a_star_import_takes_the_public_names() -> None:

@@ -37,37 +37,34 @@ from __future__ import annotations
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # as type checkers read it; importing typing would cost the command line 10 ms
-if TYPE_CHECKING:
-    from typing import Any
-
-    from wsstream.public import *  # noqa: F403 - so each name is written once
-
 __version__ = "0.1.0"
 
-# The public names are loaded when one of them is first used: the command line answers --help without anyio
-# and h11. `from wsstream import *` and help() ask for __all__, which is made then, too.
+TYPE_CHECKING = False  # as type checkers read it; importing typing would cost the command line 10 ms
+if TYPE_CHECKING:
+    from wsstream.public import *  # noqa: F403 - so each name is written once
+else:
+    # The public names are loaded when one of them is first used: the command line answers --help without
+    # anyio and h11. `from wsstream import *` and help() ask for __all__, which is made then, too. Hidden from
+    # type checkers, for which a module with __getattr__ has every name.
 
+    def _load() -> None:
+        from typing import get_type_hints
 
-def _load() -> None:
-    from typing import get_type_hints
+        public = vars(import_module("wsstream.public"))
+        names = {name: value for name, value in public.items() if name[0] != "_"}
+        for value in names.values():
+            if isinstance(value, type) and (own := vars(value).get("__annotations__")):
+                own.update((name, hint) for name, hint in get_type_hints(value).items() if name in own)
+            value.__module__ = __name__  # where users find it; tracebacks, help() and pickles show this name
+        globals().update(names, __all__=sorted(names, key=str.lower))
 
-    names = {name: value for name, value in vars(import_module("wsstream.public")).items() if name[0] != "_"}
-    for value in names.values():
-        if isinstance(value, type) and (own := vars(value).get("__annotations__")):
-            own.update((name, hint) for name, hint in get_type_hints(value).items() if name in own)
-        value.__module__ = __name__  # where users find it; tracebacks, help() and pickles show this name
-    globals().update(names, __all__=sorted(names, key=str.lower))
+    def __getattr__(name: str) -> object:
+        if name == "__all__" or not name.startswith("_"):
+            _load()
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-
-def __getattr__(name: str) -> Any:
-    if name == "__all__" or not name.startswith("_"):
+    def __dir__() -> list[str]:
         _load()
-        if name in globals():
-            return globals()[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    _load()
-    return sorted(globals())
+        return sorted(globals())

@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from wsstream.close_codes import CloseCode, is_close_code
+from wsstream.display import quoted
 
 __all__ = [
     "NOT_CLOSED",
@@ -113,10 +114,7 @@ def first_line(body: bytes) -> str:
     repeat the target there, so queries are left out: they may hold a secret.
     """
     lines = (_QUERY.sub("?...", line).strip() for line in body.decode(errors="replace").splitlines())
-    text = next((repr(line) for line in lines if line), "")
-    if len(text) > _MAX_QUOTED:
-        text = f"{text[:_MAX_QUOTED]}..."
-    return text and f": {text}"
+    return next((f": {quoted(line, _MAX_QUOTED)}" for line in lines if line), "")
 
 
 class WebSocketError(Exception):
@@ -191,15 +189,15 @@ class InvalidURL(WebSocketError, ValueError):
 
 
 class HandshakeError(WebSocketError):
-    """The opening handshake failed: the peer does not speak RFC 6455 as it should.
+    """The opening handshake failed: the peer broke its rules.
 
-    ``str()`` of the exception also has `url` and `hint`.
+    The text of the exception ends with `url` and `hint`.
     """
 
     url: str = ""
-    """What ``connect`` tried to open, without userinfo and query; ``""`` on the server's side."""
+    """The URL that ``connect`` tried to open, without userinfo and query; ``""`` on a server."""
     hint: str = ""
-    """What may help, ``""`` if that is not known."""
+    """Advice on what to change, or ``""``."""
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -209,10 +207,10 @@ class HandshakeError(WebSocketError):
 
 
 class HandshakeRejected(HandshakeError):
-    """The server answered the opening handshake with another status than 101.
+    """The server answered the opening handshake with a status other than 101.
 
     `status` is the HTTP status, `headers` the header fields as a list of (name, value) with names
-    in lower case, `body` the first KiB of the body, or what arrived of it within half a second.
+    in lower case, `body` the first KiB of the body, or the part that arrived within half a second.
     """
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
@@ -224,11 +222,11 @@ class HandshakeRejected(HandshakeError):
 
 
 class ProxyError(HandshakeError):
-    """The proxy refused to connect to the server, or does not speak its protocol as it should.
+    """The proxy that ``connect(proxy=...)`` uses refused to connect to the server, or broke its protocol.
 
-    The server was not asked. `status` is the HTTP status of the proxy's answer, `headers` its header
+    The server was not asked. `status` is the HTTP status of the proxy's response, `headers` its header
     fields as a list of (name, value) with names in lower case, `body` the first KiB of its body, or
-    what arrived of it within half a second. For SOCKS proxies, and without a valid response, `status` is
+    the part that arrived within half a second. For SOCKS proxies, and without a valid response, `status` is
     ``None`` and the others are empty.
     """
 
@@ -282,7 +280,7 @@ class ClosedLocally(ConnectionClosed, anyio.ClosedResourceError):
 class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
     """The connection ended without a closing handshake, inside a message, or before a send.
 
-    ``__cause__`` is what was found out, if anything.
+    ``__cause__`` is the reason, if it is known.
     """
 
 
@@ -296,7 +294,7 @@ class _Failure(WebSocketError):
 
 
 class MessageTooBig(_Failure):
-    """A message is larger than ``max_message_size`` and was asked for whole. The code is 1009."""
+    """A message that was asked for in one piece is larger than ``max_message_size``. The code is 1009."""
 
     code = int(CloseCode.MESSAGE_TOO_BIG)
 
@@ -319,24 +317,24 @@ class ProtocolViolation(_Failure):
 
 
 class MessageAborted(_Failure):
-    """The block of a :class:`~wsstream.MessageWriter` was left before the message was finished."""
+    """A :class:`~wsstream.MessageWriter` was left before its message was finished. The code is 1011."""
 
     code = int(CloseCode.INTERNAL_ERROR)
 
 
 class KeepaliveTimeout(_Failure):
-    """The peer gave no sign of life within ``ping_timeout`` after a Ping was due. TCP was dropped without a
-    Close frame.
+    """The peer gave no sign of life within ``ping_timeout`` after a Ping was due.
 
-    Its own code is 1011; that of the connection is 1006.
+    This side dropped TCP without a Close frame. The code is 1011; that of the connection is 1006.
     """
 
     code = int(CloseCode.INTERNAL_ERROR)
 
 
 class ReceiveTimeout(_Failure, TimeoutError):
-    """A message took longer to arrive than ``receive_timeout`` or ``receive_rate`` allows. The code is
-    1008.
+    """A message took longer to arrive than ``receive_timeout`` or ``receive_rate`` allows.
+
+    The code is 1008.
     """
 
     code = int(CloseCode.POLICY_VIOLATION)

@@ -154,7 +154,7 @@ async def test_the_first_line_of_a_refusal_is_quoted_escaped_and_cut() -> None:
     bodies = {
         "\n\n no such path \nsecond line": ": 'no such path' (",
         "\x1b[31mred\u202e": r": '\x1b[31mred\u202e' (",
-        "x" * 1000: ": '" + "x" * 99 + "... (",
+        "x" * 1000: ": '" + "x" * 100 + "...' (",
         "": "status 404 (",
         " \n ": "status 404 (",
     }
