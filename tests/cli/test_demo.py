@@ -269,6 +269,7 @@ def test_a_server_that_does_not_start_exits_with_3(run: Run, break_server: Break
     assert done.stderr == "wsstream demo: the server did not start\n"
 
 
+@pytest.mark.heavy
 def test_a_server_that_refuses_exits_with_5_and_its_answer_is_shown(
     run: Run, break_server: BreakServer
 ) -> None:
