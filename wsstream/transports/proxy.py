@@ -76,7 +76,7 @@ async def _resolved(host: str, port: int) -> str:
     """One address of `host`; IPv4 if there is one, as a proxy may have no IPv6."""
     addresses = [address for address in await resolve(host, port) if not address.scope]
     if not addresses:
-        raise OSError(f"{host} has only link-local addresses, which a proxy cannot reach")
+        raise OSError(f"{host} has only link-local addresses, which mean nothing to a proxy")
     return min(addresses, key=lambda address: address.family != socket.AF_INET).host
 
 
