@@ -6,22 +6,22 @@ import copy
 import importlib
 import pickle
 import pkgutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.ids import stable_repr
+from kit.processes import run_program
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError, Response, WebSocketError
 from wsstream.cli.exits import CommandFailed
 from wsstream.codec.decoder import _Broken
 from wsstream.errors import NOT_CLOSED, ClosedLocally, ConnectionClosed, StreamEnded, _Failure
-from wsstream.opening.handshake import RequestRefused
-from wsstream.server.upgrade import Answered
+from wsstream.opening.handshake_server import RequestRejected
+from wsstream.upgrade.process_request import ApplicationResponse
 
 INFO = CloseInfo(4001, "enough", True)
 FIELDS = [("server", "test"), ("set-cookie", "a"), ("set-cookie", "b")]
@@ -34,8 +34,8 @@ ARGUMENTS: dict[type[BaseException], tuple[object, ...]] = {
     ConnectionClosed: ("closed", INFO),
     HandshakeRejected: (404, FIELDS, b"no such page"),
     ProxyError: ("the proxy refuses", 407, FIELDS, b"who are you?"),
-    Answered: (Response(200, FIELDS, "fine\n"), "answered"),
-    RequestRefused: (Response(403, FIELDS, "go away\n"), "go away"),
+    ApplicationResponse: (Response(200, FIELDS, "fine\n"), "answered"),
+    RequestRejected: (Response(403, FIELDS, "go away\n"), "go away"),
     StreamEnded: ("ended", INFO),
 }
 """What the exceptions are made with; those that are not here take a message."""
@@ -131,7 +131,7 @@ class TwoArguments(Exception):
         super().__init__(f"{who} {what}")
 
 
-@pytest.mark.parametrize("cause", [TwoArguments("we", "failed"), OSError(threading.Lock())], ids=repr)
+@pytest.mark.parametrize("cause", [TwoArguments("we", "failed"), OSError(threading.Lock())], ids=stable_repr)
 def test_a_cause_that_cannot_be_copied_costs_nothing_but_itself(cause: Exception) -> None:
     error = ConnectionBroken("broken", INFO)
     error.__cause__ = cause
@@ -233,16 +233,13 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_worker_process_reports_how_its_connection_ended(backend: str, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROCESS.replace("BACKEND", repr(backend)))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(program)], capture_output=True, text=True, timeout=50, check=False
-    )
-    broken, refused, again = done.stdout.splitlines()
+    broken, refused, again = run_program(str(program)).splitlines()
     assert broken == again == "ConnectionBroken the connection broke (no Close frame) "
     assert refused.startswith("HandshakeRejected ")
     assert refused.count("HTTP status 404") == 1
     assert refused.endswith("no such page")
-    assert done.stderr == ""

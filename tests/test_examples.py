@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from kit.processes import run_program, run_pytest, server
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = ["asyncio", "trio"]
@@ -23,57 +22,28 @@ SAYS = {
 }
 
 
-def run(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *command], capture_output=True, text=True, timeout=50, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
-    return done.stdout
-
-
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", SAYS)
 def test_example_says_what_it_should(name: str, backend: str) -> None:
     size = ["3"] if name == "stream_large_message.py" else []
-    output = run(str(EXAMPLES / name), *size, backend)
+    output = run_program(str(EXAMPLES / name), *size, backend)
     assert re.search(SAYS[name], output), output
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_echo_client_and_echo_server_talk(backend: str) -> None:
-    server = subprocess.Popen(
-        [sys.executable, "-W", "error", str(EXAMPLES / "echo_server.py"), "0", backend],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with server:
-        try:
-            assert server.stdout is not None
-            url = server.stdout.readline().split()[-1]
-            output = run(str(EXAMPLES / "echo_client.py"), url, backend)
-        finally:
-            server.kill()
+    with server(str(EXAMPLES / "echo_server.py"), "0", backend) as url:
+        output = run_program(str(EXAMPLES / "echo_client.py"), url, backend)
     assert output.startswith("hello\nwörld\nb'\\x00\\x01\\x02'\nround trip: ")
     assert output.endswith("CloseInfo(code=1000, reason='', clean=True)\n")
 
 
+@pytest.mark.heavy
 def test_the_testing_example_passes() -> None:
     pytest.importorskip("trio")  # it runs on both
-    command = [
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:asyncio",
-        "-c",
-        "/dev/null",
-        "--rootdir",
-        str(EXAMPLES),
-    ]
-    assert "2 passed" in run(*command, str(EXAMPLES / "testing_your_app.py"))
+    assert "2 passed" in run_pytest(EXAMPLES, str(EXAMPLES / "testing_your_app.py"))
 
 
 def test_every_example_is_executed_here_and_is_short() -> None:

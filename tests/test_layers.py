@@ -30,6 +30,7 @@ LAYERS = [
     {"transports"},
     {"driver"},
     {"streams"},
+    {"upgrade"},
     {"client", "server"},
     {"files"},
     {"cli", "__main__"},
@@ -129,7 +130,7 @@ def within(*parts: str) -> list[Import]:
     return found
 
 
-def test_the_reader_of_imports_sees_them_all() -> None:
+def test_all_kinds_of_imports_are_found() -> None:
     """Or all that follows would prove nothing."""
     seen = {(each.source, each.target) for each in imports()}
     assert ("wsstream.codec.decoder", "wsstream.codec.frames") in seen
@@ -187,6 +188,7 @@ ALLOWED = {
     "transports": {"anyio", "trio", *OPTIONAL},
     "driver": {"anyio"},
     "streams": {"anyio"},
+    "upgrade": {"anyio"},
     "client": {"anyio"},
     "server": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
@@ -218,6 +220,17 @@ def test_the_packages_of_extras_are_not_imported_at_the_start() -> None:
 @pytest.mark.parametrize("part", SANS_IO)
 def test_the_sans_io_layers_import_no_io_module(part: str) -> None:
     assert [str(each) for each in within(part) if top(each.target) in IO_MODULES] == []
+
+
+def test_errors_take_only_exceptions_from_anyio_and_load_no_event_loop() -> None:
+    """The sans-I/O layers import the errors, and so all that these load."""
+    assert {top(each.target) for each in within("errors")} & IO_MODULES == {"anyio"}
+    tree = ast.parse(modules()["wsstream.errors"].read_text(encoding="utf-8"))
+    of_anyio = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    used = {node.attr for node in of_anyio if isinstance(node.value, ast.Name) and node.value.id == "anyio"}
+    assert used == {"EndOfStream", "ClosedResourceError", "BrokenResourceError"}
+    names = ", ".join(module for module in modules() if part_of(module) == "protocol")
+    assert not loaded_by(f"import {names}") & BACKENDS
 
 
 def test_the_backends_are_imported_where_they_must_be_and_each_time_with_a_reason() -> None:

@@ -17,8 +17,11 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute
 
 from wsstream import Accept, Request, Response, accept, connect, reconnect, serve
-from wsstream.opening.handshake import Agreement, Offer, accept_key, check_request
-from wsstream.opening.http import Headers, RequestedURL
+from wsstream.opening.handshake import accept_key
+from wsstream.opening.handshake_client import Agreement
+from wsstream.opening.handshake_server import Offer, check_request
+from wsstream.opening.headers import Headers
+from wsstream.opening.http import RequestedURL
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake
 from wsstream.opening.proxy_url import parse_proxy_url
 from wsstream.opening.redirect import Destination

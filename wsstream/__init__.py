@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from wsstream.errors import ReceiveTimeout as ReceiveTimeout
     from wsstream.errors import StreamEnded as StreamEnded
     from wsstream.errors import WebSocketError as WebSocketError
-    from wsstream.opening.http import Headers as Headers
+    from wsstream.opening.decision import Accept as Accept
+    from wsstream.opening.headers import Headers as Headers
     from wsstream.opening.http import Request as Request
     from wsstream.opening.http import Response as Response
     from wsstream.opening.retry import Backoff as Backoff
     from wsstream.protocol.arrival import ReceiveRate as ReceiveRate
     from wsstream.protocol.deflate import Deflate as Deflate
+    from wsstream.server.accept import accept as accept
     from wsstream.server.serve import Server as Server
-    from wsstream.server.serve import accept as accept
     from wsstream.server.serve import serve as serve
-    from wsstream.server.upgrade import Accept as Accept
     from wsstream.streams.condition import ConnectionState as ConnectionState
     from wsstream.streams.join import join as join
     from wsstream.streams.pipe import pipe as pipe
@@ -53,7 +53,7 @@ __version__ = "0.1.0"
 
 # Imported at first use: the command line answers --help without loading anyio and h11.
 _HOMES = {
-    "wsstream.server.upgrade": ("Accept",),
+    "wsstream.opening.decision": ("Accept",),
     "wsstream.client.attempts": ("Target",),
     "wsstream.client.connect": ("connect",),
     "wsstream.errors": (
@@ -76,10 +76,12 @@ _HOMES = {
     ),
     "wsstream.protocol.arrival": ("ReceiveRate",),
     "wsstream.protocol.deflate": ("Deflate",),
-    "wsstream.opening.http": ("Headers", "Request", "Response"),
+    "wsstream.opening.headers": ("Headers",),
+    "wsstream.opening.http": ("Request", "Response"),
     "wsstream.opening.retry": ("Backoff",),
     "wsstream.client.reconnect": ("reconnect",),
-    "wsstream.server.serve": ("Server", "accept", "serve"),
+    "wsstream.server.accept": ("accept",),
+    "wsstream.server.serve": ("Server", "serve"),
     "wsstream.streams.condition": ("ConnectionState",),
     "wsstream.driver.flow": ("FlowControl",),
     "wsstream.streams.join": ("join",),

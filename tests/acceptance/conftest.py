@@ -15,7 +15,6 @@ from typing import Any, Unpack
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, SocketStream
 from anyio.streams.tls import TLSListener, TLSStream
 
@@ -28,47 +27,35 @@ _NAME = "permessage-deflate"
 _TAIL = b"\x00\x00\xff\xff"
 
 
-_CHEAP = {  # with compression among the tests that are always run
-    "test_x3_a_message_left_early_never_gets_its_end",
-    "test_x4_another_method_goes_on_where_receive_was_cancelled",
-    "test_x5_the_reader_goes_on_after_cancelled_reads",
-    "test_x6_however_the_reader_is_left",
-    "test_x12_aclose_under_a_flood_that_nobody_reads_is_quick_and_clean",
-    "test_x15_a_close_inside_a_message_is_no_end_of_the_message",
-    "test_x16_our_fragments_of_text_end_between_code_points",
-    "test_x17_a_sender_that_gave_up_waiting_is_passed_over",
-}
-_LONG = {"test_x_memory", "test_x_time"}
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Over both schemes; and in table X with compression too, which is slow and so over one of them.
+    """Over both schemes; and in table X with compression too, over one of them.
 
-    Over TLS the rows that move much or take their time are slow too. A row that means nothing under
-    compression sets `compression` itself, and so does test_x_deflate.py.
+    Compression is slow, unless the test is marked as ``quick_with_compression``, and TLS is slow where it
+    is marked as ``slow_over_tls``. A row that means nothing under compression sets `compression` itself,
+    and so does test_x_deflate.py.
     """
-    module = metafunc.module.__name__.rpartition(".")[2]
-    marks = metafunc.definition.iter_markers("parametrize")
-    chosen = {
-        name for mark in marks for name in ([mark.args[0]] if isinstance(mark.args[0], str) else mark.args[0])
-    }
+    test = metafunc.definition
+    named = [mark.args[0] for mark in test.iter_markers("parametrize")]
+    chosen = {name for names in named for name in ([names] if isinstance(names, str) else names)}
     open_ = {name for name in ("scheme", "compression") if name in metafunc.fixturenames} - chosen
+    module = metafunc.module.__name__.rpartition(".")[2]
     if not module.startswith("test_x_") or module == "test_x_deflate":
         open_ -= {"compression"}
-    slow = [] if metafunc.definition.originalname in _CHEAP else [pytest.mark.slow]
-    long = [pytest.mark.slow] if module in _LONG else []
+    slow = [] if test.get_closest_marker("quick_with_compression") else [pytest.mark.slow]
+    slow_over_tls = [pytest.mark.slow] if test.get_closest_marker("slow_over_tls") else []
     if open_ == {"scheme", "compression"}:
         rows = [
             ("ws", None),
-            pytest.param("wss", None, marks=long),
+            pytest.param("wss", None, marks=slow_over_tls),
             pytest.param("ws", Deflate(), marks=slow),
         ]
         metafunc.parametrize(("scheme", "compression"), rows, ids=["ws", "wss", "ws-deflate"])
     elif open_ == {"compression"}:
-        rows = [None, pytest.param(Deflate(), marks=slow)]
-        metafunc.parametrize("compression", rows, ids=["plain", "deflate"])
+        metafunc.parametrize(
+            "compression", [None, pytest.param(Deflate(), marks=slow)], ids=["plain", "deflate"]
+        )
     elif open_:
-        metafunc.parametrize("scheme", ["ws", pytest.param("wss", marks=long)])
+        metafunc.parametrize("scheme", ["ws", pytest.param("wss", marks=slow_over_tls)])
 
 
 @pytest.fixture
@@ -80,25 +67,6 @@ def scheme() -> str:
 def compression() -> Deflate | None:
     """Of both ends; table W does without."""
     return None
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="session")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 class Peer(RawPeer):

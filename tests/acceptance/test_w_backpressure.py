@@ -11,26 +11,13 @@ import pytest
 from anyio.abc import ByteStream
 
 from wsstream import WebSocketStream
-from wsstream.testing import RawPeer, virtual_clock
+from wsstream.testing import RawPeer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01), pytest.mark.also_in_real_time]
 
 IDLE = 2  # seconds without reading
 NEEDED = 1.8  # seconds that the other side has to be held up at least
 MIB = 1 << 20
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", True), id="asyncio"),
-        pytest.param(("trio", True), id="trio"),
-        pytest.param(("asyncio", False), id="asyncio-real-time", marks=pytest.mark.slow),
-        pytest.param(("trio", False), id="trio-real-time", marks=pytest.mark.slow),
-    ]
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    backend, virtual = request.param
-    return virtual_clock(backend, idle=0.01) if virtual else backend
 
 
 @pytest.fixture

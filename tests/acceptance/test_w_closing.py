@@ -12,9 +12,9 @@ import pytest
 from anyio.abc import ByteStream
 
 from wsstream import ClosedLocally, CloseInfo, ConnectionBroken, WebSocketError, WebSocketStream
-from wsstream.testing import Frame, RawPeer, virtual_clock
+from wsstream.testing import Frame, RawPeer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 # The arguments of a close, and what the peer's Close frame has to have: code and reason.
 FAREWELLS = [
@@ -25,11 +25,6 @@ FAREWELLS = [
     pytest.param((None, "réason"), (1000, "réason"), id="reason-alone"),
 ]
 Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
 
 
 @pytest.fixture(params=["readable", "writable", "ws"])
@@ -209,6 +204,7 @@ async def test_w25_w31_the_attributes_of_another_exception_are_ignored(net: Any,
     assert info == CloseInfo(1011, "", True)
 
 
+@pytest.mark.heavy_after_first
 async def test_w64_a_message_that_arrives_after_the_local_close_began_is_dropped(
     opened: Callable[..., Opened], side: Callable[[WebSocketStream], Any]
 ) -> None:

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
+from kit.waiting import until
 
 import wsstream
 from wsstream.testing import RawPeer, memory_pair, virtual_clock
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param)
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
-
-
+@pytest.mark.heavy_after_first
 @pytest.mark.anyio
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("count", [1, 20])
 async def test_w63_dropping_everything_with_sends_pending_makes_no_noise(count: int) -> None:
     """The peer vanishes after the application has forgotten the connection without leaving its block."""
@@ -35,12 +27,12 @@ async def test_w63_dropping_everything_with_sends_pending_makes_no_noise(count: 
     async with anyio.create_task_group() as tasks:
         for _ in range(count):
             tasks.start_soon(ws.send, bytes(1 << 20))
-        await _until(lambda: ws.statistics().tasks_waiting_send == count)  # noqa: F821 - not deleted yet
+        await until(lambda: ws.statistics().tasks_waiting_send == count)  # noqa: F821 - not deleted yet
         tasks.cancel_scope.cancel()
     del ws, connection
     gc.collect()
     await theirs.aclose()
-    await _until(lambda: not any("wsstream" in (t.name or "") for t in anyio.get_running_tasks()))
+    await until(lambda: not any("wsstream" in (t.name or "") for t in anyio.get_running_tasks()))
     gc.collect()
 
 

@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute, TaskStatus
+from kit.endpoints import echo
+from kit.leaks import nothing_left
 
 from wsstream import HandshakeError, HandshakeRejected, Request, Response, WebSocketStream
-from wsstream.testing import FrameReader, RawPeer, virtual_clock
+from wsstream.testing import FrameReader, RawPeer
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
-
-
-def _files() -> set[str]:
-    """The sockets that are open."""
-    folder, found = Path("/proc/self/fd"), set()
-    for name in os.listdir(folder):
-        try:
-            found.add(os.readlink(folder / name))
-        except FileNotFoundError:
-            pass  # that of the listing itself
-    return {target for target in found if target.startswith("socket:")}
-
-
-@contextmanager
-def _nothing_left() -> Iterator[None]:
-    """No task and no socket that was not there before."""
-    tasks, files = {task.id for task in anyio.get_running_tasks()}, _files()
-    yield
-    left = [task for task in anyio.get_running_tasks() if task.id not in tasks]
-    assert left == []
-    assert _files() <= files
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 
 async def test_w1_connecting_in_a_cancelled_scope_is_cancelled_and_makes_no_connection(net: Any) -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
         port = listener.extra(SocketAttribute.local_port)
-        with _nothing_left(), anyio.CancelScope() as scope:
+        with nothing_left(), anyio.CancelScope() as scope:
             scope.cancel()
             async with net.connect(f"{net.scheme}://127.0.0.1:{port}/"):
                 pytest.fail("entered")
@@ -81,7 +49,7 @@ async def test_w2_cancelling_during_the_handshake_leaves_at_once_and_leaves_noth
     async with net.raw_server(peer) as url:
         await visit(0.1)  # makes what is made only once
         await anyio.sleep(1)
-        with _nothing_left():
+        with nothing_left():
             start = anyio.current_time()
             await visit(0.5)
             assert anyio.current_time() - start < 0.7
@@ -98,8 +66,8 @@ async def test_w2_our_server_that_waits_sees_the_client_go(net: Any) -> None:
         asked.set()
         await anyio.sleep(2)
 
-    async with net.serve(_echo, process_request=wait) as server:
-        with _nothing_left():
+    async with net.serve(echo, process_request=wait) as server:
+        with nothing_left():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_open_and_wait, net, server)
                 await asked.wait()
@@ -116,7 +84,7 @@ async def _open_and_wait(net: Any, server: Any) -> None:
 
 
 async def test_w3_a_scope_that_covered_only_the_entering_may_be_cancelled_later(net: Any) -> None:
-    async with net.serve(_echo) as server, AsyncExitStack() as stack:
+    async with net.serve(echo) as server, AsyncExitStack() as stack:
         with anyio.CancelScope() as scope:
             ws = await stack.enter_async_context(net.connect(server))
         scope.cancel()
@@ -130,7 +98,7 @@ async def test_w3_a_scope_that_covered_only_the_entering_may_be_cancelled_later(
 
 
 async def test_w3_a_deadline_for_the_entering_does_not_end_the_connection(net: Any) -> None:
-    async with net.serve(_echo) as server, AsyncExitStack() as stack:
+    async with net.serve(echo) as server, AsyncExitStack() as stack:
         with anyio.fail_after(5):
             ws = await stack.enter_async_context(net.connect(server))
         await anyio.sleep(10)
@@ -145,7 +113,7 @@ async def test_w3_a_connection_can_be_started_in_a_task_group(net: Any) -> None:
             await leave.wait()
 
     leave = anyio.Event()
-    async with net.serve(_echo) as server, anyio.create_task_group() as tasks:
+    async with net.serve(echo) as server, anyio.create_task_group() as tasks:
         with anyio.CancelScope() as scope:
             ws = await tasks.start(hold)
         scope.cancel()
@@ -157,7 +125,7 @@ async def test_w3_a_connection_can_be_started_in_a_task_group(net: Any) -> None:
 
 async def test_w37_the_subprotocol_that_the_server_chose_is_reported(net: Any) -> None:
     async with (
-        net.serve(_echo, subprotocols=["c", "b"]) as server,
+        net.serve(echo, subprotocols=["c", "b"]) as server,
         net.connect(server, subprotocols=["a", "b", "c"]) as ws,
     ):
         assert ws.subprotocol == "c"
@@ -193,8 +161,8 @@ async def test_w38_http_404_is_rejected_with_status_headers_and_body(net: Any) -
     def refuse(request: Request) -> Response:
         return Response(404, {"X-Reason": "gone"}, f"no {request.path} here")
 
-    async with net.serve(_echo, process_request=refuse) as server:
-        with pytest.raises(HandshakeRejected) as caught, _nothing_left():
+    async with net.serve(echo, process_request=refuse) as server:
+        with pytest.raises(HandshakeRejected) as caught, nothing_left():
             async with net.connect(server.url + "/chat?x=1"):
                 pytest.fail("entered")
         error = caught.value
@@ -207,7 +175,7 @@ async def test_w38_the_body_of_a_rejection_is_cut_after_1024_bytes(net: Any) -> 
     def refuse(request: Request) -> Response:
         return Response(404, body=b"x" * 100_000)
 
-    async with net.serve(_echo, process_request=refuse) as server:
+    async with net.serve(echo, process_request=refuse) as server:
         with pytest.raises(HandshakeRejected) as caught:
             async with net.connect(server):
                 pytest.fail("entered")

@@ -10,26 +10,17 @@ from typing import Any
 
 import anyio
 import pytest
+from kit.waiting import until
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, StreamEnded, WebSocketStream
 from wsstream.opening.handshake import accept_key
-from wsstream.testing import RawPeer, reset_stream, virtual_clock
+from wsstream.testing import RawPeer, reset_stream
 from wsstream.testing import close as frames_close
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 Opened = AbstractAsyncContextManager[tuple[WebSocketStream, RawPeer]]
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
 
 
 CLOSES = [
@@ -80,7 +71,7 @@ async def test_w44_sending_after_the_peer_closed_raises(
 ) -> None:
     async with opened() as (ws, peer):
         await peer.close(*said)
-        await _until(lambda: ws.close_info)
+        await until(lambda: ws.close_info)
         for attempt in (_send_whole, _send_in_chunks, WebSocketStream.ping, _drain):
             with pytest.raises(ConnectionBroken) as caught:
                 await attempt(ws)
@@ -113,7 +104,7 @@ async def test_w45_a_send_of_20_mb_raises_with_the_peers_code(opened: Callable[.
     async with opened() as (ws, peer):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(send)
-            await _until(lambda: ws.statistics().tasks_waiting_send)
+            await until(lambda: ws.statistics().tasks_waiting_send)
             await peer.close(4321, "enough")
         with pytest.raises(ConnectionBroken) as caught:
             await ws.send("later")
@@ -128,7 +119,7 @@ async def test_w45_a_send_of_20_mb_raises_with_the_peers_code(opened: Callable[.
 
 async def test_w45_a_close_that_comes_with_a_reset_is_still_seen(opened: Callable[..., Opened]) -> None:
     async def close() -> None:
-        await _until(lambda: ws.statistics().tasks_waiting_send)
+        await until(lambda: ws.statistics().tasks_waiting_send)
         await peer.close(4321, "enough")
         await reset_stream(peer.stream)
 
@@ -182,7 +173,7 @@ async def test_w46_if_both_close_the_peers_code_and_reason_are_reported(
     async with opened() as (ws, peer):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(close)
-            await _until(lambda: ws.statistics().bytes_sent)
+            await until(lambda: ws.statistics().bytes_sent)
             await peer.close(3002, "theirs")  # before it has seen ours
             frame = await peer.read_frame()
             assert (frame.close_code, frame.close_reason) == (3001, "ours")
@@ -196,7 +187,7 @@ async def test_w46_closing_after_the_peer_closed_changes_nothing(opened: Callabl
 
     async with opened() as (ws, peer):
         await peer.close(3002, "theirs")
-        await _until(lambda: ws.close_info)
+        await until(lambda: ws.close_info)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(close)
             frame = await peer.read_frame()
@@ -218,9 +209,9 @@ async def test_w47_an_abrupt_end_of_tcp_is_broken_and_1006(
 
     async with opened() as (ws, peer):
         await peer.text("whole")
-        await _until(lambda: ws.statistics().receive_buffered)
+        await until(lambda: ws.statistics().receive_buffered)
         await end(peer)
-        await _until(lambda: ws.close_info)
+        await until(lambda: ws.close_info)
         assert await ws.receive() == "whole"
         for call in (receive, iterate, _send_whole, WebSocketStream.ping, WebSocketStream.wait_closed):
             with pytest.raises(ConnectionBroken) as caught:
@@ -244,7 +235,7 @@ async def test_w58_w59_sends_that_are_unfinished_when_the_peer_closes_are_reject
         async with anyio.create_task_group() as tasks:
             for _ in range(count):
                 tasks.start_soon(send)
-            await _until(lambda: ws.statistics().tasks_waiting_send == count)
+            await until(lambda: ws.statistics().tasks_waiting_send == count)
             assert rejected == []
             await peer.close(4000, "bye")
         assert rejected == [(4000, "bye")] * count

@@ -86,6 +86,7 @@ class FrameLog:
 # -- X1 --------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 async def test_x1_a_send_cancelled_at_any_moment_is_whole_or_absent(raw_pair: Any, role: str) -> None:
     ahead, payload = pattern(40_000, 1), pattern(60_000, 2)
@@ -113,6 +114,7 @@ async def test_x1_a_send_cancelled_at_any_moment_is_whole_or_absent(raw_pair: An
     assert outcomes[True] > 10, "never cancelled after the hand-over"
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("sender", ["client", "server"])
 async def test_x1_a_send_of_16_mib_cancelled_half_way(net: Any, sender: str) -> None:
     size = 16 << 20
@@ -184,6 +186,7 @@ async def test_x1_sends_of_16_mib_cancelled_at_many_moments(net: Any) -> None:
 # -- X2 --------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize("size", [None, 110_000])
 async def test_x2_a_chunk_cancelled_at_any_moment_is_wholly_in_or_out(
@@ -256,6 +259,7 @@ async def test_x2_over_a_socket_the_writer_goes_on_after_a_cancelled_chunk(net: 
 # -- X3 --------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick_with_compression
 @ROLES
 @pytest.mark.parametrize("kind", ["text", "binary"])
 @pytest.mark.parametrize("how", ["exception", "cancelled"])
@@ -397,6 +401,7 @@ async def test_x4_receive_cancelled_at_every_byte_loses_nothing(raw_pair: Any, r
             assert await ws.receive() == message
 
 
+@pytest.mark.quick_with_compression
 async def test_x4_another_method_goes_on_where_receive_was_cancelled(raw_pair: Any) -> None:
     async with raw_pair() as (ws, peer):
         await peer.binary(b"one ", fin=False)
@@ -429,6 +434,7 @@ async def test_x4_entering_a_message_cancelled_loses_nothing(raw_pair: Any) -> N
 # -- X5 --------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 async def test_x5_a_chunk_read_cancelled_at_any_moment_loses_no_byte(raw_pair: Any, role: str) -> None:
     """The bytes arrive in the very turn of the event loop in which the read is cancelled, or near it."""
@@ -459,6 +465,7 @@ async def test_x5_a_chunk_read_cancelled_at_any_moment_loses_no_byte(raw_pair: A
     assert caught[False] > 3
 
 
+@pytest.mark.heavy_after_first
 async def test_x5_over_a_socket_reads_cancelled_all_the_time_lose_no_byte(net: Any) -> None:
     payload = pattern(1 << 20, 11)
 
@@ -488,6 +495,7 @@ async def test_x5_over_a_socket_reads_cancelled_all_the_time_lose_no_byte(net: A
     assert cancelled > 20
 
 
+@pytest.mark.quick_with_compression
 @pytest.mark.parametrize("method", ["receive", "__anext__", "read"])
 async def test_x5_the_reader_goes_on_after_cancelled_reads(raw_pair: Any, method: str) -> None:
     async with raw_pair() as (ws, peer):
@@ -511,6 +519,7 @@ async def test_x5_the_reader_goes_on_after_cancelled_reads(raw_pair: Any, method
 # -- X6 --------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("fragmented", [False, True], ids=["one-frame", "fragments"])
 async def test_x6_the_rest_of_a_message_left_early_is_skipped_in_bounded_memory(
     net: Any, heap: Any, fragmented: bool
@@ -540,6 +549,7 @@ async def test_x6_the_rest_of_a_message_left_early_is_skipped_in_bounded_memory(
         assert ws.statistics().bytes_received > size
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 async def test_x6_left_at_every_point_the_next_message_is_intact(raw_pair: Any, role: str) -> None:
     parts = [b"abc", b"", b"defg", b"h"]
@@ -560,6 +570,7 @@ async def test_x6_left_at_every_point_the_next_message_is_intact(raw_pair: Any, 
                 assert await ws.receive() == "next"
 
 
+@pytest.mark.quick_with_compression
 @pytest.mark.parametrize("leave", ["exception", "cancelled", "next", "aclose"])
 async def test_x6_however_the_reader_is_left(raw_pair: Any, leave: str) -> None:
     async with raw_pair() as (ws, peer):

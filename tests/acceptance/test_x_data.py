@@ -20,24 +20,12 @@ from wsstream.testing import (
     SplitStream,
     memory_pair,
     reset_stream,
-    virtual_clock,
 )
 
 pytestmark = pytest.mark.anyio
 
 ROLES = pytest.mark.parametrize("role", ["client", "server"])
-VIRTUAL = pytest.mark.usefixtures("virtual_time")
 MORE, TEXT, BINARY = 0, 1, 2
-
-
-@pytest.fixture
-def virtual_time() -> None:
-    """A test that asks for this runs in virtual time."""
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return virtual_clock(request.param) if "virtual_time" in request.fixturenames else request.param
 
 
 # -- X15 -------------------------------------------------------------------------------------
@@ -83,6 +71,7 @@ WAYS: list[Callable[[WebSocketStream], Any]] = [
 ]
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("end", ["fin", "reset"])
 @pytest.mark.parametrize("inside", ["a-frame", "a-fragmented-message", "an-empty-fragmented-message"])
 async def test_x15_tcp_dies_inside_a_message(net: Any, end: str, inside: str) -> None:
@@ -118,6 +107,7 @@ async def test_x15_tcp_dies_inside_a_message(net: Any, end: str, inside: str) ->
                         await call()
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize("read", [by_iteration, by_chunks, as_byte_stream], ids=lambda way: way.__name__)
 async def test_x15_wherever_the_stream_is_cut(raw_pair: Any, role: str, read: Any) -> None:
@@ -136,6 +126,7 @@ async def test_x15_wherever_the_stream_is_cut(raw_pair: Any, role: str, read: An
             break
 
 
+@pytest.mark.quick_with_compression
 @ROLES
 async def test_x15_a_close_inside_a_message_is_no_end_of_the_message(raw_pair: Any, role: str) -> None:
     async with raw_pair(role) as (ws, peer):
@@ -171,6 +162,7 @@ async def test_x15_a_send_whose_message_is_cut_raises_too(raw_pair: Any, role: s
 POINTS = "a\u00e9\u20ac\U0001f600\u07ff\u0800\uffff\U00010000\U0010ffff\u0000z"
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize("piece", [1, 2, 3, 5, 1000], ids=lambda size: f"reads-of-{size}")
 async def test_x16_code_points_across_frames_and_reads_and_chunks(
@@ -206,6 +198,7 @@ async def test_x16_a_reader_wrapped_for_text_gives_the_text(raw_pair: Any) -> No
             assert "".join([part async for part in TextReceiveStream(reader)]) == POINTS
 
 
+@pytest.mark.quick_with_compression
 @ROLES
 @pytest.mark.parametrize("frame_size", [4, 5, 7, 64])
 async def test_x16_our_fragments_of_text_end_between_code_points(
@@ -251,7 +244,7 @@ BAD = {
 }
 
 
-@VIRTUAL
+@pytest.mark.virtual_time
 @ROLES
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 @pytest.mark.parametrize("split", ["one-frame", "fragments"])
@@ -308,7 +301,7 @@ async def test_x16_invalid_utf8_fails_at_the_bad_byte(
         tasks.start_soon(peer.aclose)
 
 
-@VIRTUAL
+@pytest.mark.virtual_time
 @ROLES
 @pytest.mark.parametrize("cut", [b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98"])
 async def test_x16_a_text_that_ends_inside_a_code_point_is_invalid(
@@ -403,6 +396,7 @@ async def read_message(peer: RawPeer) -> str:
             return b"".join(parts).decode()
 
 
+@pytest.mark.quick_with_compression
 async def test_x17_a_sender_that_gave_up_waiting_is_passed_over(raw_pair: Any) -> None:
     async with raw_pair() as (ws, peer), anyio.create_task_group() as tasks:
         scopes = [anyio.CancelScope() for _ in range(4)]

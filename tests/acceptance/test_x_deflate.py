@@ -1,8 +1,9 @@
 """Table X, row 14, the decompression bomb, and what is particular to compression in rows 1, 6, 7 and 20.
 
-The other rows hold with compression by the same tests as without. Here the raw peer deflates and inflates
-with zlib alone. Memory is the peak of Python's heap, both ends together; zlib's own contexts are not in it,
-their size is fixed.
+The other rows hold with compression by the same tests as without; that a limit is exact to the byte, and that
+a message left at any point leaves the next one intact, is in tests/streams/test_deflate.py. Here the raw peer
+deflates and inflates with zlib alone. Memory is the peak of Python's heap, both ends together; zlib's own
+contexts are not in it, their size is fixed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
+from kit.zlib_peer import NAME, TAIL, ZlibPeer
 
 from wsstream import ConnectionBroken, Deflate, FlowControl, MessageTooBig, WebSocketStream
 from wsstream.testing import RawPeer, binary, connected_pair, memory_pair, text
@@ -27,10 +29,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MIB = 1 << 20
 MARKS = FlowControl()
 SMALL_MARKS = FlowControl(receive_high_water=8192, send_high_water=8192, frame_size=4096)
-TAIL = b"\x00\x00\xff\xff"
 HEADER = "Sec-WebSocket-Extensions"
-NAME = "permessage-deflate"
-NO_TAKEOVER = f"{NAME}; server_no_context_takeover; client_no_context_takeover"
 NO_MASK = bytes(4)
 ROLES = pytest.mark.parametrize("role", ["client", "server"])
 SENDERS = pytest.mark.parametrize("sender", ["client", "server"])
@@ -48,24 +47,6 @@ def bomb(mib: int) -> bytes:
     block = context.compress(bytes(MIB)) + context.flush(zlib.Z_FULL_FLUSH)
     assert len(block) < 1100
     return (block * mib)[: -len(TAIL)]
-
-
-class Packer:
-    """Compresses the messages of the raw peer; `pieces` gives one payload for each fragment."""
-
-    def __init__(self, *, takeover: bool = True) -> None:
-        self._takeover = takeover
-        self._context = zlib.compressobj(6, zlib.DEFLATED, -15)
-
-    def pieces(self, *parts: bytes) -> list[bytes]:
-        context = self._context
-        packed = [context.compress(part) + context.flush(zlib.Z_SYNC_FLUSH) for part in parts]
-        if not self._takeover:
-            self._context = zlib.compressobj(6, zlib.DEFLATED, -15)
-        return [*packed[:-1], packed[-1][: -len(TAIL)]]
-
-    def message(self, payload: bytes) -> bytes:
-        return self.pieces(payload)[0]
 
 
 class InflatingLog:
@@ -201,39 +182,6 @@ async def test_x14_a_bomb_that_is_wanted_whole_is_too_big(
     await against_raw(net, sender, data, receive)
 
 
-@ROLES
-@pytest.mark.parametrize("size", [1, 125, 65_536, 65_537, 300_000])
-@pytest.mark.parametrize("how", ["receive", "read", "text"])
-async def test_x14_the_limit_is_exact_to_the_byte(raw_pair: Any, role: str, size: int, how: str) -> None:
-    options: dict[str, Any] = {"compression": Deflate(), "extensions": NAME, "max_message_size": size}
-    async with raw_pair(role, **options, close_timeout=5) as (ws, peer):
-        packer = Packer()
-
-        async def take() -> object:
-            if how != "read":
-                return await ws.receive()
-            async with ws.readable.message() as reader:
-                return await reader.read()
-
-        send = peer.text if how == "text" else peer.binary
-        expected: str | bytes = "x" * size if how == "text" else b"x" * size
-        await send(packer.message(b"x" * size), rsv1=True)
-        assert await take() == expected
-        first, second = packer.pieces(b"x" * (size // 2), b"x" * (size - size // 2))
-        await send(first, rsv1=True, fin=False)
-        await peer.continuation(second)
-        assert await take() == expected
-        await send(packer.message(b"x" * (size + 1)), rsv1=True)
-        with pytest.raises(MessageTooBig, match=f"more than {size} bytes"):
-            await take()
-        closing = await peer.read_frame()
-        assert (closing.kind, closing.close_code) == ("close", 1009)
-        await peer.close(1009)
-        await peer.aclose()
-    assert ws.close_info is not None
-    assert ws.close_info.code == 1009
-
-
 # -- X1 --------------------------------------------------------------------------------------
 
 
@@ -279,41 +227,13 @@ async def test_x1_after_a_cancelled_send_the_contexts_are_in_step(
 # -- X6 --------------------------------------------------------------------------------------
 
 
-@ROLES
-@TAKEOVER
-async def test_x6_left_at_every_point_the_next_compressed_message_is_intact(
-    raw_pair: Any, role: str, takeover: bool
-) -> None:
-    parts = [b"abc", b"", b"defg", b"h"]
-    options: dict[str, Any] = {"compression": Deflate(peer_context_takeover=takeover)}
-    options["extensions"] = NAME if takeover else NO_TAKEOVER
-    for read in range(len(b"".join(parts)) + 1):
-        for arrived in range(len(parts) + 1):
-            async with raw_pair(role, **options) as (ws, peer):
-                packer = Packer(takeover=takeover)
-                first, *packed = packer.pieces(b"", *parts, b"")
-                await peer.binary(first, rsv1=True, fin=False)
-                for payload in packed[:arrived]:
-                    await peer.continuation(payload, fin=False)
-                async with ws.readable.message() as reader:
-                    for _ in range(min(read, len(b"".join(parts[:arrived])))):
-                        await reader.receive(1)
-                for payload in packed[arrived:-1]:
-                    await peer.continuation(payload, fin=False)
-                await peer.continuation(packed[-1])
-                await peer.text(packer.message(b"abcdefgh" * 5), rsv1=True)
-                await peer.text("plain")
-                assert await ws.receive() == "abcdefgh" * 5
-                assert await ws.receive() == "plain"
-
-
 @SENDERS
 @TAKEOVER
 async def test_x6_a_bomb_left_early_is_skipped_in_bounded_memory_and_lets_others_run(
     net: Any, heap: Any, sender: str, takeover: bool
 ) -> None:
     packed, turns = bomb(64), 0
-    packer = Packer()
+    packer = ZlibPeer("server" if sender == "client" else "client")
 
     def data(raw: RawPeer) -> bytes:
         after = packer.message(b"after " * 20)
@@ -369,7 +289,7 @@ async def test_x7_the_first_chunk_is_read_before_the_compressed_message_is_compl
     raw_pair: Any, role: str, fragmented: bool
 ) -> None:
     async with raw_pair(role, compression=Deflate(), extensions=NAME) as (ws, peer):
-        first, second = Packer().pieces(b"first" * 20, b"second" * 20)
+        first, second = ZlibPeer(role).pieces(b"first" * 20, b"second" * 20)
         if fragmented:
             await peer.binary(first, rsv1=True, fin=False)
         else:

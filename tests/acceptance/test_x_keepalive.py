@@ -10,18 +10,13 @@ import anyio
 import pytest
 
 from wsstream import ConnectionBroken, Deflate, KeepaliveTimeout
-from wsstream.testing import RateStream, RawPeer, connected_pair, memory_pair, virtual_clock
+from wsstream.testing import RateStream, RawPeer, connected_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 NOISE = Random(9).randbytes(1 << 20)
 KEEPALIVE = {"ping_interval": 1, "ping_timeout": 1}
 NO_PINGS = {"ping_interval": None, "max_message_size": None}
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return virtual_clock(request.param)
 
 
 async def consume_slowly(receive: Callable[[], Any], seconds: float, check: Callable[[Any], None]) -> int:
@@ -34,6 +29,7 @@ async def consume_slowly(receive: Callable[[], Any], seconds: float, check: Call
     return count
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("role", ["client", "server"])
 @pytest.mark.parametrize("size", [10, 65536, pytest.param(2**20, marks=pytest.mark.slow)])
 async def test_x9_a_slow_consumer_survives_a_flooding_peer_for_a_minute(
@@ -70,6 +66,7 @@ async def test_x9_a_slow_consumer_survives_a_flooding_peer_for_a_minute(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.heavy
 async def test_x9_over_a_slow_line_with_a_peer_that_answers_no_ping(raw_pair: Any) -> None:
     """Any byte is a sign of life. The line gives 4 KB/s, and the consumer takes 2 KB/s."""
     ours, theirs = memory_pair(4096)

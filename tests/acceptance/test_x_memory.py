@@ -24,7 +24,7 @@ import wsstream
 from wsstream import ConnectionBroken, FlowControl, WebSocketStream
 from wsstream.testing import RawPeer, frame, memory_pair, ping, text
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.heavy_after_first, pytest.mark.slow_over_tls]
 
 MIB = 1 << 20
 BLOCK = Random(7).randbytes(65536)
@@ -259,7 +259,7 @@ async def test_x13_of_a_flood_of_pings_only_the_latest_pong_is_kept(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.time_limit(200)
 @pytest.mark.parametrize("scheme", ["ws"])
 @pytest.mark.parametrize("sender", ["client"])
 @pytest.mark.parametrize("compression", [None])  # control frames are not compressed
@@ -303,6 +303,7 @@ async def flood_with_empty_pings(raw: RawPeer, count: int) -> None:
         await raw.send(ping(mask=raw.mask) * count + text("behind them", mask=raw.mask))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("compression", [None])  # control frames are not compressed
 async def test_x13_a_flood_of_empty_pings_does_not_hold_up_other_tasks(net: Any) -> None:
     async def receive(ws: WebSocketStream) -> None:
@@ -324,6 +325,7 @@ async def test_x13_a_flood_of_empty_pings_does_not_hold_up_other_tasks(net: Any)
     await with_raw_sender(net, "server", partial(flood_with_empty_pings, count=EMPTY_PINGS), receive)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scheme", ["ws"])
 @pytest.mark.parametrize("compression", [None])  # as above
 async def test_x13_a_flood_of_empty_pings_is_handled_in_bounded_memory(net: Any, heap: Any) -> None:

@@ -126,8 +126,14 @@ async def settled(tasks: int, backend: str) -> None:
             await anyio.sleep(0.01)
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
-    "count", [60, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
+    "count",
+    [
+        20,
+        pytest.param(60, marks=pytest.mark.slow),
+        pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.time_limit(300)]),
+    ],
 )
 async def test_x23_a_storm_of_connections_leaves_nothing_behind(
     net: Any, heap: Any, anyio_backend: str, count: int
@@ -158,6 +164,7 @@ async def test_x23_a_storm_of_connections_leaves_nothing_behind(
     assert open_files() <= before_server[1]
 
 
+@pytest.mark.heavy_after_first
 async def test_x23_clients_that_are_cancelled_at_any_moment_leave_nothing(
     net: Any, anyio_backend: str
 ) -> None:

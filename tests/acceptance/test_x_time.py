@@ -15,7 +15,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from wsstream import ConnectionBroken, ConnectionClosed, WebSocketStream
 from wsstream.testing import RateStream, RawPeer, close, ping
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.heavy_after_first, pytest.mark.slow_over_tls]
 
 MIB = 1 << 20
 BLOCK = Random(9).randbytes(65536)
@@ -34,7 +34,7 @@ async def flood(ws: WebSocketStream) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.time_limit(90)
 @pytest.mark.parametrize("scheme", ["ws"])
 @pytest.mark.parametrize("compression", [None])  # with compression: in virtual time, and for a second
 async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer(net: Any) -> None:
@@ -48,6 +48,7 @@ async def test_x9_in_real_time_a_slow_consumer_survives_a_flooding_peer(net: Any
         assert ws.state == "open"
 
 
+@pytest.mark.heavy
 async def test_x9_in_real_time_for_a_second(net: Any) -> None:
     async with (
         net.serve(flood, ping_interval=None) as server,
@@ -207,6 +208,7 @@ async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(net: Any, role
 # -- X12 -------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick_with_compression
 @pytest.mark.parametrize("closer", ["client", "server"])
 async def test_x12_aclose_under_a_flood_that_nobody_reads_is_quick_and_clean(net: Any, closer: str) -> None:
     took: list[float] = []

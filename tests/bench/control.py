@@ -23,16 +23,13 @@ class Failed(Exception):
 class Child:
     """A process that is told what to do by lines of JSON, and answers each with one."""
 
-    def __init__(
-        self, script: str, *arguments: str, core: int | None = None, env: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, script: str, *arguments: str, core: int | None = None) -> None:
         self.name = " ".join([script, *arguments])
         pin = [] if core is None else ["--core", str(core)]
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / script), *arguments, *pin],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
         )
         self._pending = b""
 

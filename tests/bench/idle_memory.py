@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import subprocess
 import sys
 from contextlib import AsyncExitStack
@@ -33,8 +34,7 @@ SETTINGS: dict[str, Deflate | None] = {
 def resident() -> int:
     """The resident set of this process, in bytes."""
     gc.collect()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def echo(ws: wsstream.WebSocketStream) -> None:
@@ -66,8 +66,8 @@ async def connect(url: str, connections: int, compression: Deflate | None) -> No
         await anyio.to_thread.run_sync(sys.stdin.readline)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, *arguments]
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, script, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -84,13 +84,13 @@ def ask(process: subprocess.Popen[str], line: str = "") -> str:
 def measure(name: str, connections: int, backend: str) -> tuple[float, float]:
     """KiB for each connection: of the server, of the client."""
     common = ["--setting", name, "--backend", backend, "--connections", str(connections)]
-    with start("--serve", *common) as server:
+    with start(__file__, "--serve", *common) as server:
         url = ask(server)
-        with start("--connect", url, "--connections", "1", *common[:4]) as warm:
+        with start(__file__, "--connect", url, "--connections", "1", *common[:4]) as warm:
             ask(warm)
             warm.communicate()
         before = int(ask(server, "\n"))
-        with start("--connect", url, *common) as client:
+        with start(__file__, "--connect", url, *common) as client:
             of_client = int(ask(client))
             of_server = int(ask(server, "\n")) - before
             client.communicate()

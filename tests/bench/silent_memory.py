@@ -7,17 +7,14 @@ many open a WebSocket. The table gives the growth of the server's resident set f
 from __future__ import annotations
 
 import argparse
-import gc
-import os
 import resource
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import anyio
+from idle_memory import ask, resident, start
 
 import wsstream
 
@@ -26,12 +23,6 @@ REQUEST = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 WAYS = {"silent": b"", "half a request": REQUEST[:80], "open": REQUEST}
-
-
-def resident() -> int:
-    """The resident set of this process, in bytes."""
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def serve(connections: int) -> None:
@@ -49,37 +40,19 @@ async def serve(connections: int) -> None:
             print(resident(), flush=True)
 
 
-class Server:
-    """The process that serves."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        command = [sys.executable, __file__, "--serve", *arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.address = ("127.0.0.1", int(self.line()))
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def resident(self) -> int:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return int(self.line())
-
-
 def growth(arguments: Sequence[str], said: bytes, connections: int) -> float:
     """KiB for each of `connections` clients that say this much, after ten that have come and stayed."""
-    server = Server(arguments)
-    clients = [_client(server.address, said) for _ in range(10)]
-    time.sleep(0.5)
-    before = server.resident()
-    clients += [_client(server.address, said) for _ in range(connections)]
-    time.sleep(1)
-    after = server.resident()
-    for client in clients:
-        client.close()
-    server.process.communicate()
+    with start(__file__, "--serve", *arguments) as server:
+        address = ("127.0.0.1", int(ask(server)))
+        clients = [_client(address, said) for _ in range(10)]
+        time.sleep(0.5)
+        before = int(ask(server, "\n"))
+        clients += [_client(address, said) for _ in range(connections)]
+        time.sleep(1)
+        after = int(ask(server, "\n"))
+        for client in clients:
+            client.close()
+        server.communicate()
     return (after - before) / connections / 1024
 
 

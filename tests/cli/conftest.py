@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,13 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-
-import wsstream
+from kit import processes
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 
-_ROOT = str(Path(wsstream.__file__).parents[1])
 _TIMEOUT = 30  # seconds
 
 
@@ -32,9 +29,9 @@ def module_path(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(module_path: Path) -> dict[str, str]:
     """The environment of these processes; may be changed."""
-    inherited = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
-    paths = [str(module_path), _ROOT, os.environ.get("PYTHONPATH", "")]
-    return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "TERM": "xterm-256color"}
+    variables = processes.environment(module_path)
+    colours = ("NO_COLOR", "FORCE_COLOR")
+    return {k: v for k, v in variables.items() if k not in colours} | {"TERM": "xterm-256color"}
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def _sha256_of_made_up(size: int) -> str:
     return tally.sha256
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("loop", ["asyncio", "asyncio (uvloop)", "trio"])
 def test_a_message_comes_back_as_it_was_sent_and_neither_process_grows(
@@ -66,6 +67,7 @@ def test_a_gibibyte_takes_no_more_memory_than_a_little(run: Run, backend: str) -
     assert all(peaks[1][who] < min(_LIMIT, peaks[0][who] + (6 << 20)) for who in ("client", "server"))
 
 
+@pytest.mark.heavy
 @backends
 def test_a_file_comes_back_and_the_table_tells_its_digest(run: Run, tmp_path: Path, backend: str) -> None:
     path, data = tmp_path / "file", os.urandom((3 << 20) + 17)
@@ -78,6 +80,7 @@ def test_a_file_comes_back_and_the_table_tells_its_digest(run: Run, tmp_path: Pa
     assert "verdict      ok" in done.stdout
 
 
+@pytest.mark.heavy
 def test_an_empty_file_is_an_empty_message(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     done = run("demo", "--json", str(tmp_path / "empty"))
@@ -87,6 +90,7 @@ def test_an_empty_file_is_an_empty_message(run: Run, tmp_path: Path) -> None:
     assert result["sha256"]["passed"] == hashlib.sha256().hexdigest()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", ["missing", "."])
 def test_a_file_that_cannot_be_opened_exits_with_11(run: Run, tmp_path: Path, path: str) -> None:
     done = run("demo", str(tmp_path / path))
@@ -94,6 +98,7 @@ def test_a_file_that_cannot_be_opened_exits_with_11(run: Run, tmp_path: Path, pa
     assert str(tmp_path) in done.stderr
 
 
+@pytest.mark.heavy
 @backends
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that fails when it is read")
 def test_a_file_that_fails_when_it_is_read_exits_with_11(run: Run, backend: str) -> None:
@@ -102,6 +107,7 @@ def test_a_file_that_fails_when_it_is_read_exits_with_11(run: Run, backend: str)
     assert done.stderr == "wsstream demo: /proc/self/mem: Input/output error\n"
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
 def test_a_result_that_cannot_be_written_exits_with_11(run: Run) -> None:
     with open("/dev/full", "w") as full:
@@ -131,6 +137,7 @@ def _start_and_wait_for_transfer(start: Start, backend: str) -> tuple[subprocess
     return process, server
 
 
+@pytest.mark.heavy_after_first
 @backends
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_closes_with_1001_and_leaves_no_server(
@@ -147,6 +154,7 @@ def test_the_first_signal_closes_with_1001_and_leaves_no_server(
         os.kill(server, 0)
 
 
+@pytest.mark.heavy
 @backends
 def test_the_second_signal_ends_at_once_even_if_the_server_hangs(start: Start, backend: str) -> None:
     process, server = _start_and_wait_for_transfer(start, backend)
@@ -164,6 +172,7 @@ def test_the_second_signal_ends_at_once_even_if_the_server_hangs(start: Start, b
             os.kill(server, signal.SIGKILL)
 
 
+@pytest.mark.heavy
 @backends
 def test_a_signal_ends_it_even_before_the_server_has_started(
     start: Start, break_server: BreakServer, backend: str
@@ -183,6 +192,7 @@ def test_a_signal_ends_it_even_before_the_server_has_started(
     assert stderr == "wsstream demo: interrupted by SIGTERM\n"
 
 
+@pytest.mark.heavy
 @backends
 def test_a_server_that_is_killed_exits_with_6(start: Start, backend: str) -> None:
     process, server = _start_and_wait_for_transfer(start, backend)
@@ -193,6 +203,7 @@ def test_a_server_that_is_killed_exits_with_6(start: Start, backend: str) -> Non
     assert "Traceback" not in stderr
 
 
+@pytest.mark.heavy
 @backends
 def test_the_server_ends_when_the_client_is_killed(start: Start, backend: str) -> None:
     process, server = _start_and_wait_for_transfer(start, backend)
@@ -228,9 +239,10 @@ def _rest_of_stderr(process: subprocess.Popen[str], server: int) -> str:
 # -- a server that does not do what it should ----------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_one_wrong_byte_exits_with_9_and_shows_the_result(run: Run, break_server: BreakServer) -> None:
     break_server("""
-        from wsstream.streams.message import MessageWriter
+        from wsstream.streams.writer import MessageWriter
 
         send = MessageWriter.send
 
@@ -249,6 +261,7 @@ def test_one_wrong_byte_exits_with_9_and_shows_the_result(run: Run, break_server
     assert "the data that came back differs from the data sent" in done.stderr
 
 
+@pytest.mark.heavy
 def test_a_server_that_does_not_start_exits_with_3(run: Run, break_server: BreakServer) -> None:
     break_server("import os; os._exit(7)")
     done = run("demo", "-q", "--size", "1k")
@@ -274,6 +287,7 @@ def test_a_server_that_refuses_exits_with_5_and_its_answer_is_shown(
     assert "not \\x1b[7m you" in done.stderr
 
 
+@pytest.mark.heavy
 @backends
 def test_a_server_that_closes_with_an_error_code_exits_with_7(
     run: Run, break_server: BreakServer, backend: str
@@ -292,6 +306,7 @@ def test_a_server_that_closes_with_an_error_code_exits_with_7(
     assert done.stderr.endswith("(close code 1008: 'enough')\n")
 
 
+@pytest.mark.heavy
 def test_a_certificate_of_somebody_else_exits_with_4(run: Run, break_server: BreakServer) -> None:
     break_server("""
         import trustme
@@ -304,6 +319,7 @@ def test_a_certificate_of_somebody_else_exits_with_4(run: Run, break_server: Bre
     assert "certificate verify failed" in done.stderr
 
 
+@pytest.mark.heavy
 def test_the_working_directory_is_not_searched_for_modules(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.heavy
 def test_on_a_terminal_bars_are_drawn_and_the_cursor_comes_back(stderr_on_terminal: OnTerminal) -> None:
     pytest.importorskip("rich")
     written = stderr_on_terminal("--size", "8M")
@@ -54,6 +55,7 @@ def test_on_a_terminal_bars_are_drawn_and_the_cursor_comes_back(stderr_on_termin
     assert written.count("100%") >= 2
 
 
+@pytest.mark.heavy
 def test_no_color_is_honoured(stderr_on_terminal: OnTerminal, environment: dict[str, str]) -> None:
     environment["NO_COLOR"] = "1"
     written = stderr_on_terminal("--size", "1M")
@@ -61,6 +63,7 @@ def test_no_color_is_honoured(stderr_on_terminal: OnTerminal, environment: dict[
     assert not _COLOUR.search(written)
 
 
+@pytest.mark.heavy
 def test_a_dumb_terminal_gets_plain_lines(
     stderr_on_terminal: OnTerminal, environment: dict[str, str]
 ) -> None:
@@ -70,6 +73,7 @@ def test_a_dumb_terminal_gets_plain_lines(
     assert "up 100 %, down 100 %" in written
 
 
+@pytest.mark.heavy
 def test_without_rich_a_terminal_gets_plain_lines(
     stderr_on_terminal: OnTerminal, module_path: os.PathLike[str]
 ) -> None:
@@ -87,6 +91,7 @@ def test_in_a_pipe_there_are_few_plain_lines(run: Run) -> None:
     assert re.fullmatch(r"up 100 %, down 100 %, [\d.]+ MiB/s", lines[1])
 
 
+@pytest.mark.heavy
 def test_quiet_says_nothing_on_stderr(run: Run) -> None:
     done = run("demo", "--size", "1M", "-q")
     assert (done.returncode, done.stderr) == (0, "")

@@ -25,14 +25,9 @@ from wsstream import (
     reconnect,
     serve,
 )
-from wsstream.testing import memory_pair, virtual_clock
+from wsstream.testing import memory_pair
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 # -- a server in memory ----------------------------------------------------------------------
@@ -160,7 +155,7 @@ class Unavailable(OSError):
 
 
 @pytest.mark.parametrize("error", [Unavailable("no token"), ZeroDivisionError()])
-async def test_what_the_function_raises_leaves_the_loop(error: Exception) -> None:
+async def test_an_exception_of_the_function_leaves_the_loop(error: Exception) -> None:
     """Also an OSError: it is not the connection that failed."""
 
     async def source() -> str:
@@ -173,7 +168,7 @@ async def test_what_the_function_raises_leaves_the_loop(error: Exception) -> Non
     assert [ws async for ws in connections] == []
 
 
-async def test_what_the_function_raises_is_tried_again_if_retry_says_so(
+async def test_an_exception_of_the_function_is_tried_again_if_retry_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def give(number: int) -> Any:
@@ -210,7 +205,7 @@ async def test_a_function_that_takes_too_long_is_a_timeout_and_asked_again() -> 
     assert [str(error) for error in seen] == ["no URL from the function that returns it within 7 s"]
 
 
-async def test_its_time_is_that_of_connect_if_nothing_else_is_said() -> None:
+async def test_the_function_has_the_open_timeout_of_connect_by_default() -> None:
     with pytest.raises(TimeoutError, match="within 10 s"):
         await anext(reconnect(anyio.sleep_forever, delays=[]))
     assert anyio.current_time() == pytest.approx(10, abs=0.1)
@@ -226,12 +221,14 @@ async def test_its_time_is_that_of_connect_if_nothing_else_is_said() -> None:
     ],
     ids=repr,
 )
-async def test_what_is_no_target_leaves_the_loop(given: Any, kind: type[Exception], complaint: str) -> None:
+async def test_a_wrong_value_of_the_function_leaves_the_loop(
+    given: Any, kind: type[Exception], complaint: str
+) -> None:
     with pytest.raises(kind, match=complaint):
         await anext(reconnect(lambda: given))
 
 
-async def test_cancelled_while_it_asks_the_next_call_asks_again() -> None:
+async def test_after_cancellation_in_the_function_the_next_call_calls_it_again() -> None:
     source, calls = counting(lambda number: anyio.sleep_forever() if number == 1 else "ws://h/")
     async with serving() as server:
         connections = reconnect(source, transport=server.open)
@@ -326,7 +323,7 @@ async def test_a_stream_that_breaks_before_the_answer_is_tried_again() -> None:
     assert server.opened == pytest.approx([0, 2], abs=0.1)
 
 
-async def test_what_opens_no_stream_is_a_type_error() -> None:
+async def test_a_transport_function_that_returns_no_stream_is_a_type_error() -> None:
     for opened in (5, None):
         with pytest.raises(
             TypeError, match=f"transport must return a ByteStream, got {type(opened).__name__}"
@@ -334,7 +331,7 @@ async def test_what_opens_no_stream_is_a_type_error() -> None:
             await anext(reconnect("ws://h/", transport=lambda opened=opened: opened))
 
 
-async def test_a_stream_that_was_opened_is_closed_if_it_comes_to_nothing() -> None:
+async def test_an_opened_stream_is_closed_if_the_handshake_fails() -> None:
     streams: list[ByteStream] = []
 
     async def open_stream() -> ByteStream:

@@ -7,13 +7,14 @@ import socket
 import ssl
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import ByteStream
+from kit.endpoints import fail_to_connect, stay_open
+from kit.peers import Listen, Peer
 
 from wsstream import (
     ConnectionBroken,
@@ -30,19 +31,6 @@ from wsstream import (
 from wsstream.testing import memory_pair
 
 pytestmark = pytest.mark.anyio
-
-Listen = Callable[..., AbstractAsyncContextManager[int]]
-Peer = Callable[[Any], Awaitable[object]]
-
-
-async def _handler(ws: WebSocketStream) -> None:
-    await ws.wait_closed()
-
-
-async def _enter(url: str, **options: Any) -> None:
-    """Try to connect; that must not succeed."""
-    async with connect(url, **options):
-        pytest.fail("entered")
 
 
 def _whole_text(error: BaseException) -> str:
@@ -113,7 +101,7 @@ async def test_every_error_names_the_url_and_no_secret(listen: Listen, case: str
         full = url.replace("//", "//user:secret@") + "?token=secret"
         headers = {"Authorization": "secret", "Cookie": "secret"}
         with pytest.raises(kind) as caught:
-            await _enter(full, headers=headers, **options)
+            await fail_to_connect(full, headers=headers, **options)
         assert url in _whole_text(caught.value)
         assert "secret" not in _whole_text(caught.value)
         if isinstance(caught.value, HandshakeError):
@@ -131,13 +119,13 @@ async def test_errors_of_the_system_keep_their_type_and_number() -> None:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         with pytest.raises(ConnectionRefusedError) as caught:
-            await _enter(f"ws://127.0.0.1:{port}/")
+            await fail_to_connect(f"ws://127.0.0.1:{port}/")
     assert (caught.value.errno, caught.value.strerror) == (
         errno.ECONNREFUSED,
         f"cannot connect to 127.0.0.1 port {port}: Connection refused",
     )
     with pytest.raises(socket.gaierror, match=r"cannot resolve 'nobody.invalid': ") as resolved:
-        await _enter("ws://nobody.invalid/path")
+        await fail_to_connect("ws://nobody.invalid/path")
     assert resolved.value.__notes__ == ["This was on the way to ws://nobody.invalid/path."]
 
 
@@ -156,9 +144,9 @@ async def test_behind_a_redirect_it_is_the_url_that_it_led_to() -> None:
     def process_request(request: Any) -> Response:
         return Response(302, {"Location": "/there?secret"}) if request.path == "/" else Response(404)
 
-    async with serve(_handler, "127.0.0.1", process_request=process_request) as server:
+    async with serve(stay_open, "127.0.0.1", process_request=process_request) as server:
         with pytest.raises(HandshakeRejected) as caught:
-            await _enter(server.url, max_redirects=1)
+            await fail_to_connect(server.url, max_redirects=1)
     assert caught.value.url == f"{server.url}/there"
 
 
@@ -172,10 +160,10 @@ async def test_the_first_line_of_a_refusal_is_quoted_escaped_and_cut() -> None:
     }
     for body, expected in bodies.items():
         async with serve(
-            _handler, "127.0.0.1", process_request=lambda _, body=body: Response(404, body=body)
+            stay_open, "127.0.0.1", process_request=lambda _, body=body: Response(404, body=body)
         ) as server:
             with pytest.raises(HandshakeRejected) as caught:
-                await _enter(server.url)
+                await fail_to_connect(server.url)
             assert expected in str(caught.value)
             assert "second line" not in str(caught.value)
 
@@ -188,7 +176,7 @@ async def test_compression_that_was_not_offered_so_is_an_error_with_the_url() ->
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: RawPeer.as_server(theirs, headers=[field]))
         with pytest.raises(HandshakeError, match=r"\(ws://h/\)") as caught:
-            await _enter("ws://h/?secret", transport=ours, compression=Deflate())
+            await fail_to_connect("ws://h/?secret", transport=ours, compression=Deflate())
     assert "secret" not in str(caught.value)
 
 
@@ -209,7 +197,7 @@ def full_backlog() -> Iterator[int]:
 
 async def _timed_out(url: str, **options: Any) -> str:
     with pytest.raises(TimeoutError) as caught:
-        await _enter(url, open_timeout=0.05, **options)
+        await fail_to_connect(url, open_timeout=0.05, **options)
     assert type(caught.value) is TimeoutError
     return str(caught.value)
 
@@ -274,6 +262,7 @@ async def test_a_proxy_that_does_not_answer_tcp_or_tls_is_named(listen: Listen, 
     assert f"no end of the TLS handshake with the proxy https://127.0.0.1:{port} for ws://feed" in text
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("over", ["TCP", "TLS", "given", "proxy"])
 async def test_a_server_that_does_not_answer_the_handshake_is_named(
     listen: Listen, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, over: str
@@ -312,7 +301,7 @@ async def test_a_function_that_opens_no_stream_in_time_is_named() -> None:
 async def test_a_timeout_of_the_caller_is_the_callers(listen: Listen) -> None:
     async with listen(_stays_silent) as port:
         with pytest.raises(TimeoutError) as caught, anyio.fail_after(0.05):
-            await _enter(f"ws://127.0.0.1:{port}/")
+            await fail_to_connect(f"ws://127.0.0.1:{port}/")
     assert str(caught.value) == ""
 
 
@@ -352,7 +341,7 @@ def test_an_argument_of_the_wrong_type_is_refused_by_the_call_itself(
 
 @pytest.mark.parametrize("url", [b"ws://h/", None, 5])
 def test_a_url_that_is_no_str_is_a_type_error(url: Any) -> None:
-    with pytest.raises(TypeError, match=f"a URL must be a str, not {type(url).__name__}"):
+    with pytest.raises(TypeError, match=f"a URL must be a str, got {type(url).__name__}"):
         connect(url)
     with pytest.raises(
         TypeError, match=f"url must be a str or a function that returns one, got {type(url).__name__}"

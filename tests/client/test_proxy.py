@@ -7,8 +7,8 @@ import socket
 import ssl
 import sys
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +20,11 @@ import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.buffered import BufferedByteReceiveStream
-from anyio.streams.tls import TLSAttribute, TLSListener
+from anyio.streams.tls import TLSAttribute
+from kit.endpoints import echo, fail_to_connect
+from kit.leaks import no_new_tcp_sockets
+from kit.peers import listen
+from kit.tls import server_context
 
 from wsstream import (
     CloseInfo,
@@ -37,7 +41,7 @@ from wsstream import (
     serve,
 )
 from wsstream.opening.proxy_url import Proxy
-from wsstream.testing import memory_pair, virtual_clock
+from wsstream.testing import memory_pair
 from wsstream.transports.proxy import open_tunnel
 from wsstream.transports.tls import default_client_context
 
@@ -152,38 +156,7 @@ async def _pass_on(source: ByteStream, sink: ByteStream, scope: anyio.CancelScop
     scope.cancel()  # a WebSocket does not use half-closed connections
 
 
-class _QuietTLSListener(TLSListener):
-    @staticmethod
-    async def handle_handshake_error(exc: BaseException, stream: Any) -> None:
-        await anyio.aclose_forcefully(stream)
-
-
-@asynccontextmanager
-async def listening(peer: Callable[[Any], Any], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Call `peer` with each connection to a port of its own; gives the port."""
-    listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    port = listener.extra(SocketAttribute.local_port)
-    if tls is not None:
-        listener = _QuietTLSListener(listener, tls, standard_compatible=False)
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, peer)
-        yield port
-        tasks.cancel_scope.cancel()
-
-
 # -- fixtures --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def virtual_time() -> None:
-    """A test that asks for this runs in virtual time."""
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return (
-        virtual_clock(request.param, idle=0.01) if "virtual_time" in request.fixturenames else request.param
-    )
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +166,7 @@ def proxy_authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def proxy_tls(proxy_authority: trustme.CA) -> ssl.SSLContext:
-    return _server_context(proxy_authority)
+    return server_context(proxy_authority)
 
 
 @pytest.fixture
@@ -206,29 +179,6 @@ def trusted_proxies(
     default_client_context.cache_clear()
     yield
     default_client_context.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    return _server_context(authority)
-
-
-@pytest.fixture(scope="module")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def _server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "::1", "localhost", "feed.example").configure_cert(context)
-    return context
 
 
 @pytest.fixture(
@@ -244,29 +194,9 @@ async def proxy(
 ) -> AsyncIterator[ForwardingProxy]:
     """A proxy of each kind that forwards. At the end every connection to it was closed."""
     forwarding = ForwardingProxy(request.param)
-    with no_new_sockets():
-        async with listening(forwarding, proxy_tls if request.param == "https" else None) as forwarding.port:
+    with no_new_tcp_sockets():
+        async with listen(forwarding, proxy_tls if request.param == "https" else None) as forwarding.port:
             yield forwarding
-
-
-@contextmanager
-def no_new_sockets() -> Iterator[None]:
-    before = _sockets()
-    yield
-    assert _sockets() <= before
-
-
-def _sockets() -> set[str]:
-    """Those of TCP that this process has open; event loops have others."""
-    lists = [Path(f"/proc/self/net/{name}").read_text() for name in ("tcp", "tcp6")]
-    tcp = {f"socket:[{line.split()[9]}]" for listed in lists for line in listed.splitlines()[1:]}
-    found = set()
-    for name in Path("/proc/self/fd").iterdir():
-        try:
-            found.add(str(name.readlink()))
-        except FileNotFoundError:
-            pass  # that of the listing itself
-    return found & tcp
 
 
 @pytest.fixture
@@ -278,22 +208,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-async def echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream, size: int = 1 << 18) -> None:
+async def check_echo(ws: WebSocketStream, size: int = 1 << 18) -> None:
     message = bytes(range(256)) * (size // 256)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ws.send, message)
         assert await ws.receive() == message
-
-
-async def _enter(url: str, **options: Any) -> None:
-    """Try to connect; that must not succeed."""
-    async with connect(url, **options):
-        pytest.fail("entered")
 
 
 # -- arguments -------------------------------------------------------------------------------
@@ -308,7 +227,7 @@ def test_a_bad_url_of_a_proxy_is_refused_by_the_call_itself(proxy: str) -> None:
         connect("ws://127.0.0.1/", proxy=proxy)
 
 
-def test_a_proxy_that_is_no_str_is_refused_by_the_call_itself() -> None:
+def test_a_proxy_that_is_not_a_str_is_rejected_by_the_call_itself() -> None:
     for proxy in (b"http://h", 5, True):
         with pytest.raises(TypeError):
             connect("ws://127.0.0.1/", proxy=proxy)  # type: ignore[arg-type]
@@ -359,6 +278,7 @@ def test_header_fields_for_a_proxy_that_takes_none_are_refused_by_the_call_itsel
 # -- through a proxy -------------------------------------------------------------------------
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("proxy", SCHEMES, indirect=True)
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
 async def test_messages_pass_through_a_proxy(
@@ -368,7 +288,7 @@ async def test_messages_pass_through_a_proxy(
         tls = client_tls if secure else None
         async with connect(server.url, proxy=proxy.url(), ssl=tls) as ws:
             assert ws.url == f"{server.url}/"
-            await _check_echo(ws)
+            await check_echo(ws)
             host, port = ws.extra(SocketAttribute.remote_address)[:2]
             assert (host, port) == ("127.0.0.1", proxy.port)
             tls_object = ws.extra(TLSAttribute.ssl_object, None)
@@ -383,7 +303,7 @@ async def test_an_ipv6_address_is_reached_through_a_proxy(
     async with serve(echo, "::1", ssl=server_tls) as server:
         assert "[::1]" in server.url
         async with connect(server.url, proxy=proxy.url(), ssl=client_tls) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
         assert proxy.asked == [("::1", server.port)]
 
 
@@ -395,12 +315,12 @@ async def test_the_proxy_resolves_the_name_except_with_socks5(
     async with serve(echo, "127.0.0.1", ssl=server_tls) as server:
         url = f"wss://{name}:{server.port}/"
         async with connect(url, proxy=proxy.url(), ssl=client_tls) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
             assert ws.request.headers["host"] == f"{name}:{server.port}"
         assert proxy.asked == [(asked, server.port)]
 
 
-async def test_the_credentials_are_decoded_and_seen_by_the_proxy_alone(proxy: ForwardingProxy) -> None:
+async def test_the_credentials_are_decoded_and_sent_only_to_the_proxy(proxy: ForwardingProxy) -> None:
     proxy.credentials = USER, PASSWORD
     seen: list[Request] = []
 
@@ -410,7 +330,7 @@ async def test_the_credentials_are_decoded_and_seen_by_the_proxy_alone(proxy: Fo
 
     async with serve(handler, "127.0.0.1") as server:
         async with connect(server.url, proxy=proxy.url(ENCODED)) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
             told = f"{ws!r}{ws.url}{ws.request!r}{ws.request.headers!r}"
         assert "proxy-authorization" not in seen[0].headers
         assert PASSWORD not in told
@@ -433,11 +353,11 @@ async def test_further_header_fields_go_to_the_proxy_and_not_to_the_server(
     async with serve(handler, "127.0.0.1", ssl=server_tls) as server:
         connection = connect(server.url, headers={"X-A": "b"}, **options)
         async with connection as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
             assert "of-the-proxy" not in f"{connection!r}{ws!r}{ws.request.headers!r}{ws.response!r}"
         async for ws in reconnect(server.url, **options):
             async with ws:
-                await _check_echo(ws, 256)
+                await check_echo(ws, 256)
             break
     for fields_of_proxy in proxy.fields:
         assert "User-Agent: feeder/1" in fields_of_proxy
@@ -449,10 +369,10 @@ async def test_further_header_fields_go_to_the_proxy_and_not_to_the_server(
 
 
 @pytest.mark.parametrize("proxy", ["http", "https"], indirect=True)
-async def test_a_token_that_the_proxy_refuses_is_told_by_nobody(proxy: ForwardingProxy) -> None:
+async def test_a_token_that_the_proxy_refuses_is_shown_nowhere(proxy: ForwardingProxy) -> None:
     proxy.authorization = "Bearer another"
     with pytest.raises(ProxyError) as caught:
-        await _enter(
+        await fail_to_connect(
             "ws://server.example/",
             proxy=proxy.url(),
             proxy_headers=[("Proxy-Authorization", "Bearer secret-of-mine")],
@@ -462,12 +382,12 @@ async def test_a_token_that_the_proxy_refuses_is_told_by_nobody(proxy: Forwardin
     assert "secret-of-mine" not in "".join(frames.format_exception_only()) + repr(caught.value)
 
 
-async def test_wrong_credentials_are_a_proxy_error_that_does_not_tell_them(proxy: ForwardingProxy) -> None:
+async def test_wrong_credentials_are_a_proxy_error_that_does_not_show_them(proxy: ForwardingProxy) -> None:
     proxy.credentials = USER, PASSWORD
     async with serve(echo, "127.0.0.1") as server:
         for userinfo in ("", "us%20er:secret-of-mine"):
             with pytest.raises(ProxyError) as caught:
-                await _enter(server.url, proxy=proxy.url(userinfo))
+                await fail_to_connect(server.url, proxy=proxy.url(userinfo))
             error = caught.value
             if proxy.scheme.startswith("http"):
                 assert (error.status, error.body) == (407, b"who?\r\n")
@@ -479,30 +399,32 @@ async def test_wrong_credentials_are_a_proxy_error_that_does_not_tell_them(proxy
     assert proxy.asked == []
 
 
-async def test_a_server_that_rejects_is_told_from_a_proxy_that_refuses(proxy: ForwardingProxy) -> None:
+async def test_a_rejection_by_the_server_differs_from_a_refusal_by_the_proxy(proxy: ForwardingProxy) -> None:
     def process_request(request: Request) -> Response:
         return Response(407, {"X-A": "b"}, "from the server")
 
     async with serve(echo, "127.0.0.1", process_request=process_request) as server:
         with pytest.raises(HandshakeRejected) as caught:
-            await _enter(server.url, proxy=proxy.url())
+            await fail_to_connect(server.url, proxy=proxy.url())
         assert (caught.value.status, caught.value.body) == (407, b"from the server")
         assert not isinstance(caught.value, ProxyError)
 
 
-async def test_the_context_for_tls_is_that_of_the_server_alone(
+async def test_the_tls_context_is_only_for_the_server(
     proxy: ForwardingProxy, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """What the system trusts are the proxies, what the context trusts are the servers."""
     async with serve(echo, "127.0.0.1", ssl=server_tls) as server:
         with pytest.raises(ssl.SSLCertVerificationError):
-            await _enter(server.url, proxy=proxy.url())
+            await fail_to_connect(server.url, proxy=proxy.url())
         assert proxy.asked, "the proxy was not trusted"
         with pytest.raises(ssl.SSLCertVerificationError):
-            await _enter(server.url, proxy=proxy.url(), ssl=client_tls, server_hostname="other.example")
+            await fail_to_connect(
+                server.url, proxy=proxy.url(), ssl=client_tls, server_hostname="other.example"
+            )
         name = "feed.example"
         async with connect(server.url, proxy=proxy.url(), ssl=client_tls, server_hostname=name) as ws:
-            await _check_echo(ws, 256)
+            await check_echo(ws, 256)
 
 
 async def test_a_proxy_that_vanishes_later_breaks_the_connection(
@@ -512,7 +434,7 @@ async def test_a_proxy_that_vanishes_later_breaks_the_connection(
         serve(echo, "127.0.0.1", ssl=server_tls) as server,
         connect(server.url, proxy=proxy.url(), ssl=client_tls) as ws,
     ):
-        await _check_echo(ws, 256)
+        await check_echo(ws, 256)
         await anyio.aclose_forcefully(proxy.connections[0])
         with pytest.raises(ConnectionBroken):
             await ws.receive()
@@ -525,9 +447,9 @@ async def test_a_server_that_is_cut_off_in_the_tls_handshake_is_an_os_error(
         async with stream:
             await stream.receive()
 
-    async with listening(hang_up) as port:
+    async with listen(hang_up) as port:
         with pytest.raises(OSError) as caught:
-            await _enter(f"wss://127.0.0.1:{port}/", proxy=proxy.url(), ssl=client_tls)
+            await fail_to_connect(f"wss://127.0.0.1:{port}/", proxy=proxy.url(), ssl=client_tls)
         assert not isinstance(caught.value, TimeoutError)
 
 
@@ -542,7 +464,7 @@ async def test_the_environment_names_the_proxy_or_says_that_none_is_needed(
         async def check() -> bool:
             proxy.asked.clear()
             async with connect(server.url, proxy="env") as ws:
-                await _check_echo(ws, 256)
+                await check_echo(ws, 256)
             return proxy.asked != []
 
         assert not await check()
@@ -574,6 +496,7 @@ MISBEHAVIOUR = {
 }
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(("answer", "close", "status"), MISBEHAVIOUR.values(), ids=MISBEHAVIOUR)
 async def test_a_proxy_that_does_not_behave_is_a_proxy_error(
     answer: bytes, close: bool, status: int | None
@@ -589,10 +512,10 @@ async def test_a_proxy_that_does_not_behave_is_a_proxy_error(
             except (anyio.EndOfStream, anyio.BrokenResourceError):
                 pass
 
-    with no_new_sockets():
-        async with listening(peer) as port:
+    with no_new_tcp_sockets():
+        async with listen(peer) as port:
             with pytest.raises(ProxyError) as caught:
-                await _enter("wss://server.example/", proxy=f"http://user:secret@127.0.0.1:{port}")
+                await fail_to_connect("wss://server.example/", proxy=f"http://user:secret@127.0.0.1:{port}")
     assert caught.value.status == status
     assert len(caught.value.body) <= 1024
     assert isinstance(caught.value, HandshakeError)
@@ -611,7 +534,8 @@ HANGING = {
 }
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.heavy_after_first
+@pytest.mark.virtual_time(idle=0.01)
 @pytest.mark.parametrize(("kind", "scheme", "answers"), HANGING.values(), ids=HANGING)
 async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
     kind: str, scheme: str, answers: list[bytes]
@@ -627,18 +551,18 @@ async def test_a_proxy_that_hangs_is_given_up_after_the_open_timeout(
             except anyio.BrokenResourceError:
                 pass
 
-    with no_new_sockets():
-        async with listening(peer) as port:
+    with no_new_tcp_sockets():
+        async with listen(peer) as port:
             start = anyio.current_time()
             with pytest.raises(TimeoutError):
-                await _enter(
+                await fail_to_connect(
                     f"{scheme}://server.example/", proxy=f"{kind}://127.0.0.1:{port}", open_timeout=7
                 )
             assert 7 <= anyio.current_time() - start < 9
 
 
-@pytest.mark.usefixtures("virtual_time")
-async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> None:
+@pytest.mark.virtual_time(idle=0.01)
+async def test_the_status_of_a_proxy_is_enough_if_the_body_does_not_end() -> None:
     async def peer(stream: ByteStream) -> None:
         async with stream:
             await stream.receive()
@@ -646,17 +570,17 @@ async def test_the_status_of_a_proxy_is_enough_where_the_body_does_not_end() -> 
             with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
                 await stream.receive()
 
-    with no_new_sockets():
-        async with listening(peer) as port:
+    with no_new_tcp_sockets():
+        async with listen(peer) as port:
             start = anyio.current_time()
             with pytest.raises(ProxyError) as caught:
-                await _enter("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
+                await fail_to_connect("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
             assert (caught.value.status, caught.value.body) == (407, b"who?")
             assert ("proxy-authenticate", "Basic") in caught.value.headers
             assert anyio.current_time() - start <= 0.7
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.virtual_time(idle=0.01)
 async def test_a_head_that_drips_is_given_up_after_the_open_timeout() -> None:
     async def peer(stream: ByteStream) -> None:
         async with stream:
@@ -669,11 +593,11 @@ async def test_a_head_that_drips_is_given_up_after_the_open_timeout() -> None:
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass
 
-    with no_new_sockets():
-        async with listening(peer) as port:
+    with no_new_tcp_sockets():
+        async with listen(peer) as port:
             start = anyio.current_time()
             with pytest.raises(TimeoutError):
-                await _enter("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
+                await fail_to_connect("ws://server.example/", proxy=f"http://127.0.0.1:{port}")
             assert 10 <= anyio.current_time() - start < 11
 
 
@@ -685,17 +609,17 @@ async def test_an_https_proxy_that_wants_a_client_certificate_is_a_tls_error_tha
     proxy_authority: trustme.CA, trusted_proxies: None, client_tls: ssl.SSLContext, secure: bool
 ) -> None:
     """TLS 1.3: the client hears of it when it waits for the answer to CONNECT."""
-    strict = _server_context(proxy_authority)
+    strict = server_context(proxy_authority)
     strict.verify_mode = ssl.CERT_REQUIRED
     proxy_authority.configure_trust(strict)
     attempts: list[Exception] = []
-    with no_new_sockets():
+    with no_new_tcp_sockets():
         async with serve(echo, "127.0.0.1", ssl=strict) as server:  # it gets no further than TLS
             port = server.port
             url = f"{'wss' if secure else 'ws'}://server.example/"
             options: Any = {"proxy": f"https://localhost:{port}", "ssl": client_tls if secure else None}
             with pytest.raises(ssl.SSLError) as caught:
-                await _enter(url, **options)
+                await fail_to_connect(url, **options)
             with pytest.raises(ssl.SSLError):
                 await anext(reconnect(url, retry=attempts.append, delays=[0] * 9, **options))
     assert (caught.value.reason or "").endswith("CERTIFICATE_REQUIRED")
@@ -707,15 +631,15 @@ async def test_an_https_proxy_that_wants_a_client_certificate_is_a_tls_error_tha
 
 
 @pytest.mark.parametrize("proxy", ["http", "https", "socks5h"], indirect=True)
-async def test_so_is_a_server_behind_a_proxy(
+async def test_a_server_behind_a_proxy_that_wants_a_client_certificate_is_a_tls_error_that_says_so(
     proxy: ForwardingProxy, authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    strict = _server_context(authority)
+    strict = server_context(authority)
     strict.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(strict)
-    async with listening(partial(_refuse_in_tls, strict)) as port:
+    async with listen(partial(_refuse_in_tls, strict)) as port:
         with pytest.raises(ssl.SSLError) as caught:
-            await _enter(f"wss://127.0.0.1:{port}/", proxy=proxy.url(), ssl=client_tls)
+            await fail_to_connect(f"wss://127.0.0.1:{port}/", proxy=proxy.url(), ssl=client_tls)
     assert (caught.value.reason or "").endswith("CERTIFICATE_REQUIRED")
     notes = "\n".join(caught.value.__notes__)
     assert f"wss://127.0.0.1:{port}/" in notes
@@ -750,16 +674,16 @@ async def test_the_wrong_scheme_of_a_proxy_has_a_hint(
             await stream.receive()
             await stream.send(b"HTTP/1.1 400 x\r\n\r\n")
 
-    async with listening(peer, proxy_tls if scheme == "http" else None) as port:
+    async with listen(peer, proxy_tls if scheme == "http" else None) as port:
         with pytest.raises((ProxyError, ssl.SSLError)) as caught:
-            await _enter("ws://server.example/", proxy=f"{scheme}://localhost:{port}")
+            await fail_to_connect("ws://server.example/", proxy=f"{scheme}://localhost:{port}")
     if scheme == "http":
         assert "if the proxy speaks TLS, use https:// in its URL" in str(caught.value)
     else:
         assert "Does that port speak TLS? If it does not, use http://." in caught.value.__notes__
 
 
-async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_proxy() -> None:
+async def test_a_link_local_address_is_not_sent_to_a_socks_proxy() -> None:
     with pytest.raises(OSError, match="link-local addresses, which mean nothing to a proxy"):
         await open_tunnel(Proxy("socks5", "127.0.0.1", 1), f"fe80::1%{socket.if_nameindex()[0][1]}", 443)
 
@@ -769,7 +693,7 @@ async def test_an_address_that_is_valid_on_one_link_means_nothing_to_a_socks_pro
 
 @pytest.mark.slow
 @pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])
-async def test_cancelled_at_any_moment_nothing_is_left(
+async def test_cancellation_at_any_moment_leaves_nothing_behind(
     proxy: ForwardingProxy, secure: bool, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
     """After every number of turns of the event loop, until the connection is open before it."""
@@ -785,7 +709,7 @@ async def test_cancelled_at_any_moment_nothing_is_left(
                 with scope:
                     async with connect(server.url, proxy=proxy.url(ENCODED), ssl=tls) as ws:
                         entered += 1
-                        await _check_echo(ws, 256)
+                        await check_echo(ws, 256)
             turns += 1
         assert turns > 10
         assert [task for task in anyio.get_running_tasks() if "wsstream.client" in (task.name or "")] == []

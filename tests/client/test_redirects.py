@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import anyio
 import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
+from kit.endpoints import check_echo, echo
+from kit.leaks import no_new_tcp_sockets
+from kit.tls import server_context
 
 from wsstream import (
     HandshakeRejected,
@@ -20,49 +23,13 @@ from wsstream import (
     Request,
     Response,
     Server,
-    WebSocketStream,
     connect,
     serve,
 )
-from wsstream.testing import FrameReader, memory_pair, virtual_clock
+from wsstream.testing import FrameReader, memory_pair
 from wsstream.transports.tls import default_client_context
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def virtual_time() -> None:
-    """A test that asks for this runs in virtual time."""
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return (
-        virtual_clock(request.param, idle=0.01) if "virtual_time" in request.fixturenames else request.param
-    )
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    return _server_context(authority, "127.0.0.1", "localhost")
-
-
-@pytest.fixture(scope="module")
-def client_tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def _server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
 
 
 class Site:
@@ -86,19 +53,9 @@ async def site(tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
     def process_request(request: Request) -> Response | None:
         return sites[0].answer(request)
 
-    async with serve(_echo, "127.0.0.1", ssl=tls, process_request=process_request) as server:
+    async with serve(echo, "127.0.0.1", ssl=tls, process_request=process_request) as server:
         sites.append(Site(server))
         yield sites[0]
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream) -> None:
-    await ws.send("there and back")
-    assert await ws.receive() == "there and back"
 
 
 async def _rejected(url: str, **options: Any) -> HandshakeRejected:
@@ -106,23 +63,6 @@ async def _rejected(url: str, **options: Any) -> HandshakeRejected:
         async with connect(url, **options):
             pytest.fail("entered")
     return caught.value
-
-
-@contextmanager
-def no_new_sockets() -> Iterator[None]:
-    before = _sockets()
-    yield
-    assert _sockets() <= before
-
-
-def _sockets() -> set[str]:
-    found = set()
-    for name in Path("/proc/self/fd").iterdir():
-        try:
-            found.add(str(name.readlink()))
-        except FileNotFoundError:
-            pass  # that of the listing itself
-    return {target for target in found if target.startswith("socket:")}
 
 
 # -- arguments -------------------------------------------------------------------------------
@@ -147,12 +87,12 @@ def test_over_a_given_transport_there_are_no_redirects() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_followed_with_a_get_and_a_new_key(status: int) -> None:
-    with no_new_sockets():
+    with no_new_tcp_sockets():
         async with site() as here:
             here.locations["/old?q=1"] = Response(status, {"Location": "/new?q=2"}, "moved")
             url = f"{here.url}/old?q=1"
             async with connect(url, max_redirects=1, origin="https://page.example") as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
                 assert ws.url == f"{here.url}/new?q=2"
                 assert (ws.request.target, ws.response.status) == ("/new?q=2", 101)
             first, second = here.requests
@@ -175,7 +115,7 @@ async def test_redirects_are_followed_one_after_the_other_up_to_their_number() -
     async with site() as here:
         here.locations |= {"/": "a", "/a": "b", "/b": "../c/d", "/c/d": "?e", "/c/d?e": "/f"}
         async with connect(here.url, max_redirects=5) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
             assert ws.url == f"{here.url}/f"
         assert [request.target for request in here.requests] == ["/", "/a", "/b", "/c/d", "/c/d?e", "/f"]
         here.requests.clear()
@@ -186,7 +126,7 @@ async def test_redirects_are_followed_one_after_the_other_up_to_their_number() -
 
 @pytest.mark.parametrize("location", ["/", "", "{url}/#again", "//127.0.0.1:{port}"])
 async def test_a_loop_ends_with_the_number_of_redirects(location: str) -> None:
-    with no_new_sockets():
+    with no_new_tcp_sockets():
         async with site() as here:
             here.locations["/"] = location.format(url=here.url, port=here.port)
             rejection = await _rejected(here.url, max_redirects=7)
@@ -195,7 +135,7 @@ async def test_a_loop_ends_with_the_number_of_redirects(location: str) -> None:
             assert len(here.requests) == 8
 
 
-async def test_a_redirect_says_that_none_are_followed_and_a_refusal_does_not() -> None:
+async def test_only_a_redirect_has_the_hint_that_none_are_followed() -> None:
     async with site() as here:
         here.locations |= {"/": "/a", "/a": Response(403)}
         assert "max_redirects is 0" in str(await _rejected(here.url))
@@ -222,14 +162,14 @@ async def test_any_other_answer_is_a_rejection(answer: Response) -> None:
 
 
 @pytest.mark.parametrize("location", ["ftp://h/", "https://", "wss://[::1/", "mailto:a@b", "//h:0/", "/%"])
-async def test_a_location_that_leads_nowhere_is_a_rejection_that_says_why(location: str) -> None:
+async def test_a_location_that_is_not_followed_is_a_rejection_that_says_why(location: str) -> None:
     async with site() as here:
         here.locations["/"] = location
         rejection = await _rejected(here.url, max_redirects=3)
         assert (rejection.status, isinstance(rejection.__cause__, InvalidURL)) == (302, True)
 
 
-async def test_a_rejection_behind_a_redirect_is_that_of_the_last_server() -> None:
+async def test_a_rejection_after_a_redirect_is_that_of_the_last_server() -> None:
     async with site() as here:
         here.locations |= {"/": "/a", "/a": Response(403, body="not you")}
         rejection = await _rejected(here.url, max_redirects=3)
@@ -267,15 +207,15 @@ async def test_from_ws_to_wss_a_redirect_is_followed(server_tls: ssl.SSLContext)
     async with site() as here, site(server_tls) as secure:
         here.locations["/"] = f"https://127.0.0.1:{secure.port}/x"
         async with connect(here.url, max_redirects=1, headers={"Cookie": "a=b"}) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
             assert ws.url == f"{secure.url}/x"
         assert "cookie" not in secure.requests[0].headers  # another scheme, another origin
 
 
-async def test_the_server_hostname_is_for_the_first_host_alone(
+async def test_the_server_hostname_is_only_for_the_first_host(
     authority: trustme.CA, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
 ) -> None:
-    inner = _server_context(authority, "inner.example")
+    inner = server_context(authority, "inner.example")
     async with site(inner) as here, site(inner) as neighbour, site(server_tls) as other:
         options: dict[str, Any] = {
             "ssl": client_tls,
@@ -288,7 +228,7 @@ async def test_the_server_hostname_is_for_the_first_host_alone(
         here.locations["/false"] = f"wss://localhost:{neighbour.port}/"
         for path in ("/path", "/port", "/host"):
             async with connect(here.url + path, **options) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
         with pytest.raises(ssl.SSLCertVerificationError):
             async with connect(here.url + "/false", **options):
                 pytest.fail("entered")
@@ -323,7 +263,7 @@ async def test_credentials_stay_with_their_origin(where: Callable[[Site, Site], 
         origin = "https://page.example"
         options: dict[str, Any] = {"max_redirects": 1, "origin": origin}
         async with connect(here.url, headers=CREDENTIALS, **options) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
         headers = (*here.requests, *there.requests)[-1].headers
         assert (headers["x-a"], headers["origin"]) == ("1", origin)
         for name, value in CREDENTIALS[:3]:
@@ -340,7 +280,7 @@ async def test_the_user_of_the_url_stays_with_its_origin_and_does_not_come_back(
         there.locations["/b"] = f"{here.url}/c"
         url = here.url.replace("ws://", "ws://user:secret@")
         async with connect(url, max_redirects=3, headers={"Cookie": "a=b"}) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
             assert ws.url == f"{here.url}/c"
         sent = ["authorization" in request.headers for request in (*here.requests, *there.requests)]
         assert sent == [True, True, False, False]
@@ -364,7 +304,7 @@ async def test_with_the_environment_each_address_decides_anew(monkeypatch: pytes
         assert caught.value.status == 405
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         async with connect(here.url, proxy="env", max_redirects=1) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 async def test_a_redirect_of_a_proxy_is_not_followed() -> None:
@@ -384,14 +324,14 @@ async def test_a_redirect_of_a_proxy_is_not_followed() -> None:
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("virtual_time")
+@pytest.mark.virtual_time(idle=0.01)
 async def test_the_open_timeout_is_for_all_redirects_together() -> None:
     async def process_request(request: Request) -> Response:
         await anyio.sleep(4)
         return Response(302, {"Location": "/again"})
 
-    with no_new_sockets():
-        async with serve(_echo, "127.0.0.1", process_request=process_request) as server:
+    with no_new_tcp_sockets():
+        async with serve(echo, "127.0.0.1", process_request=process_request) as server:
             start = anyio.current_time()
             with pytest.raises(TimeoutError):
                 async with connect(server.url, max_redirects=100, open_timeout=10):
@@ -399,16 +339,16 @@ async def test_the_open_timeout_is_for_all_redirects_together() -> None:
             assert 10 <= anyio.current_time() - start < 11
 
 
-@pytest.mark.usefixtures("virtual_time")
-async def test_cancelled_behind_a_redirect_nothing_is_left() -> None:
+@pytest.mark.virtual_time(idle=0.01)
+async def test_cancellation_after_a_redirect_leaves_nothing_behind() -> None:
     async def process_request(request: Request) -> Response:
         if request.path == "/slow":
             await anyio.sleep_forever()
         return Response(302, {"Location": "/slow"})
 
-    with no_new_sockets():
+    with no_new_tcp_sockets():
         async with serve(
-            _echo, "127.0.0.1", process_request=process_request, open_timeout=None, shutdown_timeout=0
+            echo, "127.0.0.1", process_request=process_request, open_timeout=None, shutdown_timeout=0
         ) as server:
             with anyio.move_on_after(5) as scope:
                 async with connect(server.url, max_redirects=1):

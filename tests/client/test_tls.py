@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -13,24 +13,16 @@ import pytest
 import trustme
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
+from kit.endpoints import fail_to_connect, stay_open
+from kit.peers import Listen
+from kit.tls import client_context
 
-from wsstream import HandshakeError, Response, WebSocketStream, accept, connect, reconnect, serve
+from wsstream import HandshakeError, Response, accept, connect, reconnect, serve
 from wsstream.testing import memory_pair, reset_stream
 
 pytestmark = pytest.mark.anyio
 
-Listen = Callable[..., AbstractAsyncContextManager[int]]
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
-
-
-async def _handler(ws: WebSocketStream) -> None:
-    await ws.wait_closed()
-
-
-async def _enter(url: str, **options: Any) -> None:
-    """Try to connect; that must not succeed."""
-    async with connect(url, **options):
-        pytest.fail("entered")
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -63,8 +55,7 @@ def client_with(authority: trustme.CA) -> Callable[[str], ssl.SSLContext]:
     """The context of a client whose certificate is of ``"ours"``, of ``"another"`` authority, ``"none"``."""
 
     def make(certificate: str) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
+        context = client_context(authority)
         if certificate != "none":
             issuer = authority if certificate == "ours" else trustme.CA()
             issuer.issue_cert("client@feed.example").configure_cert(context)
@@ -92,13 +83,14 @@ def _check_refusal(error: BaseException, certificate: str, context: ssl.SSLConte
     assert not any(isinstance(link, EOFError) for link in _chain(error))
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("certificate", ["none", "another"])
 async def test_a_refused_client_certificate_is_a_tls_error_that_says_so(
     strict_tls: ssl.SSLContext, client_with: Callable[[str], ssl.SSLContext], certificate: str
 ) -> None:
-    async with serve(_handler, "127.0.0.1", ssl=strict_tls) as server:
+    async with serve(stay_open, "127.0.0.1", ssl=strict_tls) as server:
         with pytest.raises(ssl.SSLError) as caught:
-            await _enter(server.url, ssl=client_with(certificate))
+            await fail_to_connect(server.url, ssl=client_with(certificate))
         _check_refusal(caught.value, certificate, strict_tls, f"{server.url}/")
         async with connect(server.url, ssl=client_with("ours")) as ws:
             assert ws.state == "open"
@@ -109,7 +101,7 @@ async def test_reconnect_gives_up_where_the_client_certificate_is_refused(
     strict_tls: ssl.SSLContext, client_with: Callable[[str], ssl.SSLContext], certificate: str
 ) -> None:
     attempts: list[Exception] = []
-    async with serve(_handler, "127.0.0.1", ssl=strict_tls) as server:
+    async with serve(stay_open, "127.0.0.1", ssl=strict_tls) as server:
         options: Any = {"ssl": client_with(certificate), "retry": attempts.append, "delays": [0] * 9}
         with pytest.raises(ssl.SSLError):
             await anext(reconnect(server.url, **options))
@@ -120,10 +112,10 @@ async def test_reconnect_gives_up_where_the_client_certificate_is_refused(
 async def test_tls_over_a_given_stream_is_refused_in_the_same_way(
     strict_tls: ssl.SSLContext, client_with: Callable[[str], ssl.SSLContext], certificate: str
 ) -> None:
-    async with serve(_handler, "127.0.0.1", ssl=strict_tls) as server:
+    async with serve(stay_open, "127.0.0.1", ssl=strict_tls) as server:
         stream = await anyio.connect_tcp("127.0.0.1", server.port)
         with pytest.raises(ssl.SSLError) as caught:
-            await _enter("wss://localhost/x", ssl=client_with(certificate), transport=stream)
+            await fail_to_connect("wss://localhost/x", ssl=client_with(certificate), transport=stream)
         _check_refusal(caught.value, certificate, strict_tls, "wss://localhost/x")
 
 
@@ -134,38 +126,39 @@ async def test_so_is_a_stream_that_speaks_tls_itself(
     """TLS 1.3 finds its handshake done before the server has looked at the certificate."""
     if strict_tls.maximum_version != ssl.TLSVersion.TLSv1_3:
         strict_tls.maximum_version = ssl.TLSVersion.TLSv1_3
-    async with serve(_handler, "127.0.0.1", ssl=strict_tls) as server:
+    async with serve(stay_open, "127.0.0.1", ssl=strict_tls) as server:
         stream = await TLSStream.wrap(
             await anyio.connect_tcp("127.0.0.1", server.port),
             hostname="localhost",
             ssl_context=client_with(certificate),
         )
         with pytest.raises(ssl.SSLError) as caught:
-            await _enter("ws://localhost/x", transport=stream)
+            await fail_to_connect("ws://localhost/x", transport=stream)
         _check_refusal(caught.value, certificate, strict_tls, "ws://localhost/x")
 
 
 async def test_so_is_a_server_that_a_redirect_leads_to(
     strict_tls: ssl.SSLContext, client_with: Callable[[str], ssl.SSLContext], server_tls: ssl.SSLContext
 ) -> None:
-    async with serve(_handler, "127.0.0.1", ssl=strict_tls) as strict:
+    async with serve(stay_open, "127.0.0.1", ssl=strict_tls) as strict:
 
         def process_request(_: object) -> Response:
             return Response(307, {"Location": f"{strict.url}/there"})
 
-        async with serve(_handler, "127.0.0.1", process_request=process_request, ssl=server_tls) as server:
+        async with serve(stay_open, "127.0.0.1", process_request=process_request, ssl=server_tls) as server:
             with pytest.raises(ssl.SSLError) as caught:
-                await _enter(server.url, ssl=client_with("none"), max_redirects=1)
+                await fail_to_connect(server.url, ssl=client_with("none"), max_redirects=1)
         _check_refusal(caught.value, "none", strict_tls, f"{strict.url}/there")
 
 
+@pytest.mark.heavy_after_first
 async def test_what_the_server_said_is_told_though_the_request_could_not_be_sent(
     strict_tls: ssl.SSLContext, client_with: Callable[[str], ssl.SSLContext]
 ) -> None:
-    async with serve(_handler, "127.0.0.1", ssl=strict_tls) as server:
+    async with serve(stay_open, "127.0.0.1", ssl=strict_tls) as server:
         with pytest.raises(ssl.SSLError) as caught:
             # more than the buffers of two sockets hold
-            await _enter(server.url, ssl=client_with("none"), headers={"X": "y" * (4 << 20)})
+            await fail_to_connect(server.url, ssl=client_with("none"), headers={"X": "y" * (4 << 20)})
         _check_refusal(caught.value, "none", strict_tls, f"{server.url}/")
 
 
@@ -189,10 +182,10 @@ async def test_what_broke_is_the_cause_also_of_a_stream_over_a_stream() -> None:
         async def aclose(self) -> None: ...
 
     with pytest.raises(HandshakeError, match=r"broke before the server answered: .*reset by peer") as caught:
-        await _enter("ws://a/", transport=Layer())
+        await fail_to_connect("ws://a/", transport=Layer())
     assert isinstance(caught.value.__cause__, ConnectionResetError)
     with pytest.raises(ConnectionResetError, match="reset by peer"):
-        await _enter("wss://a/", transport=Layer())
+        await fail_to_connect("wss://a/", transport=Layer())
 
 
 async def test_a_server_sees_what_its_client_broke_off_with(caplog: pytest.LogCaptureFixture) -> None:
@@ -209,9 +202,9 @@ async def test_a_server_logs_what_its_client_refused(
 ) -> None:
     ended = anyio.Event()
     with caplog.at_level(logging.INFO, "wsstream.server"):
-        async with serve(_handler, "127.0.0.1", ssl=server_tls) as server:
+        async with serve(stay_open, "127.0.0.1", ssl=server_tls) as server:
             with pytest.raises(ssl.SSLCertVerificationError):
-                await _enter(server.url)
+                await fail_to_connect(server.url)
             with anyio.move_on_after(5):
                 while "alert" not in caplog.text:
                     await anyio.sleep(0.01)
@@ -235,7 +228,7 @@ def _says(data: bytes) -> Callable[[Any], Awaitable[None]]:
 
 @asynccontextmanager
 async def _our_server(context: ssl.SSLContext | None) -> AsyncIterator[int]:
-    async with serve(_handler, "127.0.0.1", ssl=context) as server:
+    async with serve(stay_open, "127.0.0.1", ssl=context) as server:
         yield server.port
 
 
@@ -247,7 +240,7 @@ async def test_tls_with_a_port_that_speaks_none_asks_whether_it_does(
     async with listen(_says(data)) as port:
         stream = None if over == "socket" else await anyio.connect_tcp("127.0.0.1", port)
         with pytest.raises(OSError) as caught:
-            await _enter(f"wss://127.0.0.1:{port}/", ssl=client_tls, transport=stream)
+            await fail_to_connect(f"wss://127.0.0.1:{port}/", ssl=client_tls, transport=stream)
     if isinstance(caught.value, ssl.SSLError):  # what leaves at once may have reset the connection
         assert "Does that port speak TLS? If it does not, use ws://." in caught.value.__notes__
     assert data == b"" or isinstance(caught.value, ssl.SSLError)
@@ -256,21 +249,21 @@ async def test_tls_with_a_port_that_speaks_none_asks_whether_it_does(
 async def test_our_own_plain_server_is_asked_the_same(client_tls: ssl.SSLContext) -> None:
     async with _our_server(None) as port:
         with pytest.raises(ssl.SSLError) as caught:
-            await _enter(f"wss://127.0.0.1:{port}/", ssl=client_tls)
+            await fail_to_connect(f"wss://127.0.0.1:{port}/", ssl=client_tls)
     assert "Does that port speak TLS? If it does not, use ws://." in caught.value.__notes__
 
 
 async def test_a_certificate_that_does_not_hold_gets_no_such_note(server_tls: ssl.SSLContext) -> None:
     async with _our_server(server_tls) as port:
         with pytest.raises(ssl.SSLCertVerificationError) as caught:
-            await _enter(f"wss://127.0.0.1:{port}/")
+            await fail_to_connect(f"wss://127.0.0.1:{port}/")
     assert caught.value.__notes__ == [f"This was on the way to wss://127.0.0.1:{port}/."]
 
 
 async def test_no_tls_with_a_port_that_speaks_it_names_the_other_scheme(server_tls: ssl.SSLContext) -> None:
     async with _our_server(server_tls) as port:
         with pytest.raises(HandshakeError, match=r"; if the port speaks TLS, use wss://$"):
-            await _enter(f"ws://127.0.0.1:{port}/")
+            await fail_to_connect(f"ws://127.0.0.1:{port}/")
 
 
 @pytest.mark.parametrize(
@@ -287,6 +280,6 @@ async def test_the_other_scheme_is_named_only_where_it_may_be_the_right_one(
 ) -> None:
     async with listen(_says(data)) as port:
         with pytest.raises(HandshakeError) as caught:
-            await _enter(f"ws://127.0.0.1:{port}/")
+            await fail_to_connect(f"ws://127.0.0.1:{port}/")
     assert ("wss://" in caught.value.hint) is hinted
     assert caught.value.hint in str(caught.value)

@@ -1,4 +1,4 @@
-"""Small messages that leave together, in Python and compiled: both take the same and make the same."""
+"""Small messages that leave together: both versions take the same and make the same frames."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.codec import VERSIONS, Version, needs_compiled
 
-from wsstream.codec import batch as pure
-from wsstream.codec import speedups
-from wsstream.codec.batch import FULL, LARGEST
+from wsstream.codec.batch import CLOSED_FOR_COMPRESSION, CLOSED_FOR_TURN, FULL, LARGEST
 from wsstream.testing import EXAMPLE_KEY, Frame, frame, parse_frames
 
-TWINS = {"pure": pure.FrameBatch} | ({"compiled": speedups.FrameBatch} if speedups.COMPILED else {})
 KEYS = pytest.mark.parametrize("key", [None, EXAMPLE_KEY], ids=["plain", "masked"])
 FIRST = frame(2, b"first")
 
 
-@pytest.fixture(params=TWINS.values(), ids=TWINS)
-def make(request: pytest.FixtureRequest) -> Callable[[bytes | None], Any]:
+@pytest.fixture
+def make(version: Version) -> Callable[..., Any]:
     """A batch that has begun and may go on for long."""
 
     def begun(key: bytes | None = None, left: int = 1 << 30) -> Any:
-        batch = request.param(None if key is None else lambda: key)
+        batch = version.FrameBatch(None if key is None else lambda: key)
         batch.begin(0x82, b"first")
         batch.sends_until_yield = left
         return batch
@@ -36,7 +34,7 @@ def make(request: pytest.FixtureRequest) -> Callable[[bytes | None], Any]:
 
 @KEYS
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 4096, LARGEST])
-def test_messages_of_every_size_become_frames_one_behind_the_other(
+def test_messages_of_every_size_become_frames_one_after_the_other(
     make: Any, key: bytes | None, size: int
 ) -> None:
     batch = make(key)
@@ -73,7 +71,7 @@ def test_text_is_sent_as_utf8_and_counted_in_bytes(make: Any, text: str) -> None
     ],
     ids=lambda item: type(item).__name__,
 )
-def test_what_is_not_a_plain_small_message_goes_another_way(make: Any, item: Any) -> None:
+def test_anything_but_a_small_plain_message_is_refused(make: Any, item: Any) -> None:
     batch = make()
     assert batch.put(item) is None
     assert batch.take() == FIRST
@@ -86,7 +84,7 @@ def test_a_lone_surrogate_is_refused_and_changes_nothing(make: Any) -> None:
     assert batch.take() == FIRST
 
 
-def test_nothing_is_put_before_the_burst_has_begun_nor_behind_its_end(make: Any) -> None:
+def test_put_refuses_messages_unless_a_frame_is_waiting(make: Any) -> None:
     batch = make()
     assert len(batch) == len(FIRST)
     assert batch.take() == FIRST
@@ -97,18 +95,19 @@ def test_nothing_is_put_before_the_burst_has_begun_nor_behind_its_end(make: Any)
     assert batch.take() == frame(1, b"again") + frame(2, b"a")
 
 
-def test_nothing_is_put_while_there_is_a_reason_against_it(make: Any) -> None:
+def test_put_refuses_messages_while_the_batch_is_closed_for_a_reason(make: Any) -> None:
     batch = make()
-    batch.closed_for += 2
+    batch.closed_for |= CLOSED_FOR_TURN
+    batch.closed_for |= CLOSED_FOR_COMPRESSION
     assert batch.put(b"a") is None
-    batch.closed_for -= 1
+    batch.closed_for &= ~CLOSED_FOR_TURN
     assert batch.put(b"a") is None
-    batch.closed_for -= 1
+    batch.closed_for &= ~CLOSED_FOR_COMPRESSION
     assert batch.put(b"a") is False
     assert batch.take() == FIRST + frame(2, b"a")
 
 
-def test_a_burst_that_is_full_should_leave_and_takes_no_more_than_there_is_room_for(make: Any) -> None:
+def test_a_full_batch_should_leave_and_refuses_messages(make: Any) -> None:
     batch = make()
     batch.capacity = len(FIRST) + 10
     assert batch.put(bytes(7)) is False, "one byte of room is left"
@@ -117,7 +116,7 @@ def test_a_burst_that_is_full_should_leave_and_takes_no_more_than_there_is_room_
     assert len(batch) == len(FIRST) + 18
 
 
-def test_a_burst_of_64_kib_should_leave_however_much_room_there_is(make: Any) -> None:
+def test_a_batch_of_64_kib_should_leave_whatever_its_capacity(make: Any) -> None:
     batch = make()
     batch.capacity = 1 << 40
     answers = []
@@ -128,45 +127,43 @@ def test_a_burst_of_64_kib_should_leave_however_much_room_there_is(make: Any) ->
     assert {full for _, full in answers} == {True, False}
 
 
-def test_after_so_many_messages_it_is_the_turn_of_other_tasks(make: Any) -> None:
+def test_after_sends_until_yield_messages_other_tasks_should_run(make: Any) -> None:
     batch = make(left=3)
     assert [batch.put(b"a") for _ in range(4)] == [False, False, True, True]
     assert batch.sends_until_yield == -1
 
 
-def test_each_frame_has_a_key_of_its_own() -> None:
-    for twin_of_it in TWINS.values():
-        keys = iter([b"abcd", b"efgh", b"ijkl"])
-        batch = twin_of_it(lambda keys=keys: next(keys))
-        batch.begin(0x82, b"first")
-        batch.sends_until_yield = 10
-        batch.put(b"second")
-        batch.put("third")
-        assert [each.mask for each in parse_frames(batch.take(), masked=True)] == [b"abcd", b"efgh", b"ijkl"]
+def test_each_frame_has_a_key_of_its_own(version: Version) -> None:
+    keys = iter([b"abcd", b"efgh", b"ijkl"])
+    batch = version.FrameBatch(lambda: next(keys))
+    batch.begin(0x82, b"first")
+    batch.sends_until_yield = 10
+    batch.put(b"second")
+    batch.put("third")
+    assert [each.mask for each in parse_frames(batch.take(), masked=True)] == [b"abcd", b"efgh", b"ijkl"]
 
 
-def test_a_source_of_keys_that_fails_leaves_what_waits_as_it_was(make: Any) -> None:
-    def fail() -> bytes:
-        raise OSError("no random numbers")
-
-    for twin_of_it in TWINS.values():
-        batch = twin_of_it(fail)
-        with pytest.raises(OSError, match="no random numbers"):
+def test_a_failing_source_of_keys_leaves_the_waiting_frames_unchanged(version: Version) -> None:
+    keys: list[Any] = [EXAMPLE_KEY]
+    batch = version.FrameBatch(lambda: keys.pop())
+    batch.begin(0x82, b"a")
+    waiting = len(batch)
+    for key, error in [(None, IndexError), (b"abc", ValueError), (b"", ValueError), ("abcd", TypeError)]:
+        keys += [] if key is None else [key]
+        with pytest.raises(error):
             batch.begin(0x82, b"a")
-        assert len(batch) == 0
+        assert len(batch) == waiting
 
 
-@pytest.mark.skipif(not speedups.COMPILED, reason="only the compiled one checks what only a mistake can give")
-def test_a_key_of_another_length_is_an_error() -> None:
-    batch = speedups.FrameBatch(lambda: b"abc")
-    with pytest.raises(ValueError, match="4 bytes"):
-        batch.begin(0x82, b"a")
-    with pytest.raises(TypeError):
-        speedups.FrameBatch().begin(0x82, "a")  # type: ignore[arg-type]
+def test_a_batch_begins_with_bytes_only(version: Version) -> None:
+    batch = version.FrameBatch()
+    for wrong in ("a", 5, None):
+        with pytest.raises(TypeError):
+            batch.begin(0x82, wrong)
     assert len(batch) == 0
 
 
-def test_what_was_taken_is_not_changed_by_what_follows(make: Any) -> None:
+def test_taken_bytes_are_not_changed_by_later_frames(make: Any) -> None:
     batch = make()
     taken = batch.take()
     batch.begin(0x82, b"FIRST")
@@ -174,23 +171,25 @@ def test_what_was_taken_is_not_changed_by_what_follows(make: Any) -> None:
     assert taken == FIRST
 
 
-def test_a_burst_made_anew_is_empty_and_one_in_a_cycle_is_collected() -> None:
+def test_a_new_batch_is_empty_and_open(version: Version) -> None:
+    for batch in (version.FrameBatch(), version.FrameBatch(None), version.FrameBatch(next_key=None)):
+        assert (len(batch), batch.closed_for, batch.capacity, batch.sends_until_yield) == (0, 0, FULL, 0)
+        batch.begin(0x82, b"a")
+        assert batch.take() == frame(2, b"a")
+
+
+def test_a_batch_in_a_reference_cycle_is_collected(version: Version) -> None:
     class Keys:
         def __call__(self) -> bytes:
             return EXAMPLE_KEY
 
-    for twin_of_it in TWINS.values():
-        keys = Keys()
-        batch: Any = twin_of_it(keys)
-        batch.begin(0x82, b"a")
-        batch.closed_for = 1
-        batch.__init__(keys)
-        assert (len(batch), batch.closed_for, batch.capacity, batch.sends_until_yield) == (0, 0, FULL, 0)
-        keys.batch = batch  # type: ignore[attr-defined]
-        gone = weakref.ref(keys)
-        del keys, batch
-        gc.collect()
-        assert gone() is None
+    keys = Keys()
+    keys.batch = version.FrameBatch(keys)  # type: ignore[attr-defined]
+    keys.batch.begin(0x82, b"a")  # type: ignore[attr-defined]
+    gone = weakref.ref(keys)
+    del keys
+    gc.collect()
+    assert gone() is None
 
 
 ITEMS = st.one_of(
@@ -203,7 +202,7 @@ STEPS = st.lists(
         st.tuples(st.just("put"), ITEMS),
         st.tuples(st.just("begin"), st.binary(max_size=300)),
         st.tuples(st.just("take"), st.none()),
-        st.tuples(st.just("shut"), st.sampled_from([-1, 1])),
+        st.tuples(st.just("closed_for"), st.integers(0, 7)),
         st.tuples(st.just("capacity"), st.integers(-10, 100_000)),
         st.tuples(st.just("sends_until_yield"), st.integers(0, 5)),
     ),
@@ -211,14 +210,14 @@ STEPS = st.lists(
 )
 
 
-@pytest.mark.skipif(not speedups.COMPILED, reason="there is nothing to compare")
+@needs_compiled
 @given(STEPS, st.booleans())
-def test_both_do_the_same(steps: list[tuple[str, Any]], masked: bool) -> None:
-    bursts = [each((lambda: EXAMPLE_KEY) if masked else None) for each in TWINS.values()]
+def test_both_versions_do_the_same(steps: list[tuple[str, Any]], masked: bool) -> None:
+    batches = [version.FrameBatch((lambda: EXAMPLE_KEY) if masked else None) for version in VERSIONS]
     for what, value in steps:
-        answers = [step(batch, what, value) for batch in bursts]
+        answers = [step(batch, what, value) for batch in batches]
         assert answers[0] == answers[1]
-        assert len(bursts[0]) == len(bursts[1])
+        assert len(batches[0]) == len(batches[1])
 
 
 def step(batch: Any, what: str, value: Any) -> Any:
@@ -229,8 +228,6 @@ def step(batch: Any, what: str, value: Any) -> Any:
             return batch.begin(0x82, value)
         case "take":
             return batch.take()
-        case "shut":
-            batch.closed_for += value
         case _:
             setattr(batch, what, value)
     return batch.closed_for, batch.capacity, batch.sends_until_yield

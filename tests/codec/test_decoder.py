@@ -10,11 +10,13 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 from websockets.frames import Frame as PeerFrame
 from websockets.frames import Opcode as PeerOpcode
 from wsproto.frame_protocol import FrameProtocol
@@ -108,7 +110,7 @@ def normal_form(events: Iterable[Event]) -> list[Event]:
         if isinstance(event, Chunk) and result and is_unfinished(before := result[-1]):
             assert isinstance(before, Chunk)
             assert before.kind == event.kind
-            result[-1] = replace(event, payload=before.payload + event.payload)
+            result[-1] = event._replace(payload=before.payload + event.payload)
         else:
             result.append(event)
     return result
@@ -162,7 +164,7 @@ def positions(size: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_case_of_the_tables_whole(case: FrameCase) -> None:
+def test_a_case_of_the_tables_in_one_piece(case: FrameCase) -> None:
     for to in TO_BOTH:
         decoder = decoder_for(to)
         events = feed(decoder, [case.data(to)])
@@ -175,10 +177,10 @@ def test_a_case_of_the_tables_whole(case: FrameCase) -> None:
 def test_a_case_of_the_tables_byte_by_byte(case: FrameCase) -> None:
     for to in TO_BOTH:
         data = case.data(to)
-        whole = feed(decoder_for(to), [data])
+        at_once = feed(decoder_for(to), [data])
         events = feed(decoder_for(to), split(data, positions(len(data))))
         assert seen(events) == expected_of(case), to
-        assert normal_form(events) == normal_form(whole), to
+        assert normal_form(events) == normal_form(at_once), to
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -191,12 +193,12 @@ def test_a_case_of_the_tables_split_at_every_position(case: FrameCase) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_case_of_the_tables_between_messages_and_with_bytes_trailing(case: FrameCase) -> None:
+def test_a_case_of_the_tables_between_other_messages(case: FrameCase) -> None:
     for to in TO_BOTH:
         key = key_for(to)
-        front = text("front", mask=key) + ping(b"in front", mask=key)
+        front = text("front", mask=key) + ping(b"before", mask=key)
         frames, code = expected_of(case)
-        expected = [Seen("text", "front"), Seen("ping", b"in front"), *frames]
+        expected = [Seen("text", "front"), Seen("ping", b"before"), *frames]
         decoder = decoder_for(to)
         events = feed(decoder, [front + case.data(to) + text("next", mask=key)])
         if not decoder.finished:
@@ -225,106 +227,18 @@ def test_everything_after_a_close_is_ignored(to: Role) -> None:
 # -- where a violation is found ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Proof:
-    """`bad` breaks a rule, and byte number `plain` or `masked` of it, counted from 1, proves that."""
-
-    rule: str
-    plain: int
-    masked: int
-    opcode: int
-    payload: bytes = b""
-    options: tuple[tuple[str, object], ...] = ()
-    code: int = 1002
-    front: tuple[tuple[int, bytes, bool], ...] = ()
-
-    def __str__(self) -> str:
-        return self.rule.replace(" ", "-")
-
-    def data(self, mask: bytes | None) -> bytes:
-        return frame(self.opcode, self.payload, **{"mask": mask, **dict(self.options)})
-
-    def front_data(self, mask: bytes | None) -> bytes:
-        return b"".join(frame(opcode, payload, fin=fin, mask=mask) for opcode, payload, fin in self.front)
-
-
-def options(**values: object) -> tuple[tuple[str, object], ...]:
-    return tuple(values.items())
-
-
-BEGUN = ((1, b"a", False),)
-EURO = (1, b"\xe2\x82", False)
-PROOFS = [
-    *(Proof(f"{bit} is set", 1, 1, 1, b"hi", options(**{bit: True})) for bit in ("rsv1", "rsv2", "rsv3")),
-    *(Proof(f"opcode {opcode}", 1, 1, opcode, b"hi") for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)),
-    *(Proof(f"fragmented control {opcode}", 1, 1, opcode, b"", options(fin=False)) for opcode in (8, 9, 10)),
-    Proof("continuation of nothing", 1, 1, 0, b"hi"),
-    Proof("continuation after a message", 1, 1, 0, b"hi", front=((1, b"whole", True),)),
-    Proof("continuation after the last fragment", 1, 1, 0, b"hi", front=(*BEGUN, (0, b"b", True))),
-    Proof("text inside a message", 1, 1, 1, b"hi", front=BEGUN),
-    Proof("binary inside a message", 1, 1, 2, b"hi", front=BEGUN),
-    *(Proof(f"control {opcode} of 126 bytes", 2, 2, opcode, bytes(126)) for opcode in (8, 9, 10)),
-    *(Proof(f"control {opcode} of 65536 bytes", 2, 2, opcode, bytes(65536)) for opcode in (8, 9, 10)),
-    Proof("16-bit length in a ping", 2, 2, 9, b"hi", options(length_bytes=2)),
-    Proof("close of one byte", 2, 2, 8, b"\x03"),
-    Proof("length 0 in 16 bits", 4, 4, 2, b"", options(length_bytes=2)),
-    Proof("length 125 in 16 bits", 4, 4, 2, bytes(125), options(length_bytes=2)),
-    Proof("length 126 in 64 bits", 8, 8, 2, bytes(126), options(length_bytes=8)),
-    Proof("length 65535 in 64 bits", 8, 8, 2, bytes(65535), options(length_bytes=8)),
-    Proof("length with its highest bit", 3, 3, 2, b"", options(declared_length=1 << 63)),
-    Proof("length of all ones", 3, 3, 2, b"", options(declared_length=(1 << 64) - 1)),
-    *(
-        Proof(f"close code {code}", 4, 8, 8, code.to_bytes(2, "big") + b"why")
-        for code in (768, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 5119)
-    ),
-    *(Proof(f"close code {code}", 3, 7, 8, code.to_bytes(2, "big")) for code in (0, 767, 5120, 65535)),
-    Proof("close reason with a bad byte", 7, 11, 8, b"\x03\xe8ab\xffcd", code=1007),
-    Proof("close reason with a surrogate", 8, 12, 8, b"\x03\xe8ab\xed\xa0\x80", code=1007),
-    Proof("close reason cut off", 8, 12, 8, b"\x03\xe8ab\xe2\x82", code=1007),
-    Proof("text with a bad byte", 5, 9, 1, b"ab\xffcd", code=1007),
-    Proof("text with an overlong form", 6, 10, 1, b"ab\xe0\x80\x80", code=1007),
-    Proof("text with a surrogate", 6, 10, 1, b"ab\xed\xa0\x80", code=1007),
-    Proof("text above 10ffff", 6, 10, 1, b"ab\xf4\x90\x80\x80", code=1007),
-    Proof("text with a bad third byte", 7, 11, 1, b"ab\xe2\x82(", code=1007),
-    Proof("text in a huge frame", 13, 17, 1, b"ab\xffcd", options(declared_length=1 << 40), code=1007),
-    Proof("text cut off", 6, 10, 1, b"ab\xe2\x82", code=1007),
-    Proof("unfinished text with a bad byte", 5, 9, 1, b"ab\xffcd", options(fin=False), code=1007),
-    Proof(
-        "bad byte after a code point begun in the fragment before", 3, 7, 0, b"(", code=1007, front=(EURO,)
-    ),
-    Proof("bad byte after a ping", 3, 7, 0, b"(", code=1007, front=(EURO, (9, b"", True))),
-    Proof("empty last fragment behind half a code point", 2, 6, 0, code=1007, front=(EURO,)),
-]
-
-
-@ROLES
-@pytest.mark.parametrize("proof", PROOFS, ids=str)
-def test_a_violation_is_found_at_the_byte_that_proves_it(proof: Proof, to: Role) -> None:
-    mask = key_for(to)
-    front, bad = proof.front_data(mask), proof.data(mask)
-    proving = proof.plain if mask is None else proof.masked
-    decoder = decoder_for(to)
-    feed(decoder, [front])
-    for count, byte in enumerate(single_bytes(bad), 1):
-        events = decoder.decode(byte, UNLIMITED)
-        assert decoder.finished is (count >= proving), f"byte {count} of {proving}"
-        if count == proving:
-            assert [type(event) for event in events] == [Violation]
-            assert events[0].code == proof.code
-            break
-        assert not any(isinstance(event, Violation) for event in events)
-
-
-@ROLES
-@pytest.mark.parametrize("proof", PROOFS, ids=str)
-def test_a_violation_needs_no_byte_behind_the_one_that_proves_it(proof: Proof, to: Role) -> None:
-    mask = key_for(to)
-    proving = proof.plain if mask is None else proof.masked
-    front, bad = proof.front_data(mask), proof.data(mask)
-    decoder = decoder_for(to)
-    assert seen(feed(decoder, [front + bad[: proving - 1]]))[1] is None
-    assert seen(feed(decoder, [bad[proving - 1 : proving]]))[1] == proof.code
-    assert seen(feed(decoder_for(to), [front + bad[:proving]]))[1] == proof.code
+@pytest.mark.parametrize("case", ILLEGAL_FRAMES, ids=str)
+def test_a_violation_is_found_at_the_byte_that_proves_it(case: FrameCase) -> None:
+    for to in TO_BOTH:
+        data = case.data(to)[: case.proof(to)]
+        for reads in ([data[:-1]], single_bytes(data[:-1])):
+            decoder = decoder_for(to)
+            assert seen(feed(decoder, reads)) == (list(case.events), None), to
+            assert not decoder.finished, to
+            (violation,) = decoder.decode(data[-1:], UNLIMITED)
+            assert isinstance(violation, Violation), to
+            assert (violation.code, decoder.finished) == (case.code, True), to
+        assert seen(feed(decoder_for(to), [data])) == expected_of(case), to
 
 
 @pytest.mark.parametrize(("to", "wrong"), [("server", None), ("client", EXAMPLE_KEY)])
@@ -341,7 +255,7 @@ def test_wrong_masking_is_found_in_the_second_byte(opcode: int, to: Role, wrong:
 
 
 @ROLES
-def test_what_was_complete_before_a_violation_is_delivered_first(to: Role) -> None:
+def test_everything_complete_before_a_violation_is_returned_first(to: Role) -> None:
     key = key_for(to)
     data = (
         text("one", mask=key)
@@ -429,7 +343,7 @@ CUTS = st.lists(st.integers(0, 400) | st.integers(0, 140_000), max_size=12)
 
 
 @given(streams(), TO, KEYS, CUTS)
-def test_any_legal_frames_in_any_pieces_give_what_was_put_into_them(
+def test_legal_frames_in_any_pieces_are_decoded_to_what_was_encoded(
     stream: Stream, to: Role, key: bytes, cuts: list[int]
 ) -> None:
     data = stream.data(to, key)
@@ -440,7 +354,7 @@ def test_any_legal_frames_in_any_pieces_give_what_was_put_into_them(
 
 
 @given(streams(max_messages=3).filter(lambda stream: len(stream.data("server")) < 3000), TO, KEYS)
-def test_any_legal_frames_byte_by_byte_give_what_was_put_into_them(
+def test_legal_frames_byte_by_byte_are_decoded_to_what_was_encoded(
     stream: Stream, to: Role, key: bytes
 ) -> None:
     events = feed(decoder_for(to), single_bytes(stream.data(to, key)))
@@ -448,7 +362,7 @@ def test_any_legal_frames_byte_by_byte_give_what_was_put_into_them(
 
 
 @given(streams(), TO, CUTS)
-def test_chunks_are_empty_only_where_fragments_are(stream: Stream, to: Role, cuts: list[int]) -> None:
+def test_only_empty_fragments_become_empty_chunks(stream: Stream, to: Role, cuts: list[int]) -> None:
     empty_fragments = sum(
         1 for opcode, payload, fin in stream.frames if opcode < 3 and not payload and (opcode == 0 or not fin)
     )
@@ -457,7 +371,7 @@ def test_chunks_are_empty_only_where_fragments_are(stream: Stream, to: Role, cut
 
 
 @given(streams(), TO, CUTS, st.lists(st.integers(1, 2000) | st.just(1), min_size=1, max_size=6))
-def test_the_room_is_respected_and_decoding_goes_on_with_the_tail(
+def test_decoding_stops_when_the_room_is_used_up_and_continues_with_the_rest(
     stream: Stream, to: Role, cuts: list[int], rooms: list[int]
 ) -> None:
     decoder = decoder_for(to)
@@ -489,7 +403,7 @@ def test_without_room_nothing_is_decoded(room: int) -> None:
 
 
 @pytest.mark.parametrize("piece", [binary(), binary(fin=False) + continuation()], ids=["message", "fragment"])
-def test_empty_pieces_use_up_the_room_too(piece: bytes) -> None:
+def test_empty_messages_and_fragments_use_up_the_room(piece: bytes) -> None:
     decoder = Decoder(masked=False)
     events = decoder.decode(piece * 1000, 6400)
     assert len(events) == 100
@@ -508,9 +422,7 @@ def test_empty_pieces_use_up_the_room_too(piece: bytes) -> None:
     ],
     ids=["messages", "pings", "pongs", "empty fragments", "fragments", "pings and messages"],
 )
-def test_what_one_call_does_is_bounded_by_the_frames_that_it_handles_one_by_one(
-    first: bytes, tiny: bytes, at_once: int
-) -> None:
+def test_one_call_decodes_a_limited_number_of_tiny_frames(first: bytes, tiny: bytes, at_once: int) -> None:
     """A read full of them would hold up everybody else for 25 ms."""
     decoder = Decoder(masked=False)
     data = first + tiny * 3000 + close(1000)
@@ -523,7 +435,7 @@ def test_what_one_call_does_is_bounded_by_the_frames_that_it_handles_one_by_one(
     assert decoder.finished
 
 
-def test_a_violation_behind_the_last_event_of_a_call_is_found_by_the_next() -> None:
+def test_a_violation_after_the_last_event_of_a_call_is_found_by_the_next() -> None:
     decoder = Decoder(masked=False)
     data = ping() * MAX_STEPS + b"\x83"
     assert len(decoder.decode(data, UNLIMITED)) == MAX_STEPS
@@ -531,7 +443,7 @@ def test_a_violation_behind_the_last_event_of_a_call_is_found_by_the_next() -> N
     assert seen(decoder.decode(data[-1:], UNLIMITED)) == ([], 1002)
 
 
-def test_a_close_behind_a_full_room_is_found_later() -> None:
+def test_a_close_after_the_room_is_used_up_is_found_by_the_next_call() -> None:
     decoder = Decoder(masked=False)
     data = text("hi") + close(1000)
     assert decoder.decode(data, 1) == ["hi"]
@@ -539,7 +451,7 @@ def test_a_close_behind_a_full_room_is_found_later() -> None:
     assert decoder.decode(data[decoder.consumed :], 1) == [Close(1000)]
 
 
-def test_a_frame_is_handed_on_while_it_arrives() -> None:
+def test_the_part_of_a_frame_that_has_arrived_is_returned() -> None:
     decoder = Decoder(masked=False)
     data = binary(b"abcdef")
     assert decoder.decode(data[:2], UNLIMITED) == []
@@ -550,14 +462,14 @@ def test_a_frame_is_handed_on_while_it_arrives() -> None:
     assert not decoder.inside_message
 
 
-def test_a_whole_frame_in_one_read_is_one_message_also_if_its_header_was_cut() -> None:
+def test_a_complete_frame_in_one_read_is_one_message_even_if_its_header_was_cut() -> None:
     for cut in range(1, 8):
         decoder = Decoder(masked=True)
         data = text("κόσμε" * 20, mask=EXAMPLE_KEY)
         assert feed(decoder, [data[:cut], data[cut:]]) == ["κόσμε" * 20]
 
 
-def test_control_says_whether_there_is_anything_but_data() -> None:
+def test_control_says_whether_a_call_returned_anything_but_data() -> None:
     decoder = Decoder(masked=False)
     for data, control in [
         (text("a"), False),
@@ -575,14 +487,39 @@ def test_control_says_whether_there_is_anything_but_data() -> None:
     assert decoder.control
 
 
+STATES = [
+    # after byte: inside_message, inside_frame
+    (text("a"), [(False, True), (True, False), (False, False)]),
+    (binary(b"ab", fin=False), [(False, True), (True, False), (True, False), (True, False)]),
+    (ping(b"p"), [(True, True), (True, True), (True, False)]),
+    (continuation(fin=False), [(True, True), (True, False)]),
+    (continuation(b"c"), [(True, True), (True, False), (False, False)]),
+    (close(1000), [(False, True), (False, True), (False, True), (False, False)]),
+]
+
+
+def test_the_state_after_each_byte_says_what_has_begun() -> None:
+    decoder = Decoder(masked=False)
+    for data, states in STATES:
+        for byte, state in zip(single_bytes(data), states, strict=True):
+            decoder.decode(byte, UNLIMITED)
+            assert (decoder.inside_message, decoder.inside_frame) == state
+    assert decoder.finished
+
+
+@pytest.mark.parametrize(("masked", "key"), [(1, EXAMPLE_KEY), ("yes", EXAMPLE_KEY), (0, None), ("", None)])
+def test_masked_counts_by_its_truth(masked: Any, key: bytes | None) -> None:
+    decoder = Decoder(masked=masked)
+    data = text("a", mask=key) + ping(mask=key) + binary(b"b", fin=False, mask=key)
+    assert feed(decoder, [data]) == ["a", Ping(), Chunk("binary", b"b", False)]
+
+
 # -- the buffer belongs to somebody else ---------------------------------------------------------
 
 
 @given(streams(max_messages=2), TO, CUTS)
-@settings(max_examples=50)
-def test_a_read_buffer_may_be_overwritten_as_soon_as_it_was_decoded(
-    stream: Stream, to: Role, cuts: list[int]
-) -> None:
+@settings(max_examples=examples(50))
+def test_a_buffer_may_be_overwritten_once_it_was_decoded(stream: Stream, to: Role, cuts: list[int]) -> None:
     decoder = decoder_for(to)
     buffer = bytearray(200_000)
     events: list[Event] = []
@@ -609,27 +546,27 @@ RANDOM = st.binary(max_size=300) | st.lists(st.sampled_from(TELLING), max_size=6
 
 
 @given(RANDOM, CUTS, TO)
-@settings(max_examples=200)
-def test_random_bytes_give_events_and_never_an_exception(data: bytes, cuts: list[int], to: Role) -> None:
-    whole = feed(decoder_for(to), [data])
+@settings(max_examples=examples(200))
+def test_random_bytes_become_events_and_never_raise(data: bytes, cuts: list[int], to: Role) -> None:
+    at_once = feed(decoder_for(to), [data])
     pieces = feed(decoder_for(to), split(data, cuts))
     singles = feed(decoder_for(to), single_bytes(data))
-    assert seen(whole) == seen(pieces) == seen(singles)
-    assert normal_form(whole) == normal_form(singles)
-    assert all(not isinstance(event, Violation | Close) for event in whole[:-1])
+    assert seen(at_once) == seen(pieces) == seen(singles)
+    assert normal_form(at_once) == normal_form(singles)
+    assert all(not isinstance(event, Violation | Close) for event in at_once[:-1])
 
 
 @given(streams(max_messages=3), TO, st.integers(0, 400), st.integers(1, 255), CUTS)
-def test_a_changed_byte_gives_events_and_never_an_exception(
+def test_a_changed_byte_becomes_events_and_never_raises(
     stream: Stream, to: Role, position: int, change: int, cuts: list[int]
 ) -> None:
     data = bytearray(stream.data(to))
     if data:
         data[position % len(data)] ^= change
-    whole = feed(decoder_for(to), [bytes(data)])
+    at_once = feed(decoder_for(to), [bytes(data)])
     pieces = feed(decoder_for(to), split(bytes(data), cuts))
-    assert seen(whole) == seen(pieces)
-    assert normal_form(whole) == normal_form(pieces)
+    assert seen(at_once) == seen(pieces)
+    assert normal_form(at_once) == normal_form(pieces)
     assert sum(map(cost_of, pieces)) <= len(data) + 64 * len(pieces)
 
 
@@ -658,7 +595,7 @@ def test_a_declared_length_costs_no_memory(length: int, fin: bool, to: Role) -> 
     assert decoder.inside_message
 
 
-def test_what_is_kept_of_an_incomplete_control_frame_is_bounded() -> None:
+def test_the_memory_for_an_incomplete_control_frame_is_bounded() -> None:
     decoder = Decoder(masked=True)
     data = ping(bytes(125), mask=EXAMPLE_KEY)
     tracemalloc.start()
@@ -679,7 +616,7 @@ def test_65536_fragments_in_one_message() -> None:
     assert normal_form(events) == [Chunk("text", b"a" + b"b" * 65534 + b"c", True)]
 
 
-def test_a_message_of_16_mib_in_one_frame_whole_and_in_reads() -> None:
+def test_a_frame_of_16_mib_is_decoded_in_one_piece_and_in_many() -> None:
     payload = bytes(range(256)) * 65536
     data = binary(payload, mask=EXAMPLE_KEY)
     assert feed(Decoder(masked=True), [data]) == [payload]
@@ -706,22 +643,22 @@ def seen_by_wsproto(data: bytes, to: Role) -> list[Seen]:
         else:
             pieces.append(part.payload)
             if part.message_finished:
-                whole = "".join(pieces) if isinstance(pieces[0], str) else b"".join(pieces)
-                result.append(Seen("text" if isinstance(whole, str) else "binary", whole))
+                complete = "".join(pieces) if isinstance(pieces[0], str) else b"".join(pieces)
+                result.append(Seen("text" if isinstance(complete, str) else "binary", complete))
                 pieces = []
     return result
 
 
 @given(streams(max_messages=3), TO, KEYS)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_wsproto_sees_the_same(stream: Stream, to: Role, key: bytes) -> None:
     data = stream.data(to, key)
     assert seen(feed(decoder_for(to), [data])) == (seen_by_wsproto(data, to), None)
 
 
 @given(streams(max_messages=3), CUTS, st.booleans())
-@settings(max_examples=60)
-def test_frames_that_websockets_wrote_are_read(stream: Stream, cuts: list[int], masked: bool) -> None:
+@settings(max_examples=examples(60))
+def test_frames_that_websockets_wrote_are_decoded(stream: Stream, cuts: list[int], masked: bool) -> None:
     data = b"".join(
         PeerFrame(PeerOpcode(opcode), payload, fin).serialize(mask=masked)
         for opcode, payload, fin in stream.frames

@@ -1,4 +1,4 @@
-"""What RFC 6455 fixes, number by number."""
+"""The opcodes and limits that RFC 6455 fixes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_longest_header_has_a_length_of_64_bits_and_a_key() -> None:
     assert len(longest) == MAX_HEADER
 
 
-def test_the_longest_control_payload_is_the_longest_without_an_extended_length() -> None:
+def test_a_control_payload_never_needs_an_extended_length() -> None:
     assert frame(9, bytes(MAX_CONTROL_PAYLOAD))[1] == 125
     assert frame(9, bytes(MAX_CONTROL_PAYLOAD + 1))[1] == 126
 

@@ -1,4 +1,4 @@
-"""The short way for whole messages, in Python and compiled: both do the same, also with what is hostile."""
+"""The shortcut for unfragmented messages: both versions find the same, also in hostile bytes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.codec import VERSIONS, needs_compiled
 
-from wsstream.codec import scan as pure
 from wsstream.codec import speedups
 from wsstream.codec.events import PIECE_OVERHEAD
 from wsstream.testing import EXAMPLE_KEY, binary, close, continuation, frame, ping, text
 
 UNLIMITED = 1 << 62
-SCANS = {"pure": pure.scan} | ({"compiled": speedups.scan_messages} if speedups.COMPILED else {})
 MASKS = pytest.mark.parametrize("mask", [None, EXAMPLE_KEY], ids=["unmasked", "masked"])
 
 
-@pytest.fixture(params=SCANS.values(), ids=SCANS)
-def scan(request: pytest.FixtureRequest) -> Callable[..., tuple[int, int]]:
-    return request.param
-
-
 def messages(scan: Any, data: Any, mask: bytes | None, *, pos: int = 0) -> tuple[list[Any], int]:
-    """What is found, and how many bytes of `data` it takes; the cost is checked on the way."""
+    """The messages found, and the position after them; checks the cost on the way."""
     events: list[Any] = []
     end, cost = scan(data, pos, mask is not None, UNLIMITED, UNLIMITED, events)
     payloads = [event.encode() if isinstance(event, str) else event for event in events]
@@ -39,7 +33,7 @@ SIZES = [0, 1, 7, 8, 9, 125, 126, 127, 1000, 4096, 4097, 65535, 65536, 70_001]
 @MASKS
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview], ids=lambda wrap: wrap.__name__)
-def test_whole_messages_of_every_size_are_found(scan: Any, mask: bytes | None, size: int, wrap: Any) -> None:
+def test_complete_messages_of_any_size_are_found(scan: Any, mask: bytes | None, size: int, wrap: Any) -> None:
     payload = bytes(range(256)) * (size // 256 + 1)
     letters = "aä€🎉" * (size // 4 + 1)
     data = binary(payload[:size], mask=mask) + text(letters[:size], mask=mask)
@@ -89,18 +83,18 @@ def test_everything_else_is_left_to_the_decoder(scan: Any, mask: bytes | None, s
 
 
 @MASKS
-def test_a_cut_anywhere_gives_what_is_whole_before_it(scan: Any, mask: bytes | None) -> None:
+def test_only_messages_that_are_complete_before_a_cut_are_found(scan: Any, mask: bytes | None) -> None:
     frames = [binary(b"one", mask=mask), text("two", mask=mask), binary(bytes(200), mask=mask)]
     data = b"".join(frames)
     ends = [0, len(frames[0]), len(frames[0] + frames[1]), len(data)]
     for cut in range(len(data) + 1):
         found, end = messages(scan, data[:cut], mask)
-        whole = sum(cut >= end for end in ends[1:])
-        assert (len(found), end) == (whole, ends[whole])
+        complete = sum(cut >= end for end in ends[1:])
+        assert (len(found), end) == (complete, ends[complete])
 
 
 @MASKS
-def test_it_stops_once_the_room_is_used_up_and_at_the_most_messages(scan: Any, mask: bytes | None) -> None:
+def test_scan_stops_when_the_room_is_used_up_or_after_most_messages(scan: Any, mask: bytes | None) -> None:
     data = text(b"a" * 36, mask=mask) * 10  # 100 each
     for room, most, count in [(1, 9, 1), (100, 9, 1), (101, 9, 2), (500, 9, 5), (5000, 9, 9), (0, 9, 0)]:
         events: list[Any] = []
@@ -110,10 +104,10 @@ def test_it_stops_once_the_room_is_used_up_and_at_the_most_messages(scan: Any, m
     assert scan(data, 0, mask is not None, 500, 0, []) == (0, 0)
 
 
-def test_it_adds_to_what_is_there(scan: Any) -> None:
+def test_messages_are_appended_to_events(scan: Any) -> None:
     events = ["before"]
-    scan(text("behind"), 0, False, UNLIMITED, UNLIMITED, events)
-    assert events == ["before", "behind"]
+    scan(text("after"), 0, False, UNLIMITED, UNLIMITED, events)
+    assert events == ["before", "after"]
 
 
 PIECES = st.one_of(
@@ -129,20 +123,19 @@ PIECES = st.one_of(
 )
 
 
-@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
+@needs_compiled
 @given(st.lists(PIECES, max_size=8).map(b"".join), st.booleans(), st.integers(0, 900), st.integers(0, 9))
-def test_the_twin_finds_the_same_in_any_bytes(data: bytes, masked: bool, room: int, most: int) -> None:
+def test_both_versions_find_the_same_in_any_bytes(data: bytes, masked: bool, room: int, most: int) -> None:
     for pos in (0, len(data) // 2, len(data)):
-        ours: list[Any] = []
-        theirs: list[Any] = []
-        assert pure.scan(data, pos, masked, room, most, ours) == speedups.scan_messages(
-            data, pos, masked, room, most, theirs
-        )
-        assert ours == theirs
+        results = []
+        for version in VERSIONS:
+            events: list[Any] = []
+            results.append((version.scan(data, pos, masked, room, most, events), events))
+        assert results[0] == results[1]
 
 
-@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
-def test_the_twin_refuses_what_python_could_not_do_wrong() -> None:
+@needs_compiled
+def test_the_compiled_version_checks_its_arguments() -> None:
     scan, apply_mask = speedups.scan_messages, speedups.apply_mask
     for pos in (-1, 4, 1 << 40):
         with pytest.raises(ValueError, match="pos"):
@@ -164,5 +157,3 @@ def test_the_twin_refuses_what_python_could_not_do_wrong() -> None:
     for arguments in [(b"abc",), ("abc", b"abcd"), (b"abc", "abcd"), (b"abc", b"abcd", "1"), (b"a",) * 4]:
         with pytest.raises(TypeError):
             apply_mask(*arguments)
-    with pytest.raises(OverflowError):
-        apply_mask(b"abc", b"abcd", -1)

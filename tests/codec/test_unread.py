@@ -1,4 +1,4 @@
-"""The queue between decoder and reader, in Python and compiled: both do the same, and nothing leaks."""
+"""The queue between decoder and reader: both versions do the same, and neither leaks."""
 
 from __future__ import annotations
 
@@ -9,29 +9,21 @@ import types
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.codec import VERSIONS, Version, needs_compiled
+from kit.effort import examples
 
-from wsstream.codec import speedups
-from wsstream.codec import unread as pure
+from wsstream.codec import speedups, unread
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Kind
 
-QUEUES = {"pure": pure.UnreadQueue} | ({"compiled": speedups.UnreadQueue} if speedups.COMPILED else {})
-TWINS = {"pure": (pure.UnreadQueue, pure.MessageIterator)} | (
-    {"compiled": (speedups.UnreadQueue, speedups.MessageIterator)} if speedups.COMPILED else {}
-)
 CHUNK = Chunk("binary", b"chunk", False)
 
 Item = str | bytes | Chunk
-
-
-@pytest.fixture(params=QUEUES.values(), ids=QUEUES)
-def UnreadQueue(request: pytest.FixtureRequest) -> Any:
-    return request.param
 
 
 def cost_of(*items: Item) -> int:
@@ -43,10 +35,10 @@ def put(queue: Any, *items: Any) -> None:
     queue.extend(list(items), cost_of(*items))
 
 
-# -- order, and what is held ---------------------------------------------------------------------
+# -- order, and cost ----------------------------------------------------------------------------
 
 
-def test_at_first_nothing_is_here_and_nothing_is_limited(UnreadQueue: Any) -> None:
+def test_a_new_queue_is_empty_and_without_limits(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     assert (len(queue), bool(queue), list(queue), queue.front(), queue.take_message_now()) == (
         0,
@@ -55,11 +47,11 @@ def test_at_first_nothing_is_here_and_nothing_is_limited(UnreadQueue: Any) -> No
         None,
         None,
     )
-    assert (queue.cost, queue.limit, queue.low_water, queue.closed_for) == (0, pure.UNLIMITED, -1, 0)
+    assert (queue.cost, queue.limit, queue.low_water, queue.closed_for) == (0, unread.UNLIMITED, -1, 0)
     assert UnreadQueue(7).limit == UnreadQueue(limit=7).limit == 7
 
 
-def test_messages_come_out_as_they_are_in_the_order_of_arrival(UnreadQueue: Any) -> None:
+def test_messages_are_taken_unchanged_in_the_order_of_arrival(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     items = ["", b"", "é", b"\xff", "a" * 5000, b"b" * 5000]
     put(queue, *items[:2])
@@ -92,23 +84,22 @@ TEXTS = [
 def test_text_counts_as_utf8(UnreadQueue: Any, text: str) -> None:
     size = len(text.encode())
     for queue, fits in ((UnreadQueue(size), True), (UnreadQueue(size - 1), False)):
-        put(queue, text, b"behind")
+        put(queue, text, b"next")
         assert queue.take_message_now() == (text if fits else None)
-        assert queue.cost == cost_of(b"behind") + (0 if fits else size + PIECE_OVERHEAD)
+        assert queue.cost == cost_of(b"next") + (0 if fits else size + PIECE_OVERHEAD)
 
 
 @given(st.text(max_size=50))
-def test_any_text_counts_as_utf8(text: str) -> None:
+def test_any_text_counts_as_utf8(UnreadQueue: Any, text: str) -> None:
     size = len(text.encode())
-    assert pure.size_of(text) == pure.size_of(text.encode()) == size
-    for kind in QUEUES.values():
-        queue = kind()
-        put(queue, text, "")
-        assert queue.take_message_now() == text
-        assert queue.cost == 64
+    assert unread.size_of(text) == unread.size_of(text.encode()) == size
+    queue = UnreadQueue()
+    put(queue, text, "")
+    assert queue.take_message_now() == text
+    assert queue.cost == 64
 
 
-def test_what_extend_is_told_is_what_is_held(UnreadQueue: Any) -> None:
+def test_the_cost_is_the_sum_of_what_extend_was_told(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     queue.extend(["a", CHUNK], 1000)
     queue.extend([], 1)
@@ -124,7 +115,7 @@ def test_the_list_that_was_put_is_not_kept(UnreadQueue: Any) -> None:
     assert [queue.take_message_now(), queue.take_message_now()] == ["a", "b"]
 
 
-def test_iterating_takes_nothing_and_shows_what_was_here(UnreadQueue: Any) -> None:
+def test_iterating_shows_the_items_of_that_moment_and_takes_none(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     put(queue, "taken", "a", CHUNK, b"b")
     queue.take_message_now()
@@ -137,7 +128,7 @@ def test_iterating_takes_nothing_and_shows_what_was_here(UnreadQueue: Any) -> No
     assert len(queue) == 3
 
 
-# -- what pop leaves -----------------------------------------------------------------------------
+# -- chunks, and limits --------------------------------------------------------------------------
 
 
 def chunks_of(kind: Kind, *payloads: bytes, compressed: bool = False) -> list[Chunk]:
@@ -148,7 +139,7 @@ def chunks_of(kind: Kind, *payloads: bytes, compressed: bool = False) -> list[Ch
 
 @pytest.mark.parametrize("kind", ["text", "binary"])
 @pytest.mark.parametrize("payloads", [[b"one"], [b""], [b"", b""], [b"\xc3", b"\xa9", b"", b"b" * 70_000]])
-def test_a_message_in_chunks_is_popped_whole_when_its_end_is_here(
+def test_a_message_in_chunks_is_taken_once_it_is_complete(
     UnreadQueue: Any, kind: Kind, payloads: list[bytes]
 ) -> None:
     queue = UnreadQueue()
@@ -158,13 +149,13 @@ def test_a_message_in_chunks_is_popped_whole_when_its_end_is_here(
     for chunk in chunks:
         assert (queue.take_message_now(), queue.take_message(1 << 30)) == (None, None)
         put(queue, chunk)
-    put(queue, "behind")
+    put(queue, "next")
     message = queue.take_message_now()
     assert (message, type(message)) == (expected, type(expected))
-    assert (queue.take_message_now(), queue.cost) == ("behind", 0)
+    assert (queue.take_message_now(), queue.cost) == ("next", 0)
 
 
-def test_the_chunks_that_are_not_popped_stay_as_they_are(UnreadQueue: Any) -> None:
+def test_chunks_that_cannot_be_taken_stay_in_the_queue(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     chunks = chunks_of("binary", b"one", b"two")
     put(queue, *chunks)
@@ -185,12 +176,69 @@ def test_the_chunks_that_are_not_popped_stay_as_they_are(UnreadQueue: Any) -> No
     assert queue.cost == held, "the caller counts it"
 
 
-def test_the_chunks_of_a_message_are_not_interrupted(UnreadQueue: Any) -> None:
+class Flag:
+    """A flag of a chunk that says what it is asked for, and does something first."""
+
+    def __init__(self, answer: bool, action: Callable[[], object] = lambda: None) -> None:
+        self.answer, self.action = answer, action
+
+    def __bool__(self) -> bool:
+        self.action()
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"), [(1, 0), ("yes", ""), ([0], []), (Flag(True), Flag(False)), (2, None)]
+)
+def test_flags_of_chunks_count_by_their_truth(UnreadQueue: Any, yes: Any, no: Any) -> None:
     queue = UnreadQueue()
-    put(queue, CHUNK, "a")
+    put(queue, Chunk("binary", b"one", no, no), Chunk("binary", b"two", yes, no))
+    put(queue, Chunk("text", b"three", yes, yes))
+    assert (queue.take_message_now(), queue.take_message_now()) == (b"onetwo", None)
+    queue.inflate = lambda chunk, limit: f"inflated {chunk.payload!r}"
+    assert (queue.take_message_now(), queue.cost) == ("inflated b'three'", 0)
+
+
+def test_inflate_is_called_whatever_its_truth(UnreadQueue: Any) -> None:
+    class Falsy(Flag):
+        def __call__(self, chunk: Chunk, limit: int) -> str:
+            return "inflated"
+
+    queue = UnreadQueue()
+    queue.inflate = Falsy(False)
+    put(queue, Chunk("text", b"a", True, True))
+    assert queue.take_message_now() == "inflated"
+
+
+def test_an_error_of_a_flag_is_raised_and_the_chunks_stay(UnreadQueue: Any) -> None:
+    def fail() -> None:
+        raise KeyError("flag")
+
+    for flags in ((Flag(True, fail), False), (True, Flag(False, fail))):
+        queue, chunk = UnreadQueue(), Chunk("binary", b"a", *flags)
+        put(queue, chunk)
+        with pytest.raises(KeyError, match="flag"):
+            queue.take_message_now()
+        assert (queue.front(), queue.cost) == (chunk, 65)
+
+
+@pytest.mark.parametrize("between", ["a", b"a", None, 5, ("binary", b"a", True, False)], ids=repr)
+def test_the_chunks_of_a_message_must_not_be_interrupted(UnreadQueue: Any, between: Any) -> None:
+    queue = UnreadQueue()
+    put(queue, CHUNK)
+    queue.extend([between], 65)
     with pytest.raises(AssertionError):
         queue.take_message_now()
-    assert (queue.cost, len(queue)) == (cost_of(CHUNK, "a"), 2)
+    assert (queue.cost, len(queue)) == (cost_of(CHUNK) + 65, 2)
+
+
+def test_a_chunk_may_be_of_a_subclass(UnreadQueue: Any) -> None:
+    class Sub(Chunk):
+        pass
+
+    queue = UnreadQueue()
+    put(queue, Sub("text", b"a", False), Sub("text", b"b", True))
+    assert queue.take_message_now() == "ab"
 
 
 def test_a_compressed_message_in_one_chunk_is_inflated_within_the_limit(UnreadQueue: Any) -> None:
@@ -205,16 +253,16 @@ def test_a_compressed_message_in_one_chunk_is_inflated_within_the_limit(UnreadQu
 
     queue.inflate = inflate
     assert (queue.take_message_now(), queue.cost, len(queue)) == ("inflated", 0, 0)
-    put(queue, chunk, "behind")
+    put(queue, chunk, "next")
     assert queue.take_message(100) is None
     assert asked == [(chunk, 10), (chunk, 100)]
-    assert (queue.take_message_now(), queue.cost) == ("behind", 0), "the chunk was taken"
+    assert (queue.take_message_now(), queue.cost) == ("next", 0), "the chunk was taken"
     put(queue, *chunks_of("text", b"two", b"chunks", compressed=True))
     assert queue.take_message_now() is None
     assert len(asked) == 2
 
 
-def test_what_inflating_raises_comes_out_and_the_chunk_is_taken(UnreadQueue: Any) -> None:
+def test_an_error_of_inflate_is_raised_and_the_chunk_is_taken(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
 
     def inflate(chunk: Chunk, limit: int) -> str:
@@ -240,14 +288,12 @@ def test_the_limit_is_exact_to_the_byte_and_may_be_changed(UnreadQueue: Any, mes
     assert queue.take_message_now() == ""
 
 
-def test_pop_stops_before_the_floor_and_take_does_not(UnreadQueue: Any) -> None:
+def test_take_message_now_stops_at_the_low_water_mark_and_take_raw_does_not(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     put(queue, b"a", b"b", b"c")
     queue.low_water = 65
     assert (queue.take_message_now(), queue.cost) == (b"a", 130)
-    assert (queue.take_message_now(), queue.cost) == (None, 130), (
-        "65 would be left, and somebody has to be told"
-    )
+    assert (queue.take_message_now(), queue.cost) == (None, 130), "65 would be left, and reading resumes"
     queue.low_water = 64
     assert (queue.take_message_now(), queue.cost) == (b"b", 65)
     queue.low_water = 0
@@ -255,17 +301,17 @@ def test_pop_stops_before_the_floor_and_take_does_not(UnreadQueue: Any) -> None:
     assert queue.take_raw() == b"c"
 
 
-def test_pop_gives_nothing_while_there_is_a_reason(UnreadQueue: Any) -> None:
+def test_take_message_now_takes_nothing_while_the_queue_is_closed_for_a_reason(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     put(queue, "a", "b")
-    for shut, popped in ((1, None), (2, None), (1, None), (0, "a")):
-        queue.closed_for = shut
-        assert queue.take_message_now() == popped
-    queue.closed_for += 1
+    for bits, taken in ((1, None), (3, None), (2, None), (0, "a")):
+        queue.closed_for = bits
+        assert queue.take_message_now() == taken
+    queue.closed_for |= unread.CLOSED_FOR_RECEIVER
     assert (queue.front(), queue.take_raw(), len(queue)) == ("b", "b", 0)
 
 
-def test_taking_what_is_not_here_is_an_index_error(UnreadQueue: Any) -> None:
+def test_take_raw_from_an_empty_queue_is_an_index_error(UnreadQueue: Any) -> None:
     queue = UnreadQueue()
     for _ in range(2):
         with pytest.raises(IndexError):
@@ -274,7 +320,7 @@ def test_taking_what_is_not_here_is_an_index_error(UnreadQueue: Any) -> None:
         queue.take_raw()
 
 
-def test_clear_drops_all_and_leaves_the_rules(UnreadQueue: Any) -> None:
+def test_clear_drops_the_items_and_keeps_the_limits(UnreadQueue: Any) -> None:
     queue = UnreadQueue(9)
     queue.low_water, queue.closed_for = 3, 1
     put(queue, "a", CHUNK, b"b")
@@ -284,18 +330,6 @@ def test_clear_drops_all_and_leaves_the_rules(UnreadQueue: Any) -> None:
     assert (queue.limit, queue.low_water, queue.closed_for) == (9, 3, 1)
     queue.closed_for = 0
     put(queue, "c", "d")
-    assert queue.take_message_now() == "c"
-
-
-def test_a_second_init_begins_anew(UnreadQueue: Any) -> None:
-    queue = UnreadQueue(9)
-    queue.low_water, queue.closed_for = 3, 1
-    put(queue, "a", "b")
-    queue.take_raw()
-    queue.__init__()
-    assert (len(queue), queue.cost, queue.take_message_now()) == (0, 0, None)
-    assert (queue.limit, queue.low_water, queue.closed_for) == (pure.UNLIMITED, -1, 0)
-    put(queue, "c")
     assert queue.take_message_now() == "c"
 
 
@@ -329,7 +363,7 @@ def test_a_queue_that_never_becomes_empty_does_not_grow(UnreadQueue: Any) -> Non
 
 @pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 2047, 2048, 2049, 5000])
 @pytest.mark.parametrize("way", ["take_message_now", "take_raw"])
-def test_many_pieces_come_out_in_order_at_every_border(UnreadQueue: Any, count: int, way: str) -> None:
+def test_many_items_are_taken_in_order_at_every_boundary(UnreadQueue: Any, count: int, way: str) -> None:
     queue = UnreadQueue()
     put(queue, *map(str, range(count)))
     for number in range(count):
@@ -342,8 +376,8 @@ def test_many_pieces_come_out_in_order_at_every_border(UnreadQueue: Any, count: 
     assert queue.take_message_now() == "a"
 
 
-@pytest.mark.parametrize("way", ["take_message_now", "take_raw", "front", "__iter__", "clear", "__init__"])
-def test_references_are_given_back(UnreadQueue: Any, way: str) -> None:
+@pytest.mark.parametrize("way", ["take_message_now", "take_raw", "front", "__iter__", "clear"])
+def test_the_queue_keeps_no_reference_to_taken_items(UnreadQueue: Any, way: str) -> None:
     message, queue = bytes(100), UnreadQueue()
     before = sys.getrefcount(message)
     for _ in range(3000):
@@ -359,7 +393,7 @@ def test_references_are_given_back(UnreadQueue: Any, way: str) -> None:
     assert sys.getrefcount(message) == before
 
 
-def test_a_piece_lives_until_it_is_taken_and_no_longer(UnreadQueue: Any) -> None:
+def test_an_item_lives_until_it_is_taken_and_no_longer(UnreadQueue: Any) -> None:
     class Message(str):
         pass
 
@@ -380,8 +414,7 @@ def test_a_piece_lives_until_it_is_taken_and_no_longer(UnreadQueue: Any) -> None
     assert alive() == [False] * 4
 
 
-@pytest.mark.parametrize("way", ["clear", "__init__"])
-def test_what_is_dropped_finds_a_queue_that_is_whole(UnreadQueue: Any, way: str) -> None:
+def test_the_destructor_of_a_dropped_item_may_use_the_queue(UnreadQueue: Any) -> None:
     queue, seen = UnreadQueue(), []
 
     class Message(bytes):
@@ -391,18 +424,65 @@ def test_what_is_dropped_finds_a_queue_that_is_whole(UnreadQueue: Any, way: str)
 
     put(queue, "a", "b", "c", Message(b"1"))
     queue.take_raw()
-    getattr(queue, way)()
+    queue.clear()
     assert seen == [(0, None, None, [], 0)]
     assert ([*queue], queue.cost) == ([b"more"], 68)
 
 
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "cleared": lambda queue: queue.clear(),
+    "one taken": lambda queue: queue.take_raw(),
+    "all taken": lambda queue: [queue.take_raw() for _ in range(len(queue))],
+    "larger chunks": lambda queue: (
+        queue.clear(),
+        put(queue, *chunks_of("binary", bytes(9999), bytes(9999))),
+    ),
+    "smaller chunks": lambda queue: (queue.clear(), put(queue, *chunks_of("binary", b"", b""))),
+    "messages": lambda queue: (queue.clear(), put(queue, "a", "b", "c")),
+    "no longer inflated": lambda queue: setattr(queue, "inflate", None),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_flag_that_changes_the_queue_does_no_harm(UnreadQueue: Any, change: Any, compressed: bool) -> None:
+    queue = UnreadQueue()
+    queue.inflate = lambda chunk, limit: "inflated"
+    once = iter([lambda: change(queue)])
+    flag = Flag(True, lambda: next(once, bool)())
+    put(queue, *[] if compressed else [Chunk("binary", b"one", False)])
+    put(queue, Chunk("binary", b"two", flag, compressed))
+    with suppress(RuntimeError, IndexError, AssertionError):
+        queue.take_message_now()
+    queue.clear()
+    put(queue, "a")
+    assert queue.take_message_now() == "a"
+
+
+def test_a_payload_whose_destructor_changes_the_queue_does_no_harm(UnreadQueue: Any) -> None:
+    class Payload(bytes):
+        def __del__(self) -> None:
+            queue.clear()
+
+    queue = UnreadQueue()
+    queue.extend(
+        [Chunk("binary", Payload(b"one"), False), Chunk("binary", b"two", True)], cost_of(b"one", b"two")
+    )
+    with suppress(RuntimeError):
+        queue.take_message_now()
+    queue.clear()
+    put(queue, "a")
+    assert queue.take_message_now() == "a"
+
+
 # -- the same, call by call ----------------------------------------------------------------------
 
+FLAGS = st.sampled_from([False, True, False, True, 0, 1, "", "yes", None, [0]])
 ITEMS = st.one_of(
     st.text(max_size=6),
     st.binary(max_size=6),
-    st.builds(Chunk, st.just("binary"), st.sampled_from([b"", b"a", b"abc"]), st.booleans()),
-    st.builds(Chunk, st.just("text"), st.just(b"abc"), st.booleans()),
+    st.builds(Chunk, st.just("binary"), st.sampled_from([b"", b"a", b"abc"]), FLAGS, FLAGS),
+    st.builds(Chunk, st.just("text"), st.just(b"abc"), FLAGS),
 )
 NUMBERS = st.integers(-2, 400)
 CALLS = st.one_of(
@@ -422,49 +502,49 @@ CALLS = st.one_of(
         )
     ),
     st.tuples(st.sampled_from(["limit", "low_water", "closed_for", "cost", "take_message"]), NUMBERS),
-    st.tuples(st.just("__init__"), NUMBERS),
+    st.tuples(st.just("inflate"), st.sampled_from([None, lambda chunk, limit: f"{chunk.payload!r} {limit}"])),
     st.tuples(st.just("turn"), st.integers(1, 3000)),
 )
 
 
 def outcome(queue: Any, name: str, *arguments: Any) -> Any:
-    """What a call gives and leaves; "turn" puts and takes many."""
+    """What a call returns and leaves; "turn" puts and takes many."""
     result: Any = None
     if name == "turn":
         queue.extend(["a"] * arguments[0], 65 * arguments[0])
         result = [queue.take_raw() for _ in range(arguments[0] - 1)]
-    elif name in ("limit", "low_water", "closed_for", "cost"):
+    elif name in ("limit", "low_water", "closed_for", "cost", "inflate"):
         setattr(queue, name, *arguments)
     else:
         try:
             result = getattr(queue, name)(*arguments)
-        except (IndexError, AssertionError) as error:  # nothing is here; chunks are interrupted
+        except (IndexError, AssertionError) as error:  # the queue is empty; chunks are interrupted
             result = type(error)
     if name == "__iter__":
         result = [*result]
     return result, queue.cost, queue.limit, queue.low_water, queue.closed_for, len(queue), queue.front()
 
 
-@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
+@needs_compiled
 @given(st.lists(CALLS, max_size=30))
-@settings(max_examples=300)
-def test_the_twin_does_the_same_call_by_call(calls: list[tuple[Any, ...]]) -> None:
-    ours, theirs = pure.UnreadQueue(), speedups.UnreadQueue()
+@settings(max_examples=examples(300))
+def test_both_versions_do_the_same_call_by_call(calls: list[tuple[Any, ...]]) -> None:
+    ours, theirs = (version.UnreadQueue() for version in VERSIONS)
     for call in calls:
         assert outcome(ours, *call) == outcome(theirs, *call)
         if call[0] != "turn":
             assert [*ours] == [*theirs]
 
 
-@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
-def test_the_twin_refuses_what_python_could_not_do_wrong() -> None:
+@needs_compiled
+def test_the_compiled_version_checks_its_arguments() -> None:
     queue = speedups.UnreadQueue(9)
     put(queue, "a")
     wrong: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (queue.extend, (("b",), 65)),
         (queue.extend, (["b"], 6.5)),
         (queue.extend, (["b"],)),
-        (queue.__init__, ("9",)),
+        (speedups.UnreadQueue, ("9",)),
         (speedups.MessageIterator, ([], print)),
         (speedups.MessageIterator, (queue,)),
         (type(anext(speedups.MessageIterator(queue, print))), ()),  # type: ignore[arg-type, type-var]
@@ -474,11 +554,22 @@ def test_the_twin_refuses_what_python_could_not_do_wrong() -> None:
             function(*arguments)
     with pytest.raises(OverflowError):
         queue.extend(["b"], 1 << 64)
+    malformed: list[Any] = [
+        tuple.__new__(Chunk),
+        tuple.__new__(Chunk, ("binary", b"a", True)),
+        Chunk(None, b"a", True),  # type: ignore[arg-type]
+        Chunk("binary", bytearray(b"a"), True),  # type: ignore[arg-type]
+    ]
+    for chunk in malformed:
+        other = speedups.UnreadQueue()
+        other.extend([chunk], 65)
+        with pytest.raises(AssertionError):
+            other.take_message_now()
     assert ([*queue], queue.cost, queue.limit) == (["a"], 65, 9)
 
 
-@pytest.mark.skipif(not speedups.COMPILED, reason="there is no compiled twin")
-def test_the_twin_appends_behind_what_reading_the_cost_has_changed() -> None:
+@needs_compiled
+def test_items_are_appended_after_those_that_reading_the_cost_has_added() -> None:
     class Cost:
         def __index__(self) -> int:
             while queue:
@@ -498,20 +589,20 @@ def test_the_twin_appends_behind_what_reading_the_cost_has_changed() -> None:
 
 
 def coroutine(generator: Callable[[], Any]) -> Coroutine[Any, Any, Any]:
-    """A real one, of `generator`; this file may define none."""
-    return anext(pure.MessageIterator(pure.UnreadQueue(), generator))  # type: ignore[arg-type, return-value]
+    """A coroutine that runs `generator`; tests of the codec define no asynchronous functions."""
+    return anext(unread.MessageIterator(unread.UnreadQueue(), generator))  # type: ignore[arg-type, return-value]
 
 
 class Reader:
     """A queue, the messages in it, and a `wait` that is told what to do."""
 
-    def __init__(self, queue: Any, messages: Any, *items: Any) -> None:
-        self.queue = queue()
+    def __init__(self, version: Version, *items: Any) -> None:
+        self.queue = version.UnreadQueue()
         put(self.queue, *items)
         self.waits = 0
         self.answers: list[Any] = []
         self.thrown: list[BaseException] = []
-        self.messages = messages(self.queue, self.wait)
+        self.messages = version.MessageIterator(self.queue, self.wait)
 
     def wait(self) -> Coroutine[Any, Any, Any]:
         return coroutine(self.answer)
@@ -529,9 +620,9 @@ class Reader:
         return answer
 
 
-@pytest.fixture(params=TWINS.values(), ids=TWINS)
-def reader(request: pytest.FixtureRequest) -> Callable[..., Reader]:
-    return lambda *items: Reader(*request.param, *items)
+@pytest.fixture
+def reader(version: Version) -> Callable[..., Reader]:
+    return lambda *items: Reader(version, *items)
 
 
 @types.coroutine
@@ -570,19 +661,19 @@ EACH_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
 
 @EACH_WAY
-def test_messages_that_are_here_come_without_a_suspension(reader: Any, way: Any) -> None:
-    taker = reader("a", b"", "é", "behind", "the last")
+def test_complete_messages_are_taken_without_a_suspension(reader: Any, way: Any) -> None:
+    taker = reader("a", b"", "é", "next", "the last")
     assert aiter(taker.messages) is taker.messages
     with way():
         assert [at_once(awaiting(anext(taker.messages))) for _ in range(3)] == ["a", b"", "é"]
-        assert at_once(anext(taker.messages)) == "behind"
+        assert at_once(anext(taker.messages)) == "next"
         assert at_once(awaiting(anext(taker.messages, None))) == "the last"
     assert (taker.waits, taker.queue.cost) == (0, 0)
 
 
 @EACH_WAY
 @pytest.mark.parametrize("items", [[], [CHUNK], ["too long"]], ids=["nothing", "a chunk", "too long"])
-def test_what_cannot_be_popped_is_waited_for(reader: Any, items: list[Item], way: Any) -> None:
+def test_wait_is_called_for_what_take_message_now_refuses(reader: Any, items: list[Item], way: Any) -> None:
     taker = reader(*items)
     taker.queue.limit = 3
     with way():
@@ -596,7 +687,7 @@ def test_what_cannot_be_popped_is_waited_for(reader: Any, items: list[Item], way
 
 @EACH_WAY
 @pytest.mark.parametrize("error", [StopAsyncIteration, KeyError])
-def test_what_wait_raises_comes_out(reader: Any, error: type[Exception], way: Any) -> None:
+def test_an_error_of_wait_is_raised(reader: Any, error: type[Exception], way: Any) -> None:
     for items in ([], [CHUNK]):
         taker = reader(*items)
         taker.answers += [error(), error()]
@@ -607,7 +698,7 @@ def test_what_wait_raises_comes_out(reader: Any, error: type[Exception], way: An
 
 
 @EACH_WAY
-def test_what_inflating_raises_comes_out_of_iterating(reader: Any, way: Any) -> None:
+def test_an_error_of_inflate_is_raised_by_iterating(reader: Any, way: Any) -> None:
     def inflate(chunk: Chunk, limit: int) -> str:
         raise KeyError(chunk.payload)
 
@@ -617,15 +708,15 @@ def test_what_inflating_raises_comes_out_of_iterating(reader: Any, way: Any) -> 
         awaiting(anext(taker.messages)).send(None)
 
 
-def test_the_end_may_have_a_default(reader: Any) -> None:
+def test_anext_may_have_a_default(reader: Any) -> None:
     for items in ([], [CHUNK]):
         taker = reader(*items)
         taker.answers.append(StopAsyncIteration())
         assert at_once(awaiting(anext(taker.messages, "the end"))) == "the end"
 
 
-@pytest.mark.parametrize("items", [["a", "b"], [CHUNK]], ids=["popped", "waited for"])
-def test_it_is_awaited_once(reader: Any, items: list[Item]) -> None:
+@pytest.mark.parametrize("items", [["a", "b"], [CHUNK]], ids=["taken", "waited for"])
+def test_a_step_is_awaited_once(reader: Any, items: list[Item]) -> None:
     taker = reader(*items)
     taker.answers.append("a")
     awaitable = anext(taker.messages)
@@ -639,11 +730,11 @@ def test_it_is_awaited_once(reader: Any, items: list[Item]) -> None:
     assert [*taker.queue] == items[-1:]
 
 
-# -- what is not awaited, or not to its end ------------------------------------------------------
+# -- steps that are not awaited, or not to the end--------------------------------------------------
 
 
 @pytest.mark.parametrize("items", [["a"], [CHUNK]], ids=["a message", "a chunk"])
-def test_nothing_is_taken_by_what_does_not_start(reader: Any, items: list[Item]) -> None:
+def test_a_step_that_does_not_start_takes_nothing(reader: Any, items: list[Item]) -> None:
     """As in a task that is cancelled before it runs."""
     taker = reader(*items)
     for arguments in [(KeyError(),), (KeyError,), (KeyError, KeyError(), None)]:
@@ -653,32 +744,32 @@ def test_nothing_is_taken_by_what_does_not_start(reader: Any, items: list[Item])
     closed.close()
     with pytest.raises(RuntimeError):
         closed.send(None)
-    with warnings.catch_warnings(action="ignore"):  # the pure one warns
+    with warnings.catch_warnings(action="ignore"):  # the Python version warns
         anext(taker.messages)
     assert ([*taker.queue], taker.thrown) == (items, [])
 
 
-def test_the_first_to_be_awaited_gets_the_first_message(reader: Any) -> None:
+def test_the_step_awaited_first_takes_the_first_message(reader: Any) -> None:
     taker = reader("a", "b", "c")
     steps = [anext(taker.messages) for _ in range(3)]
     assert [at_once(step) for step in reversed(steps)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("what", ["taken", "shut"])
-def test_what_has_gone_before_the_await_is_waited_for(reader: Any, what: str) -> None:
+@pytest.mark.parametrize("change", ["taken", "closed"])
+def test_a_message_that_can_no_longer_be_taken_is_waited_for(reader: Any, change: str) -> None:
     taker = reader("a")
     step = anext(taker.messages)
-    if what == "taken":
+    if change == "taken":
         taker.queue.take_raw()
     else:
-        taker.queue.closed_for = 1
+        taker.queue.closed_for = unread.CLOSED_FOR_RECEIVER
     assert [step.send(None), taker.waits] == ["waiting", 1]
     step.close()
 
 
 @EACH_WAY
 @pytest.mark.parametrize("items", [[], [CHUNK]], ids=["nothing", "a chunk"])
-def test_what_is_thrown_reaches_wait(reader: Any, items: list[Item], way: Any) -> None:
+def test_exceptions_are_thrown_into_wait(reader: Any, items: list[Item], way: Any) -> None:
     taker = reader(*items)
     for wrap in (awaiting, default):
         step = wrap(anext(taker.messages))
@@ -692,7 +783,7 @@ def test_what_is_thrown_reaches_wait(reader: Any, items: list[Item], way: Any) -
     assert [*map(type, taker.thrown)] == [KeyError, GeneratorExit] * 2
 
 
-def test_it_does_not_await_itself(reader: Any) -> None:
+def test_a_step_cannot_await_itself(reader: Any) -> None:
     taker = reader(CHUNK)
     steps: list[Any] = []
 
@@ -707,7 +798,7 @@ def test_it_does_not_await_itself(reader: Any) -> None:
     steps[0].close()
 
 
-def test_a_call_of_wait_that_fails_is_what_comes_out(reader: Any) -> None:
+def test_an_error_of_calling_wait_is_raised(reader: Any) -> None:
     taker = reader(CHUNK)
 
     def wait() -> Any:
@@ -718,14 +809,23 @@ def test_a_call_of_wait_that_fails_is_what_comes_out(reader: Any) -> None:
         step.send(None)
 
 
-def test_it_is_a_coroutine_for_those_who_ask(reader: Any) -> None:
+def test_a_step_is_a_coroutine_by_its_interface(reader: Any) -> None:
     step = anext(reader("a").messages)
     assert isinstance(step, Coroutine)
     assert isinstance(step, Awaitable)
     step.close()
 
 
-# -- the memory of that --------------------------------------------------------------------------
+def test_a_step_outlives_its_iterator(version: Version) -> None:
+    queue = version.UnreadQueue()
+    put(queue, "a", "b")
+    messages = version.MessageIterator(queue, lambda: pytest.fail("nothing to wait for"))
+    steps = [anext(messages), anext(messages)]
+    del messages
+    assert [at_once(steps.pop()), at_once(steps.pop())] == ["a", "b"]
+
+
+# -- memory of iterating -------------------------------------------------------------------------
 
 CYCLES: dict[str, Callable[[Any], Any]] = {
     "not awaited": lambda taker: None,
@@ -741,18 +841,18 @@ def started(coroutine: Any) -> Any:
 
 @pytest.mark.parametrize("items", [[], [CHUNK]], ids=["nothing", "a chunk"])
 @pytest.mark.parametrize("keep", CYCLES.values(), ids=CYCLES)
-def test_a_reader_that_holds_itself_is_collected(reader: Any, items: list[Item], keep: Any) -> None:
+def test_a_reader_in_a_reference_cycle_is_collected(reader: Any, items: list[Item], keep: Any) -> None:
     taker = reader(*items)
     taker.kept = keep(taker)
     gone = weakref.ref(taker)
     del taker
-    assert gone() is not None, "there is a cycle"
+    assert gone() is not None, "the cycle keeps it alive"
     with warnings.catch_warnings(action="ignore"):
         gc.collect()
     assert gone() is None
 
 
-def test_iterating_gives_all_references_back(reader: Any) -> None:
+def test_iterating_keeps_no_references(reader: Any) -> None:
     message = bytes(100)
     taker = reader()
     before = [sys.getrefcount(one) for one in (message, taker, taker.messages, taker.queue, CHUNK)]

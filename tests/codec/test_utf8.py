@@ -1,4 +1,4 @@
-"""UTF-8 as it arrives: accepted when it is whole, refused at the first byte that proves it wrong."""
+"""UTF-8 in pieces: accepted when it is complete, refused at the first byte that proves it wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsstream.codec.utf8 import UTF8Validator, split_point
 
-# RFC 3629 section 4, the grammar of UTF-8: what each byte of a code point may be.
+# RFC 3629 section 4, the grammar of UTF-8: the values of each byte of a code point.
 TAIL = range(0x80, 0xC0)
 SEQUENCES: list[tuple[range, ...]] = [
     (range(0x80),),
@@ -23,8 +23,8 @@ SEQUENCES: list[tuple[range, ...]] = [
     (range(0xF1, 0xF4), TAIL, TAIL, TAIL),
     (range(0xF4, 0xF5), range(0x80, 0x90), TAIL, TAIL),
 ]
-# Bytes on both sides of every border of the grammar.
-BORDERS = sorted(
+# Bytes on both sides of every boundary of the grammar.
+BOUNDARIES = sorted(
     {byte for sequence in SEQUENCES for part in sequence for byte in (part[0], part[-1])}
     | {0xC0, 0xC1, 0xF5, 0xF8, 0xFC, 0xFE, 0xFF}
 )
@@ -61,8 +61,8 @@ def first_refused(data: bytes, *, last: bool = False) -> int | None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_every_short_sequence_is_judged_by_the_grammar_at_its_first_bad_byte(length: int) -> None:
-    for sequence in product(BORDERS, repeat=length):
+def test_short_sequences_are_refused_at_the_first_byte_against_the_grammar(length: int) -> None:
+    for sequence in product(BOUNDARIES, repeat=length):
         data = bytes(sequence)
         valid, between = valid_prefix(data)
         expected = valid if valid < length else None
@@ -87,9 +87,9 @@ def test_every_code_point_but_the_surrogates_is_accepted(point: int) -> None:
 @given(st.binary(max_size=12) | st.text(max_size=8).map(str.encode), st.lists(st.integers(0, 12)))
 def test_the_cuts_do_not_matter(data: bytes, cuts: list[int]) -> None:
     validator = UTF8Validator()
-    borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    boundaries = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     accepted = all(
-        validator.feed(data[start:end], last=False) for start, end in pairwise(borders)
+        validator.feed(data[start:end], last=False) for start, end in pairwise(boundaries)
     ) and validator.feed(b"", last=True)
     try:
         data.decode()
@@ -100,13 +100,13 @@ def test_the_cuts_do_not_matter(data: bytes, cuts: list[int]) -> None:
 
 
 @given(st.binary(max_size=12))
-def test_a_bad_byte_is_refused_when_it_comes_and_not_later(data: bytes) -> None:
+def test_a_bad_byte_is_refused_as_soon_as_it_arrives(data: bytes) -> None:
     valid, _ = valid_prefix(data)
     assert first_refused(data) == (valid if valid < len(data) else None)
 
 
 @pytest.mark.parametrize("code_point", ["é", "€", "\U0001f600"])
-def test_a_code_point_that_is_cut_off_is_refused_at_the_end_only(code_point: str) -> None:
+def test_an_incomplete_code_point_is_refused_only_at_the_end(code_point: str) -> None:
     for cut in range(1, len(code_point.encode())):
         start = code_point.encode()[:cut]
         assert UTF8Validator().feed(start, last=False)
@@ -134,13 +134,13 @@ def test_a_validator_can_be_used_for_the_next_text() -> None:
 def test_text_is_cut_between_code_points_as_late_as_possible(text: str, limit: int) -> None:
     data = text.encode()
     cut = split_point(memoryview(data), limit)
-    borders = {len(text[:count].encode()) for count in range(1, len(text) + 1)}
-    fitting = [border for border in borders if border <= limit]
+    boundaries = {len(text[:count].encode()) for count in range(1, len(text) + 1)}
+    fitting = [boundary for boundary in boundaries if boundary <= limit]
     assert cut == max(fitting, default=0)
 
 
 @given(st.text(max_size=20), st.integers(4, 9))
-def test_cutting_again_and_again_gives_pieces_of_text(text: str, limit: int) -> None:
+def test_cutting_repeatedly_makes_pieces_of_text(text: str, limit: int) -> None:
     rest = text.encode()
     pieces = []
     while rest:

@@ -295,11 +295,11 @@ def packed_messages(setup: Setup, data: bytes) -> Iterator[Packed]:
                 context.decompress(payload + TAIL)
             except zlib.error:
                 return
-            yield Packed(begun.before, context.eof, not at_border(context))
+            yield Packed(begun.before, context.eof, not at_boundary(context))
             begun = None
 
 
-def at_border(context: Any) -> bool:
+def at_boundary(context: Any) -> bool:
     """Whether a stored block may follow."""
     context = context.copy()
     try:
@@ -466,7 +466,7 @@ FAULTS: Final = (
         "a control frame inside a compressed message",
         ("wsproto",),
         "RFC 7692 section 6.1",
-        "the fragments behind the control frame are taken as if they were not compressed",
+        "the fragments after the control frame are taken as if they were not compressed",
         loses_compression,
         fragments_around_a_ping,
         Outcome((Event("ping", b""), Event("text", "Hello"))),
@@ -474,7 +474,7 @@ FAULTS: Final = (
         deflate=True,
     ),
     Fault(
-        "blocks behind a final block",
+        "blocks after a final block",
         ("wsproto", "websockets"),
         "RFC 7692 section 7.2.3.4",
         "what follows a block with BFINAL is dropped; with takeover all messages after it are empty",
@@ -649,8 +649,8 @@ class Story:
     def reads(self) -> list[bytes]:
         """The data cut at `cuts`, which are positions modulo its length."""
         data = self.data
-        borders = sorted({0, len(data), *(cut % (len(data) + 1) for cut in self.cuts)})
-        return [data[start:end] for start, end in zip(borders, borders[1:], strict=False)]  # noqa: RUF007
+        bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in self.cuts)})
+        return [data[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]  # noqa: RUF007
 
 
 class Sender:
@@ -680,10 +680,10 @@ class Sender:
         compressed = self.setup.deflate and self.draw(MOSTLY)
         if compressed:
             payload = self.compress(payload)
-        borders = sorted(self.draw(st.lists(st.integers(0, len(payload)), max_size=3)))
-        borders = [0, *borders, len(payload)]
-        for number, (start, end) in enumerate(zip(borders, borders[1:], strict=False)):  # noqa: RUF007
-            fin = number == len(borders) - 2
+        bounds = sorted(self.draw(st.lists(st.integers(0, len(payload)), max_size=3)))
+        bounds = [0, *bounds, len(payload)]
+        for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):  # noqa: RUF007
+            fin = number == len(bounds) - 2
             if number:
                 self.controls()
                 self.add(continuation, payload[start:end], fin=fin)
@@ -815,6 +815,17 @@ def stories_with_anything_behind(draw: st.DrawFn) -> Story:
     return replace(story, frames=(*story.frames, start, draw(st.binary(max_size=40))))
 
 
+STORIES: Final = {
+    "valid": valid_stories(WINDOWS),
+    "text that may not be UTF-8": valid_stories(WINDOWS, DOUBTFUL_TEXTS),
+    "forbidden takeover": stories_of_forbidden_takeover(),
+    "a flipped bit": stories_with_a_flipped_bit(),
+    "truncated": truncated_stories(),
+    "frames too many, too few, twice or misplaced": stories_with_other_frames(),
+    "anything after a valid sequence": stories_with_anything_behind(),
+}
+
+
 def explore(stories: st.SearchStrategy[Story], examples: int) -> None:
     @given(stories)
     @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
@@ -825,43 +836,14 @@ def explore(stories: st.SearchStrategy[Story], examples: int) -> None:
 
 
 @EXAMPLES
-def test_valid_sequences_are_seen_alike(examples: int) -> None:
-    explore(valid_stories(WINDOWS), examples)
+@pytest.mark.parametrize("stories", STORIES.values(), ids=STORIES)
+def test_all_judge_alike(stories: st.SearchStrategy[Story], examples: int) -> None:
+    explore(stories, examples)
 
 
 @pytest.mark.slow
 def test_large_messages_are_seen_alike() -> None:
     explore(valid_stories(WINDOWS, LARGE, LARGE, most=1), 200)
-
-
-@EXAMPLES
-def test_texts_that_may_not_be_utf8_are_judged_alike(examples: int) -> None:
-    explore(valid_stories(WINDOWS, DOUBTFUL_TEXTS), examples)
-
-
-@EXAMPLES
-def test_forbidden_takeover_is_judged_alike(examples: int) -> None:
-    explore(stories_of_forbidden_takeover(), examples)
-
-
-@EXAMPLES
-def test_a_flipped_bit_is_judged_alike(examples: int) -> None:
-    explore(stories_with_a_flipped_bit(), examples)
-
-
-@EXAMPLES
-def test_a_truncated_sequence_is_judged_alike(examples: int) -> None:
-    explore(truncated_stories(), examples)
-
-
-@EXAMPLES
-def test_frames_too_many_too_few_twice_or_misplaced_are_judged_alike(examples: int) -> None:
-    explore(stories_with_other_frames(), examples)
-
-
-@EXAMPLES
-def test_anything_behind_a_valid_sequence_is_judged_alike(examples: int) -> None:
-    explore(stories_with_anything_behind(), examples)
 
 
 @ROLES

@@ -33,8 +33,10 @@ from wsproto.extensions import PerMessageDeflate as WsprotoDeflate
 from wsproto.utilities import generate_accept_token
 
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
-from wsstream.opening.extensions import Extension, format_extensions, parse_extensions, parse_token_list
-from wsstream.opening.handshake import accept_key, check_request, select_subprotocol
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
+from wsstream.opening.grammar import parse_token_list
+from wsstream.opening.handshake import accept_key
+from wsstream.opening.handshake_server import check_request, select_subprotocol
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake
 from wsstream.opening.url import parse_url
 from wsstream.protocol.deflate import Agreed, Deflate
@@ -54,25 +56,8 @@ def explore(test: Any, examples: int, *strategies: st.SearchStrategy[Any]) -> No
 # -- the grammar ---------------------------------------------------------------------------------
 
 PIECES: Final = [
-    "a",
-    "b1",
-    NAME,
-    ",",
-    ";",
-    "=",
-    " ",
-    "\t",
-    '"',
-    "\\",
-    '"a"',
-    "=b",
-    "; c",
-    "=15",
-    ", ",
-    "é",
-    "\x00",
-    "/",
-]
+    "a", "b1", NAME, ",", ";", "=", " ", "\t", '"', "\\", '"a"', "=b", "; c", "=15", ", ", "é", "\x00", "/",
+]  # fmt: skip
 VALUES = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.lists(
     st.sampled_from(["a", NAME, "; b", "; c=d", '; e="f"', '; g="\\h"', "\t;i = j", ", ", ",", ",,k"]),
     max_size=6,

@@ -17,7 +17,7 @@ import pytest
 import websockets.sync.client
 from anyio.abc import ByteStream, SocketAttribute
 
-from wsstream.testing import Frame, RawPeer, close, ping, text
+from wsstream.testing import Frame, RawPeer, ping, text
 from wsstream.testing import frame as any_frame
 
 HERE = Path(__file__).parent
@@ -47,48 +47,19 @@ async def echoed_as_it_arrives(peer: RawPeer) -> None:
     assert await ending(peer) == (1000, [])
 
 
-async def ten_pings_at_once(peer: RawPeer) -> None:
-    await peer.send(b"".join(ping(b"%d" % number, mask=peer.mask) for number in range(10)))
-    for number in range(10):
-        assert await next_unmasked(peer) == Frame(10, b"%d" % number)
-
-
-async def a_violation_behind_messages(peer: RawPeer) -> None:
+async def a_violation_after_messages(peer: RawPeer) -> None:
     """All in one segment: the messages come back whole, then the connection fails."""
     messages = text("one", mask=peer.mask) + text("two", mask=peer.mask)
     await peer.send(messages + any_frame(3, mask=peer.mask) + ping(mask=peer.mask))
     assert await ending(peer) == (1002, [Frame(1, b"one"), Frame(1, b"two")])
 
 
-async def bad_utf8_in_the_middle_of_a_frame(peer: RawPeer) -> None:
-    await peer.text(b"good \xff", declared_length=1000)
-    code, _ = await ending(peer)
-    assert code == 1007
-
-
-async def a_close_inside_a_message(peer: RawPeer) -> None:
-    await peer.send(text("unfinished", fin=False, mask=peer.mask) + close(1000, mask=peer.mask))
-    code, _ = await ending(peer)
-    assert code == 1000
-
-
 async def a_lost_connection(peer: RawPeer) -> None:
     await peer.text("unfinished", declared_length=1000)
 
 
-async def garbage(peer: RawPeer) -> None:
-    await peer.send(bytes(range(256)) * 16)
-
-
-CASES: list[Case] = [
-    echoed_as_it_arrives,
-    ten_pings_at_once,
-    a_violation_behind_messages,
-    bad_utf8_in_the_middle_of_a_frame,
-    a_close_inside_a_message,
-    a_lost_connection,
-    garbage,
-]
+# What the library itself does with frames is in rfc6455; here the scripts are to echo and to survive.
+CASES: list[Case] = [echoed_as_it_arrives, a_violation_after_messages, a_lost_connection]
 
 
 async def next_unmasked(peer: RawPeer) -> Frame:
@@ -365,25 +336,3 @@ async def test_a_gibibyte_goes_through_the_server_in_constant_memory(
         before = peak_memory(servers.pid(*options))
         await echo_one_frame(peer, GIB)
         assert peak_memory(servers.pid(*options)) - before < 4 * MIB
-
-
-@pytest.mark.slow
-@pytest.mark.anyio
-async def test_a_message_larger_than_its_memory_goes_through_the_client(anyio_backend: str) -> None:
-    growth: list[int] = []
-
-    async def large(peer: RawPeer) -> None:
-        await warm_up(peer)
-        before = peak_memory(process.pid)
-        await echo_one_frame(peer, 128 * MIB)
-        growth.append(peak_memory(process.pid) - before)
-
-    async with (
-        Suite([large]).listen() as url,
-        await anyio.open_process(
-            command("echo_client.py", url, "--backend", anyio_backend), stdout=subprocess.DEVNULL
-        ) as process,
-    ):
-        await process.wait()
-    assert len(growth) == 1
-    assert growth[0] < 4 * MIB

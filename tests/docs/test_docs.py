@@ -13,13 +13,13 @@ import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import trustme
+from kit.processes import run_pytest, server
 
 import wsstream
 import wsstream.testing
@@ -66,23 +66,12 @@ def name_of(page: Path) -> str:
     return page.relative_to(DOCS).as_posix()
 
 
-@contextmanager
-def server(*command: str) -> Iterator[str]:
-    """Runs a server; gives the URL that it prints."""
-    process = subprocess.Popen([sys.executable, "-W", "error", *command], stdout=subprocess.PIPE, text=True)
-    with process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
-
-
 def run(code: str, place: str, capsys: pytest.CaptureFixture[str]) -> str:
     exec(compile(code, place, "exec"), {"__name__": "__main__"})
     return capsys.readouterr().out
 
 
+@pytest.mark.heavy_after_first(each="page")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("page", WITH_PROGRAMS, ids=name_of)
 def test_programs_print_what_the_page_says(
@@ -119,29 +108,15 @@ def make_certificates(folder: Path) -> None:
     authority.cert_pem.write_to_path(folder / "client.pem")
 
 
+@pytest.mark.heavy
 def test_test_modules_pass(tmp_path: Path) -> None:
     modules = [block.code for block in blocks_of(DOCS / "how-to/test-your-app.md") if block.is_test_module]
     (tmp_path / "conftest.py").write_text(modules[0])
     for number, code in enumerate(modules[1:]):
         (tmp_path / f"test_{number}.py").write_text(code)
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:asyncio",
-        "-c",
-        "/dev/null",
-    ]
-    command += ["-c", "/dev/null", "--rootdir", str(tmp_path), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    output = run_pytest(tmp_path, str(tmp_path))
     tests = sum(code.count("async def test_") * 2 + code.count("\ndef test_") for code in modules)
-    assert f"{tests} passed" in done.stdout, done.stdout + done.stderr
+    assert f"{tests} passed" in output
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 
 import wsstream
 from wsstream.codec.decoder import MAX_STEPS
@@ -22,24 +21,15 @@ from wsstream.transports.base import Transport
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 async def _hold(ws: wsstream.WebSocketStream) -> None:
     async for _ in ws:
         pass
 
 
 @pytest.fixture(scope="module")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """For a server and for its clients."""
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
+    return server_tls, client_tls
 
 
 @pytest.fixture(params=["ws", "wss"])
@@ -171,6 +161,7 @@ for name in ("empty fragments", "fragments"):
     FLOODS[name] = frames.text(fin=False, mask=frames.EXAMPLE_KEY) + FLOODS[name]
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("flood_of", FLOODS)
 async def test_a_flood_of_tiny_frames_is_handled_a_few_at_a_time(
     flood_of: str,

@@ -200,6 +200,7 @@ async def test_waiting_for_the_end() -> None:
     assert await witness.ending.wait_closed() == CloseInfo(4000, "theirs", True)
     broken = Witness()
     broken.the_network_breaks()
+    broken.we_abort()  # too late to have been what ended it
     broken.the_tasks_end()
     with pytest.raises(ConnectionBroken):
         await broken.ending.wait_closed()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping
 from wsstream.codec.unread import UNLIMITED
@@ -464,7 +465,7 @@ STEPS = st.tuples(
 
 
 @given(ARRIVING, st.lists(STEPS, max_size=40))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_however_it_is_taken_every_byte_comes_out_once_and_in_order(
     arriving: list[Event], steps: list[tuple[str, int]]
 ) -> None:

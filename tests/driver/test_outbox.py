@@ -10,6 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 
 from wsstream.codec.batch import FrameBatch
 from wsstream.codec.events import Close, Kind
@@ -90,7 +91,7 @@ PAYLOADS = st.text(max_size=6) | st.integers(4080, 4110).map(lambda size: "é€
     st.lists(st.tuples(PAYLOADS, st.booleans(), st.booleans()), max_size=6),
     st.lists(st.integers(4, 30) | st.integers(4000, 9000), min_size=1, max_size=5),
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_portions_give_the_same_data_and_text_is_cut_between_code_points(
     kind: Kind, appended: list[tuple[str, bool, bool]], limits: list[int]
 ) -> None:
@@ -367,7 +368,7 @@ STEPS = st.tuples(
     st.integers(1, 300),
     st.integers(4, 200),
 )
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_whatever_is_handed_over_leaves_whole_and_in_order(
     kind: Kind, steps: list[tuple[str, int, bool]], closing: bool, high: int, frame_size: int
 ) -> None:

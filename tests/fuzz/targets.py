@@ -28,12 +28,13 @@ from wsstream.errors import (
     ProtocolViolation,
 )
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
-from wsstream.opening.extensions import Extension, format_extensions, parse_extensions, parse_token_list
-from wsstream.opening.handshake import RequestRefused, check_request, select_subprotocol
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
+from wsstream.opening.grammar import parse_token_list
+from wsstream.opening.handshake_server import RequestRejected, check_request, select_subprotocol
 from wsstream.opening.http import Request
-from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.opening.http1_exchange import MAX_BODY_EXCERPT
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_HEAD_SIZE
+from wsstream.opening.http1_request import MAX_BODY_EXCERPT
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
@@ -71,7 +72,7 @@ def joined(events: Iterable[Event]) -> list[Event]:
             result[-1] = event
         elif isinstance(event, Chunk):
             assert (event.kind, event.compressed) == (before.kind, before.compressed)
-            result[-1] = replace(event, payload=before.payload + event.payload)
+            result[-1] = event._replace(payload=before.payload + event.payload)
         else:  # a control frame inside a message: before it, so that the chunks of the message meet
             result.insert(-1, event)
     return result
@@ -360,7 +361,7 @@ def play_server(make: Callable[..., ServerHandshake], reads: Iterable[bytes], op
         while (request := subject.receive_data(next(rest, b""))) is None:
             pass
         offer = check_request(request, origins=frozenset({"http://example.com", None}))
-    except RequestRefused as refused:
+    except RequestRejected as refused:
         answer = subject.reject(refused.response)
         assert answer.startswith(b"HTTP/1.1 ")
         assert b"\r\n\r\n" in answer
@@ -393,7 +394,7 @@ def play_client(make: Callable[..., ClientHandshake], reads: Iterable[bytes], op
     wanted = SUBPROTOCOLS if options & 4 else ()
     subject, rest = make(WHERE, key=KEY, subprotocols=wanted, extensions=offered), iter(reads)
     assert subject.data_to_send().endswith(b"\r\n\r\n")
-    result: Accepted | None = None
+    result: Upgraded | None = None
     try:
         while result is None:
             result = subject.receive_data(next(rest, b""))
@@ -502,55 +503,12 @@ def check_client(options: Deflate, accepted: tuple[Extension, ...]) -> None:
 URL_TOKENS: Final = (
     *("ws://", "wss://", "http://", "https://", "://", "//", "[", "]", "[::1]", "[::ffff:1.2.3.4]", "[v1.a]"),
     *("127.0.0.1", "0x7f", "1", "255", "256", ":65535", ":80", ":443", ":0", "a:b@", ":@", "@", "?a=b", "#f"),
-    *(
-        "%",
-        "%2F",
-        "%00",
-        "%C3%A9",
-        "%E3%80%82",
-        "%2e",
-        "%61",
-        "%ff",
-        "..",
-        "example.com.",
-        "xn--",
-        "xn--mgba",
-    ),
-    *(
-        "é",
-        "ß",
-        "ẞ",
-        "İ",
-        "ı",
-        "。",
-        "．",
-        "ａ",
-        "①",
-        "𝔸",
-        "\u00ad",
-        "\u200c",
-        "\u200d",
-        "\u202e",
-        "א",
-        "ب",
-        "٣",
-    ),
-    *(
-        "\u0301",
-        "ǆ",
-        "㋿",
-        "\ufeff",
-        "\ufffd",
-        "\U000e0041",
-        "\ud800",
-        "\udcff",
-        "\xa0",
-        "\u2028",
-        "\x00",
-        "\x7f",
-    ),
+    *("%", "%2F", "%00", "%C3%A9", "%E3%80%82", "%2e", "%61", "%ff", "..", "example.com.", "xn--",
+      "xn--mgba", "é", "ß", "ẞ", "İ", "ı", "。", "．", "ａ", "①", "𝔸", "\u00ad", "\u200c", "\u200d",
+      "\u202e", "א", "ب", "٣", "\u0301", "ǆ", "㋿", "\ufeff", "\ufffd", "\U000e0041", "\ud800", "\udcff",
+      "\xa0", "\u2028", "\x00", "\x7f",),
     *("a" * 63, "a." * 60, "😀", "~", "_", "-", "^", "`", "{", "|", "\\", '"', "<", " ", "\t", "\r\n"),
-)
+)  # fmt: skip
 
 
 def url(data: bytes, *, parse: Callable[[str], URL] = parse_url) -> None:
@@ -579,9 +537,9 @@ def url(data: bytes, *, parse: Callable[[str], URL] = parse_url) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    "decoder": decoder,
-    "connection": connection,
-    "handshake": handshake,
-    "extensions": extensions,
-    "url": url,
+    "decoder": decoder,  # reads may end anywhere, and no more bytes come out than went in
+    "connection": connection,  # whatever the peer and the application do, only legal frames leave
+    "handshake": handshake,  # reads may end anywhere, and a request that is accepted can be answered
+    "extensions": extensions,  # an answer keeps to the limits of both sides
+    "url": url,  # a URL that is accepted can be sent as a request
 }

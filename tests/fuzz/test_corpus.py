@@ -19,7 +19,7 @@ from wsstream.codec.events import Event, Violation
 from wsstream.errors import InvalidURL
 from wsstream.opening.extensions import Extension, parse_extensions
 from wsstream.opening.http import Request
-from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Inflater
@@ -132,9 +132,9 @@ class ReadsOnce(ServerHandshake):
 class TakesAnything(ClientHandshake):
     """Any answer will do."""
 
-    def receive_data(self, data: bytes) -> Accepted | None:
+    def receive_data(self, data: bytes) -> Upgraded | None:
         result = super().receive_data(data)
-        return result and Accepted(result.response, "made up", result.extensions, result.trailing)
+        return result and Upgraded(result.response, "made up", result.extensions, result.trailing)
 
 
 def sees_one_field(values: Any) -> tuple[Extension, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
-
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from kit.zlib_peer import deflate
 
 from wsstream import Deflate, MessageTooBig, StreamEnded, WebSocketStream, connect
 from wsstream.testing import RawPeer, binary, close, continuation, memory_pair
@@ -16,15 +15,10 @@ pytestmark = pytest.mark.anyio
 DEFLATE = [("Sec-WebSocket-Extensions", "permessage-deflate")]
 
 
-def packed(payload: bytes) -> bytes:
-    context = zlib.compressobj(6, zlib.DEFLATED, -15)
-    return (context.compress(payload) + context.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
 LARGE = {
     "in one frame": binary(bytes(5000)),
     "in fragments": binary(bytes(2500), fin=False) + continuation(bytes(2500)),
-    "compressed": binary(packed(bytes(5000)), rsv1=True),
+    "compressed": binary(deflate(bytes(5000))[0], rsv1=True),
 }
 
 

@@ -17,8 +17,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,12 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
+from kit.interop import PEERS, Link
 
 import wsstream
 from wsstream import WebSocketStream
 
 HERE = Path(__file__).parent
-PEERS = ("websockets", "wsproto", "aiohttp", "picows", "ws")
 TIME_LIMIT = 20  # seconds; a deadlock is a failure, not a hang
 MAX_ANSWER = 1 << 16  # bytes
 
@@ -159,13 +159,7 @@ async def _as_server(remote: Remote, theirs: dict[str, Any], options: Any) -> As
 
 @asynccontextmanager
 async def _open_link(
-    peer: Peer,
-    role: str,
-    /,
-    *,
-    theirs: dict[str, Any] | None = None,
-    clean: bool = True,
-    **options: Any,
+    peer: Peer, role: str, /, *, theirs: dict[str, Any] | None = None, clean: bool = True, **options: Any
 ) -> AsyncIterator[tuple[WebSocketStream, Remote]]:
     ends = _as_client if role == "client" else _as_server
     with anyio.fail_after(TIME_LIMIT):
@@ -182,9 +176,6 @@ async def _open_link(
             assert ws.close_info.clean is clean
 
 
-Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Remote]]]
-
-
 @pytest.fixture
 def links(peer: Peer) -> dict[str, Link]:
     """What `link` is in each role."""
@@ -199,25 +190,3 @@ def link(request: pytest.FixtureRequest, links: dict[str, Link]) -> Link:
     After the block the closing handshake has to have been `clean`.
     """
     return links[request.param]
-
-
-@pytest.fixture(scope="session")
-def pattern() -> Callable[[int, int], bytes]:
-    """``pattern(seed, size)``: bytes that tell their position, as the peers make them."""
-
-    def pattern(seed: int, size: int) -> bytes:
-        unit = bytes((seed + i) % 251 for i in range(251))
-        return (unit * (size // 251 + 1))[:size]
-
-    return pattern
-
-
-@pytest.fixture(scope="session")
-def numbered() -> Callable[[int, int], str | bytes]:
-    """``numbered(index, size)``: a message of a row, texts and binaries in turn, as the peers make them."""
-
-    def numbered(index: int, size: int) -> str | bytes:
-        text = f"{index}:".ljust(size, ".")
-        return text.encode() if index % 2 else text
-
-    return numbered

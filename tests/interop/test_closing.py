@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from kit.interop import Link, numbered, pattern
 
-from wsstream import (
-    ClosedLocally,
-    CloseInfo,
-    ConnectionBroken,
-    MessageTooBig,
-    StreamEnded,
-    WebSocketStream,
-)
+from wsstream import ClosedLocally, CloseInfo, ConnectionBroken, MessageTooBig, StreamEnded
 
 pytestmark = pytest.mark.anyio
 
-Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
-Numbered = Callable[[int, int], str | bytes]
-Pattern = Callable[[int, int], bytes]
 
 REASON = "žluťoučký 🐎" * 6  # 108 bytes
 CLOSES = [(1000, ""), (3456, REASON), (4999, "x" * 123), (None, "")]
 each_close = pytest.mark.parametrize(("code", "reason"), CLOSES, ids=["1000", "3456", "4999", "none"])
 
 
+@pytest.mark.heavy_after_first
 @each_close
 async def test_the_peer_sees_the_code_and_reason_of_aclose(
     link: Link, peer: Any, code: int | None, reason: str
@@ -61,7 +51,7 @@ async def test_wsstream_sees_the_code_and_reason_of_the_peer(
             await ws.send("too late")
 
 
-async def test_what_the_peer_sent_before_its_close_is_delivered(link: Link, numbered: Numbered) -> None:
+async def test_what_the_peer_sent_before_its_close_is_delivered(link: Link) -> None:
     async with link() as (ws, remote):
         await remote.do("send_numbered", count=50, size=1000)
         await remote.do("close", code=3456, reason="that is all")
@@ -70,7 +60,8 @@ async def test_what_the_peer_sent_before_its_close_is_delivered(link: Link, numb
         assert ws.close_info == CloseInfo(3456, "that is all", True)
 
 
-async def test_what_was_sent_before_aclose_reaches_the_peer(link: Link, pattern: Pattern) -> None:
+@pytest.mark.heavy_after_first
+async def test_what_was_sent_before_aclose_reaches_the_peer(link: Link) -> None:
     size = 12 << 20  # bytes; more than the kernel takes at once
     async with link() as (ws, remote):
         await ws.send("first")

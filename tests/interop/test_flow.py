@@ -5,22 +5,16 @@ installed.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import SocketAttribute
-
-from wsstream import WebSocketStream
+from kit.interop import Link, numbered, pattern
 
 pytestmark = pytest.mark.anyio
 
-Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
-Numbered = Callable[[int, int], str | bytes]
-Pattern = Callable[[int, int], bytes]
 
 HIGH_WATER = 256 * 1024  # bytes; the default of FlowControl
 ONE_READ = 4096  # bytes; a read that begins below the mark may end a little above it
@@ -40,7 +34,7 @@ async def test_pings_of_the_peer_are_answered_without_reading(link: Link) -> Non
         assert await ws.receive() == "behind the pings"
 
 
-async def test_pings_cross_messages_that_are_being_sent(link: Link, pattern: Pattern) -> None:
+async def test_pings_cross_messages_that_are_being_sent(link: Link) -> None:
     async with link(theirs={"show_pongs": True}, ping_interval=None) as (ws, remote):
         async with ws.writable.message() as writer:
             await writer.send(pattern(0, 1000))
@@ -52,9 +46,7 @@ async def test_pings_cross_messages_that_are_being_sent(link: Link, pattern: Pat
 
 
 @pytest.mark.slow
-async def test_5000_small_messages_keep_their_order_in_both_directions(
-    link: Link, numbered: Numbered
-) -> None:
+async def test_5000_small_messages_keep_their_order_in_both_directions(link: Link) -> None:
     count, size = 5000, 20
     async with link() as (ws, remote), anyio.create_task_group() as group:
 
@@ -68,9 +60,8 @@ async def test_5000_small_messages_keep_their_order_in_both_directions(
             assert await ws.receive() == numbered(index, size)
 
 
-async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_write(
-    link: Link, numbered: Numbered
-) -> None:
+@pytest.mark.heavy_after_first
+async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_write(link: Link) -> None:
     count, size = 150, 100_000
     async with link() as (ws, remote), anyio.create_task_group() as group:
         sock = ws.extra(SocketAttribute.raw_socket)
@@ -89,7 +80,7 @@ async def test_a_flood_is_echoed_by_a_peer_that_stops_reading_while_it_cannot_wr
 
 @pytest.mark.slow
 async def test_the_keepalive_of_neither_side_ends_a_connection_that_is_read_slowly(
-    links: Mapping[str, Link], numbered: Numbered
+    links: Mapping[str, Link],
 ) -> None:
     size, messages_between, pauses = 1 << 16, 75, 4  # 19 MiB in all
     # Real time, as the peer's keepalive knows no other. A pause is longer than our own two times together,

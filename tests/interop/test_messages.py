@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from kit.interop import Link, pattern
 
-from wsstream import MessageReader, WebSocketStream
+from wsstream import MessageReader
 
 pytestmark = pytest.mark.anyio
 
-Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
-Pattern = Callable[[int, int], bytes]
 
 MIB = 1 << 20
 LARGE = 16 * MIB
@@ -41,7 +38,7 @@ async def test_text_arrives_in_both_directions(link: Link) -> None:
             assert await ws.receive() == text
 
 
-async def test_binary_of_every_header_form_arrives_in_both_directions(link: Link, pattern: Pattern) -> None:
+async def test_binary_of_every_header_form_arrives_in_both_directions(link: Link) -> None:
     async with link() as (ws, remote):
         for size in SIZES:
             await ws.send(pattern(size, size))
@@ -62,7 +59,7 @@ async def test_empty_messages_arrive_in_both_directions(link: Link, empty: str |
 
 
 @pytest.mark.slow
-async def test_16_mib_arrive_whole_in_both_directions_at_once(link: Link, pattern: Pattern) -> None:
+async def test_16_mib_arrive_whole_in_both_directions_at_once(link: Link) -> None:
     async with link(max_message_size=LARGE) as (ws, remote):
         async with anyio.create_task_group() as group:
             group.start_soon(ws.send, pattern(1, LARGE))
@@ -71,7 +68,8 @@ async def test_16_mib_arrive_whole_in_both_directions_at_once(link: Link, patter
         await remote.expect(pattern(1, LARGE))
 
 
-async def test_16_mib_are_read_in_chunks_while_chunks_are_sent(link: Link, pattern: Pattern) -> None:
+@pytest.mark.heavy_after_first
+async def test_16_mib_are_read_in_chunks_while_chunks_are_sent(link: Link) -> None:
     async with link(max_message_size=MIB) as (ws, remote):
 
         async def send() -> None:
@@ -90,7 +88,7 @@ async def test_16_mib_are_read_in_chunks_while_chunks_are_sent(link: Link, patte
 
 
 @pytest.mark.parametrize("peer", FRAGMENTING, indirect=True)
-async def test_fragments_of_the_peer_are_one_message(link: Link, pattern: Pattern) -> None:
+async def test_fragments_of_the_peer_are_one_message(link: Link) -> None:
     async with link() as (ws, remote):
         await remote.do("send", pattern_of=[5, 200_000], cuts=[0, 1, 0, 70_000, 125, 126, 0, 50_000])
         await remote.do("send", text="fragmented", cuts=[0, 1, 3, 0])
@@ -99,7 +97,7 @@ async def test_fragments_of_the_peer_are_one_message(link: Link, pattern: Patter
 
 
 @pytest.mark.parametrize("peer", FRAGMENTING, indirect=True)
-async def test_fragments_of_the_peer_are_read_as_one_stream(link: Link, pattern: Pattern) -> None:
+async def test_fragments_of_the_peer_are_read_as_one_stream(link: Link) -> None:
     async with link() as (ws, remote):
         await remote.do("send", pattern_of=[6, 400_000], cuts=[1, 100_000, 0, 200_000])
         async with ws.readable.message() as reader:
@@ -115,7 +113,7 @@ async def test_fragments_of_the_peer_may_cut_code_points(link: Link) -> None:
         assert await ws.receive() == text
 
 
-async def test_chunks_of_a_writer_are_one_message(link: Link, peer: Any, pattern: Pattern) -> None:
+async def test_chunks_of_a_writer_are_one_message(link: Link, peer: Any) -> None:
     async with link() as (ws, remote):
         async with ws.writable.message() as writer:
             for start in range(0, 200_000, 40_000):
@@ -142,7 +140,8 @@ async def test_a_writer_without_chunks_sends_an_empty_message(link: Link) -> Non
         await remote.expect("")
 
 
-async def test_a_message_of_declared_size_is_one_frame(link: Link, peer: Any, pattern: Pattern) -> None:
+@pytest.mark.heavy_after_first
+async def test_a_message_of_declared_size_is_one_frame(link: Link, peer: Any) -> None:
     async with link() as (ws, remote):
         for size in [0, *SIZES, MIB]:
             async with ws.writable.message(size=size) as writer:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any
-
 import pytest
-
-from wsstream import WebSocketStream
+from kit.interop import Link
 
 pytestmark = pytest.mark.anyio
-
-Link = Callable[..., AbstractAsyncContextManager[tuple[WebSocketStream, Any]]]
 
 
 async def test_without_subprotocols_and_extensions_none_are_agreed_on(link: Link) -> None:

@@ -5,25 +5,16 @@ from __future__ import annotations
 import anyio
 import anyio.lowlevel
 import pytest
+from kit import backends
 
-from wsstream.testing import virtual_clock
 from wsstream.transports.eventloop import event_loop
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(
-    params=[
-        pytest.param("asyncio", id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="asyncio-uvloop"),
-        pytest.param("virtual", id="asyncio-virtual"),
-        pytest.param("trio", id="trio"),
-    ]
-)
-def anyio_backend(request: pytest.FixtureRequest) -> object:
-    if request.param == ("asyncio", {"use_uvloop": True}):
-        pytest.importorskip("uvloop")
-    return virtual_clock("asyncio") if request.param == "virtual" else request.param
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.parametrize(
+        "anyio_backend", ["asyncio", backends.UVLOOP, "asyncio-virtual", "trio"], indirect=True
+    ),
+]
 
 
 async def library_in_a_callback() -> str | None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from wsstream.errors import HandshakeError, HandshakeRejected
 from wsstream.opening.extensions import Extension
-from wsstream.opening.handshake import Offer, RequestRefused, check_request
+from wsstream.opening.handshake_server import Offer, RequestRejected, check_request
 from wsstream.opening.http import Request, Response
-from wsstream.opening.http1 import Accepted, ClientHandshake, ServerHandshake
-from wsstream.opening.http1_exchange import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
+from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_FIELDS, MAX_HEAD_SIZE, MAX_ITEMS
+from wsstream.opening.http1_request import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
 from wsstream.opening.url import parse_url
 
 NONCE = b"the sample nonce"  # RFC 6455 section 1.3
@@ -53,7 +53,7 @@ def client(**options: object) -> ClientHandshake:
     return ClientHandshake(parse_url("ws://server.example.com/chat?x=%20"), key=NONCE, **options)  # type: ignore[arg-type]
 
 
-def received(handshake: ClientHandshake, pieces: list[bytes]) -> Accepted | HandshakeError | None:
+def received(handshake: ClientHandshake, pieces: list[bytes]) -> Upgraded | HandshakeError | None:
     """What comes of `pieces`; bytes that are left then are put behind what trailed."""
     for index, piece in enumerate(pieces):
         try:
@@ -62,7 +62,7 @@ def received(handshake: ClientHandshake, pieces: list[bytes]) -> Accepted | Hand
             return exc
         if accepted is not None:
             rest = b"".join(pieces[index + 1 :])
-            return Accepted(
+            return Upgraded(
                 accepted.response, accepted.subprotocol, accepted.extensions, accepted.trailing + rest
             )
     return None
@@ -127,7 +127,7 @@ def test_an_answer_in_any_pieces_opens_the_connection_and_loses_no_byte() -> Non
     for trailing in (b"", FRAMES):
         for pieces in splits(ANSWER + trailing):
             accepted = received(client(), pieces)
-            assert isinstance(accepted, Accepted)
+            assert isinstance(accepted, Upgraded)
             assert accepted.trailing == trailing
             assert accepted.response.status == 101
             assert accepted.response.headers["upgrade"] == "websocket"
@@ -156,7 +156,7 @@ INFORMATIONAL = b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n
 def test_informational_responses_are_skipped() -> None:
     for pieces in splits(b"".join(INFORMATIONAL) + ANSWER + b"x"):
         accepted = received(client(), pieces)
-        assert isinstance(accepted, Accepted)
+        assert isinstance(accepted, Upgraded)
         assert accepted.trailing == b"x"
 
 
@@ -228,7 +228,7 @@ def test_a_head_of_64_kib_is_read_and_one_byte_more_is_too_much(step: int) -> No
         head = head_of(size, start)
         assert len(head) == size
         outcome = received(client(), [head[i : i + step] for i in range(0, size, step)])
-        assert isinstance(outcome, Accepted) == (size <= MAX_HEAD_SIZE)
+        assert isinstance(outcome, Upgraded) == (size <= MAX_HEAD_SIZE)
     head = b"HTTP/1.1 101 x\r\nX: "
     handshake = client()
     handshake.receive_data(head)
@@ -275,9 +275,9 @@ def test_a_broken_connection_is_told_with_its_cause() -> None:
 def test_a_rejection_is_told_from_its_status_on() -> None:
     handshake = client()
     assert handshake.receive_data(b"HTTP/1.1 404 Not Found\r\n") is None
-    assert not handshake.answered
+    assert not handshake.head_received
     assert handshake.receive_data(b"\r\nno such") is None
-    assert handshake.answered
+    assert handshake.head_received
     assert handshake.receive_data(b" path\nby this name") is None
     with pytest.raises(HandshakeRejected, match=r"HTTP status 404: 'no such path'$") as caught:
         handshake.receive_data(b"")
@@ -435,7 +435,7 @@ def test_what_is_kept_of_a_request_takes_about_its_size_on_the_wire(data: bytes)
 def test_nothing_is_kept_of_a_request_that_cannot_be_read(data: bytes) -> None:
     def refused() -> tuple[ServerHandshake, HandshakeError]:
         handshake = ServerHandshake()
-        with pytest.raises(RequestRefused) as caught:
+        with pytest.raises(RequestRejected) as caught:
             for start in range(0, len(data), 16_384):
                 handshake.receive_data(data[start : start + 16_384])
         return handshake, caught.value
@@ -500,7 +500,7 @@ def test_garbage_in_any_pieces_is_refused_with_an_answer(status: int, data: byte
     for pieces in splits(data):
         handshake = ServerHandshake()
         error, _ = requested(handshake, pieces)
-        assert isinstance(error, RequestRefused)
+        assert isinstance(error, RequestRejected)
         assert isinstance(error.__cause__, h11.RemoteProtocolError)
         assert str(error).startswith("The request cannot be read: ")
         assert error.response.status == status
@@ -531,7 +531,7 @@ def test_a_head_larger_than_64_kib_is_answered_with_431(step: int) -> None:
     head = head_of(MAX_HEAD_SIZE + 1, REQUEST) + b"x" * 5000
     handshake = ServerHandshake()
     error, _ = requested(handshake, [head[i : i + step] for i in range(0, len(head), step)])
-    assert isinstance(error, RequestRefused)
+    assert isinstance(error, RequestRejected)
     assert handshake.reject(error.response).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 
@@ -558,7 +558,7 @@ def test_any_request_can_be_answered_without_a_websocket(
     )
     assert request is not None
     assert (request.method, request.target) == (method.decode(), target.decode())
-    with pytest.raises(RequestRefused):
+    with pytest.raises(RequestRejected):
         check_request(request)
     answer = handshake.reject(Response(200, {"X": "y"}, "fine\n"))
     head, body = answer.split(b"\r\n\r\n")
@@ -570,7 +570,7 @@ def test_any_request_can_be_answered_without_a_websocket(
 
 def test_a_connect_is_refused_as_no_tunnel_is_opened() -> None:
     handshake = ServerHandshake()
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         handshake.receive_data(b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n")
     answer = handshake.reject(caught.value.response)
     assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\n")
@@ -608,7 +608,7 @@ def test_a_refusal_that_offers_an_upgrade_names_it_in_connection() -> None:
     handshake = ServerHandshake()
     request = handshake.receive_data(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert request is not None
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         check_request(request)
     answer = handshake.reject(caught.value.response)
     assert answer.startswith(b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\n")
@@ -682,7 +682,7 @@ def test_the_time_for_a_hostile_request_grows_with_its_length_and_no_faster(
             assert len(request.cookies) <= 1
             try:
                 handshake.accept(check_request(request))
-            except RequestRefused as exc:
+            except RequestRejected as exc:
                 handshake.reject(exc.response)
 
     # Sixteen times the input; quadratic time would be 256 times the time, and seconds.
@@ -700,7 +700,7 @@ def test_the_number_of_calls_for_a_hostile_request_is_bounded(hostile: Callable[
             assert (request.cookies, request.subprotocols, request.headers.items()) is not None
             try:
                 handshake.accept(check_request(request))
-            except RequestRefused as exc:
+            except RequestRejected as exc:
                 handshake.reject(exc.response)
 
     for data in (hostile(64_000), hostile(MAX_FIELDS), hostile(MAX_ITEMS), hostile(2 * MAX_ITEMS)):
@@ -790,8 +790,8 @@ def test_no_bytes_make_the_client_raise_anything_else_and_pieces_make_no_differe
     whole = received(client(), [data, b""] if data else [b""])
     cut = received(client(), [*(data[i : i + step] for i in range(0, len(data), step)), b""])
     assert whole is not None  # at the end of the stream there is an outcome
-    if isinstance(whole, Accepted):
-        assert isinstance(cut, Accepted)
+    if isinstance(whole, Upgraded):
+        assert isinstance(cut, Upgraded)
         assert whole.trailing == cut.trailing
     else:
         assert description(whole) == description(cut)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.http1_heads import (
     MAX_FIELDS,
     MAX_HEAD_SIZE,

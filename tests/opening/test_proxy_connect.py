@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstream.errors import HandshakeError, HandshakeRejected, ProxyError
-from wsstream.opening.http1_exchange import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
 from wsstream.opening.http1_heads import MAX_HEAD_SIZE
+from wsstream.opening.http1_request import MAX_BODY_EXCERPT, MAX_INFORMATIONAL
 from wsstream.opening.proxy_connect import TunnelHandshake, validate_proxy_headers
 from wsstream.opening.proxy_url import Proxy
 
@@ -137,9 +137,9 @@ def test_another_status_in_any_pieces_is_a_proxy_error_with_it(
 def test_a_refusal_is_told_from_its_status_on_with_what_is_there_of_the_body(head: bytes) -> None:
     tunnel = TunnelHandshake(PROXY, "server.example", 443)
     assert tunnel.receive_data(b"HTTP/1.1 407 x\r\n" + head) is None
-    assert not tunnel.answered
+    assert not tunnel.head_received
     assert tunnel.receive_data(b"\r\nwho are you?\nsecond line") is None
-    assert tunnel.answered
+    assert tunnel.head_received
     with pytest.raises(ProxyError) as caught:
         tunnel.receive_data(b"")
     assert (caught.value.status, caught.value.body) == (407, b"who are you?\nsecond line")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsstream.errors import HandshakeRejected, InvalidURL
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.redirect import MAX_LOCATION, Destination, not_followed, redirected
 from wsstream.opening.url import parse_url
 

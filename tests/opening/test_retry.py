@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 
 from wsstream.opening.retry import (
     MAX_RETRY_AFTER,
@@ -183,7 +184,7 @@ def test_of_several_fields_the_first_counts() -> None:
     assert pause("5", ("retry-after", "50")) == 5
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.text(max_size=80) | st.from_regex(r"\w{3,9},? \d{1,3}[ -]\w{3}[ -]\d{1,6} [\d:]{1,9} [+-]?\w{1,9}"))
 def test_any_value_gives_a_pause_within_the_bounds(value: str) -> None:
     assert 0 <= pause(value) <= MAX_RETRY_AFTER

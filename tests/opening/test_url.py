@@ -115,13 +115,13 @@ def test_hosts_and_ports_of_any_length_are_refused_for_their_length() -> None:
     for text in ("ws://" + "ü" * 255, "ws://" + "a" * 100_000, "ws://" + "ü" * 100_000):
         with pytest.raises(InvalidURL, match="more than 253 characters"):
             parse_url(text)
-    with pytest.raises(InvalidURL, match=r"is not in 1\.\.65535"):
+    with pytest.raises(InvalidURL, match=r"must be between 1 and 65535"):
         parse_url("ws://h:" + "1" * 5000)
 
 
 @pytest.mark.parametrize("value", [None, b"ws://example.com", 5, parse_url("ws://example.com")])
 def test_what_is_no_str_is_a_type_error(value: object) -> None:
-    with pytest.raises(TypeError, match="a URL must be a str, not"):
+    with pytest.raises(TypeError, match="a URL must be a str, got"):
         parse_url(value)  # type: ignore[arg-type]
 
 
@@ -189,7 +189,7 @@ URL_CHARACTERS = st.sampled_from("wsh:/?#@[]%.-_~ab01€ü\\ \t\r\n\0\x85\u3000�
         st.text(URL_CHARACTERS).map("ws+unix:".__add__),
     )
 )
-def test_whatever_is_given_nothing_else_comes_out_than_a_sendable_url_or_invalid_url(text: str) -> None:
+def test_parse_url_returns_a_sendable_url_or_raises_invalid_url(text: str) -> None:
     try:
         url = parse_url(text)
     except InvalidURL:
@@ -264,12 +264,12 @@ def test_the_url_of_a_unix_socket_is_taken_into_its_parts(
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("ws+unix:", "no path of a socket"),
-        ("ws+unix::/x", "no path of a socket"),
+        ("ws+unix:", "must have a path of a socket"),
+        ("ws+unix::/x", "must have a path of a socket"),
         ("ws+unix:/a%00b", "NUL"),
-        ("ws+unix://host/s", "has no host: write ws\\+unix:/path"),
-        ("ws+unix://tmp/s", "has no host"),
-        ("ws+unix://", "has no host"),
+        ("ws+unix://host/s", "must not have a host; write ws\\+unix:/path"),
+        ("ws+unix://tmp/s", "must not have a host"),
+        ("ws+unix://", "must not have a host"),
         ("ws+unix:/s?query", "%3F"),
         ("ws+unix:/s:chat", "%3A"),
         ("ws+unix:/s#x", "fragment"),

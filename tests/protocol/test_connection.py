@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 
 from wsstream.codec.batch import CLOSED_FOR_COMPRESSION
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
@@ -699,7 +700,7 @@ def joined(events: Iterable[Event]) -> list[Event]:
         before = result[-1] if result else None
         if isinstance(event, Chunk) and isinstance(before, Chunk) and not before.last:
             assert before.kind == event.kind
-            result[-1] = replace(event, payload=before.payload + event.payload)
+            result[-1] = event._replace(payload=before.payload + event.payload)
         else:
             result.append(event)
     return result
@@ -806,7 +807,7 @@ STEPS = st.tuples(
 
 
 @given(event_lists(), event_lists(), st.lists(STEPS, max_size=40))
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_two_connections_that_talk_at_once_agree(
     by_client: list[Event], by_server: list[Event], steps: list[tuple[str, bool, int, int]]
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.effort import examples
 
 from wsstream.protocol.frame_queue import FrameQueue
 from wsstream.testing import (
@@ -99,7 +100,7 @@ def test_a_control_frame_goes_before_a_frame_in_parts_that_has_not_begun_to_leav
     assert leave_all(queue) == ping(b"p") + binary(b"ab")[:2]
 
 
-def test_it_is_ready_unless_all_that_waits_is_behind_an_incomplete_frame() -> None:
+def test_it_is_ready_unless_only_control_frames_wait_after_an_incomplete_frame() -> None:
     queue = FrameQueue()
     assert not queue.ready
     for put in (
@@ -145,7 +146,7 @@ def test_only_the_latest_pong_is_kept_while_the_transport_takes_nothing() -> Non
     assert leave_all(queue) == pong(b"999")[1:] + pong(b"a") + pong(b"b")
 
 
-def test_to_ask_when_nothing_waits_is_no_offer() -> None:
+def test_an_empty_offer_drops_no_pongs() -> None:
     queue = FrameQueue()
     assert queue.buffers() == []
     queue.put_pong(pong(b"a"))
@@ -197,7 +198,7 @@ def test_an_urgent_close_waits_for_the_rest_of_a_frame_that_began_to_leave() -> 
 
 
 @pytest.mark.parametrize("gone", range(1, 8))
-def test_an_urgent_close_waits_for_the_parts_of_a_frame_that_are_there(gone: int) -> None:
+def test_an_urgent_close_waits_for_the_queued_rest_of_a_frame_in_parts(gone: int) -> None:
     queue = FrameQueue()
     frame = binary(b"abcdef")
     queue.put_data(frame[:3], ends_frame=False)
@@ -225,7 +226,7 @@ def test_no_close_can_follow_a_frame_whose_end_will_never_come(gone: int) -> Non
         assert queue.size == 0
 
 
-def test_close_behind_a_frame_whose_end_is_not_there_is_refused() -> None:
+def test_close_after_an_incomplete_frame_is_refused() -> None:
     queue = FrameQueue()
     queue.put_data(binary(b"abcd")[:3], ends_frame=False)
     assert not queue.put_close(CLOSE, urgent=False)
@@ -239,7 +240,7 @@ def test_an_urgent_close_drops_a_frame_in_parts_that_has_not_begun_to_leave() ->
     assert leave_all(queue) == CLOSE
 
 
-def test_an_urgent_close_tells_whether_it_cut_a_message() -> None:
+def test_an_urgent_close_says_whether_it_cut_a_message() -> None:
     fragments = [binary(b"a", fin=False), continuation(b"b", fin=False), continuation(b"c")]
     whole = sum(map(len, fragments))
     for gone in range(whole + 1):
@@ -326,6 +327,28 @@ def test_data_that_will_never_leave_is_counted() -> None:
     assert queue.dropped == len(binary(b"one") + binary(b"two") + binary(b"three")) - 1
 
 
+def test_control_frames_that_will_never_leave_are_not_counted_as_data() -> None:
+    queue = FrameQueue()
+    queue.put_ping(ping(b"ping"))
+    leave(queue, 1)
+    queue.put_pong(pong())
+    queue.put_data(binary(b"one"))
+    queue.put_close(CLOSE, urgent=False)
+    queue.clear()
+    assert queue.dropped == len(binary(b"one"))
+
+
+def test_pongs_and_pings_go_before_a_close_whenever_they_are_put() -> None:
+    for urgent in (False, True):
+        queue = FrameQueue()
+        queue.put_close(CLOSE, urgent=urgent)
+        queue.put_ping(ping(b"1"))
+        queue.put_pong(pong(b"1"))
+        queue.put_ping(ping(b"2"))
+        queue.put_pong(pong(b"2"))
+        assert leave_all(queue) == pong(b"1") + pong(b"2") + ping(b"2") + CLOSE
+
+
 def test_more_cannot_leave_than_was_offered() -> None:
     queue = FrameQueue()
     queue.put_data(binary())
@@ -336,7 +359,7 @@ def test_more_cannot_leave_than_was_offered() -> None:
 # -- a batch -------------------------------------------------------------------------------------
 
 
-def burst_of(queue: FrameQueue, *payloads: bytes) -> bytes:
+def batch_of(queue: FrameQueue, *payloads: bytes) -> bytes:
     """Put messages into the batch; their frames."""
     queue.batch.sends_until_yield = 100
     queue.batch.begin(0x82, payloads[0])
@@ -345,61 +368,61 @@ def burst_of(queue: FrameQueue, *payloads: bytes) -> bytes:
     return b"".join(map(binary, payloads))
 
 
-def test_a_burst_waits_behind_all_other_data_and_before_a_close() -> None:
+def test_a_batch_waits_after_all_other_data_and_before_a_close() -> None:
     queue = FrameQueue()
     queue.put_data(binary(b"one"))
-    frames = burst_of(queue, b"two", b"three")
+    frames = batch_of(queue, b"two", b"three")
     assert queue.ready
     assert queue.size == len(binary(b"one") + frames)
     queue.put_data(binary(b"four"))
-    frames += binary(b"four") + burst_of(queue, b"five")
+    frames += binary(b"four") + batch_of(queue, b"five")
     queue.put_ping(ping())
     assert queue.put_close(CLOSE, urgent=False)
     assert leave_all(queue) == ping() + binary(b"one") + frames + CLOSE
     assert (queue.size, queue.ready) == (0, False)
 
 
-def test_a_control_frame_waits_for_the_end_of_a_burst_that_has_begun_to_leave() -> None:
+def test_a_control_frame_waits_for_the_end_of_a_batch_that_has_begun_to_leave() -> None:
     queue = FrameQueue()
-    frames = burst_of(queue, b"one", b"two")
+    frames = batch_of(queue, b"one", b"two")
     gone = leave(queue, 2)
-    frames += burst_of(queue, b"three")
+    frames += batch_of(queue, b"three")
     queue.put_pong(pong())
     first = len(binary(b"one") + binary(b"two"))
     assert gone + leave_all(queue) == frames[:first] + pong() + frames[first:]
 
 
-def test_an_urgent_close_takes_the_place_of_a_burst_or_follows_the_one_that_has_begun_to_leave() -> None:
+def test_an_urgent_close_takes_the_place_of_a_batch_or_follows_the_one_that_has_begun_to_leave() -> None:
     queue = FrameQueue()
-    burst_of(queue, b"one", b"two")
+    batch_of(queue, b"one", b"two")
     assert queue.put_close(CLOSE, urgent=True)
     assert leave_all(queue) == CLOSE
     queue = FrameQueue()
-    frames = burst_of(queue, b"one", b"two")
+    frames = batch_of(queue, b"one", b"two")
     gone = leave(queue, 1)
-    burst_of(queue, b"three")
+    batch_of(queue, b"three")
     assert queue.put_close(CLOSE, urgent=True)
     assert gone + leave_all(queue) == frames + CLOSE
     assert not queue.message_cut
 
 
-def test_nothing_is_put_into_a_burst_behind_a_close_nor_when_all_was_dropped() -> None:
+def test_nothing_is_put_into_a_batch_after_a_close_or_after_clearing() -> None:
     for end in (
         lambda queue: queue.put_close(CLOSE, urgent=False),
         lambda queue: queue.put_close(CLOSE, urgent=True),
         lambda queue: queue.clear(),
     ):
         queue = FrameQueue()
-        burst_of(queue, b"one")
+        batch_of(queue, b"one")
         end(queue)
         assert len(queue.batch) == 0
         queue.batch.begin(0x82, b"two")
         assert queue.batch.put(b"three") is None
 
 
-def test_the_frames_of_a_client_are_masked_in_a_burst_too() -> None:
+def test_the_frames_of_a_client_are_masked_in_a_batch_too() -> None:
     queue = FrameQueue(lambda: EXAMPLE_KEY)
-    burst_of(queue, b"one", b"two")
+    batch_of(queue, b"one", b"two")
     masked = [Frame(2, payload, mask=EXAMPLE_KEY) for payload in (b"one", b"two")]
     assert parse_frames(leave_all(queue), masked=True) == masked
 
@@ -521,7 +544,7 @@ def check_control(result: Run, frames: list[Frame]) -> None:
 
 
 @given(STEP_LISTS, st.sampled_from([None, "behind"]), PORTIONS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_all_data_leaves_in_order_with_control_frames_at_the_borders(
     steps: list, close_kind: str | None, portions: list[int]
 ) -> None:
@@ -536,7 +559,7 @@ def test_all_data_leaves_in_order_with_control_frames_at_the_borders(
 
 
 @given(STEP_LISTS, PORTIONS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_an_urgent_close_leaves_whole_frames_and_no_frame_that_had_not_begun(
     steps: list, portions: list[int]
 ) -> None:
@@ -564,7 +587,7 @@ def test_an_urgent_close_leaves_whole_frames_and_no_frame_that_had_not_begun(
 
 
 @given(STEP_LISTS, st.sampled_from(["behind", "urgent"]), PORTIONS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_a_close_that_cannot_leave_is_refused_and_never_offered(
     steps: list, close_kind: str, portions: list[int]
 ) -> None:

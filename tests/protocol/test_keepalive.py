@@ -273,7 +273,21 @@ def test_a_standstill_is_told_once() -> None:
     assert told == [5 + STANDSTILL, 100 + STANDSTILL]
 
 
-def test_who_reads_or_can_send_does_not_stand_still() -> None:
+def test_a_standstill_is_reported_again_after_reading_was_resumed() -> None:
+    keepalive = Keepalive(None, None, 0)
+    keepalive.pause(0)
+    told = []
+    for second in range(100):
+        if second == 50:
+            keepalive.resume(50)
+            keepalive.pause(50)
+        keepalive.look(second, 0, True, False)
+        if keepalive.tick(second) is Action.STANDSTILL:
+            told.append(second)
+    assert told == [STANDSTILL, 50 + STANDSTILL]
+
+
+def test_a_side_that_reads_or_can_send_does_not_stand_still() -> None:
     reading, sending = Keepalive(None, None, 0), Keepalive(None, None, 0)
     sending.pause(0)
     for second in range(100):

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import ssl
 from types import SimpleNamespace
-from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import ByteStream
 
 from wsstream import Server
-from wsstream.testing import virtual_clock
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    return virtual_clock(request.param, idle=0.01)
 
 
 @pytest.fixture(scope="session")

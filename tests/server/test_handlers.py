@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from kit.endpoints import check_echo, echo
+from kit.waiting import until
 
 from wsstream import (
     CloseInfo,
@@ -27,24 +29,9 @@ from wsstream import (
 )
 from wsstream.server import handlers
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream) -> None:
-    await ws.send("there and back")
-    assert await ws.receive() == "there and back"
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -54,14 +41,14 @@ async def _one_of_two(
     """A server whose clients of ``/bad`` get this handler; another one has to fare well to the end."""
 
     async with serve(
-        lambda ws: (bad if ws.request.path == "/bad" else _echo)(ws), "127.0.0.1", **options
+        lambda ws: (bad if ws.request.path == "/bad" else echo)(ws), "127.0.0.1", **options
     ) as server:
         async with connect(server.url) as good:
-            await _check_echo(good)
+            await check_echo(good)
             yield server, good
-            await _check_echo(good)
+            await check_echo(good)
             assert server.connections
-        await _until(lambda: not server.connections)
+        await until(lambda: not server.connections)
 
 
 async def _end_of(ws: WebSocketStream) -> CloseInfo | None:
@@ -86,7 +73,7 @@ async def test_a_handler_that_fails_is_logged_with_its_connection_and_answered_w
         ids.append(ws.id)
         if await ws.receive() == "fail":
             raise ZeroDivisionError("secret")
-        await _echo(ws)
+        await echo(ws)
 
     async with serve(handler, "127.0.0.1") as server, connect(server.url) as other:
         await other.send("first")
@@ -99,7 +86,7 @@ async def test_a_handler_that_fails_is_logged_with_its_connection_and_answered_w
         assert f"connection {ids[1]} " in record.getMessage()
         assert record.exc_info is not None
         assert record.exc_info[0] is ZeroDivisionError
-        await _check_echo(other)  # nobody else is hurt
+        await check_echo(other)  # nobody else is hurt
 
 
 async def test_a_handler_closes_with_the_code_of_its_websocket_error(
@@ -111,16 +98,16 @@ async def test_a_handler_closes_with_the_code_of_its_websocket_error(
     async with serve(handler, "127.0.0.1") as server, connect(server.url) as ws:
         assert [message async for message in ws] == []
         assert ws.close_info == CloseInfo(4401, "log in first", True)
-        await _until(lambda: not server.connections)
+        await until(lambda: not server.connections)
     assert _louder_than_info(caplog) == []
 
 
 async def test_a_client_that_vanishes_is_no_error_of_the_handler(caplog: pytest.LogCaptureFixture) -> None:
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
             ws.abort()
-        await _until(lambda: not server.connections)
+        await until(lambda: not server.connections)
     assert _louder_than_info(caplog) == []
 
 
@@ -137,10 +124,10 @@ async def test_a_server_logs_connections_at_info_and_nothing_louder(
     caplog: pytest.LogCaptureFixture, http: Any
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         async with connect(server.url) as ws:
             (other,) = server.connections
-            await _check_echo(ws)
+            await check_echo(ws)
         assert (await http.get(server))[0] == 426
         async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
             await stream.send(b"\x16\x03\x01")
@@ -153,7 +140,7 @@ async def test_a_server_logs_connections_at_info_and_nothing_louder(
     assert "1000" in messages[1]
 
 
-async def test_whatever_a_handler_raises_ends_its_own_connection_alone(
+async def test_an_exception_of_a_handler_ends_only_its_own_connection(
     hostile: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -167,14 +154,16 @@ async def test_whatever_a_handler_raises_ends_its_own_connection_alone(
         (other,) = (each for each in server.connections if each.request.path == "/bad")
         await ws.send("go")
         assert (await _end_of(ws)) == CloseInfo(hostile.code, ws.close_info.reason, True)
-        await _until(lambda: len(server.connections) == 1)
+        await until(lambda: len(server.connections) == 1)
         lines = [line for line in caplog.text.splitlines() if "wsstream.server" in line]
     assert [line.split()[0] for line in lines] == ["ERROR" if hostile.failed else "INFO", "INFO"]
     assert all(f"connection {other.id} (" in line and " /bad)" in line for line in lines)
 
 
 @pytest.mark.parametrize("returns", [None, 5, "text"])
-async def test_a_handler_that_is_not_async_is_told_so(returns: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_handler_that_is_not_async_is_named_as_the_cause(
+    returns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async with _one_of_two(lambda ws: returns) as (server, _), connect(f"{server.url}/bad") as ws:
         assert await _end_of(ws) == CloseInfo(1011, "", True)
     (record,) = _louder_than_info(caplog)
@@ -202,7 +191,7 @@ async def test_a_task_group_in_a_handler_changes_nothing(
     async with _one_of_two(ticker) as (server, _):
         async with connect(f"{server.url}/bad") as ws:
             await ws.receive()
-        await _until(lambda: len(server.connections) == 1)
+        await until(lambda: len(server.connections) == 1)
         assert _louder_than_info(caplog) == []  # a client that leaves is no failure
         async with connect(f"{server.url}/bad") as ws:
             await ws.send(said)
@@ -211,7 +200,7 @@ async def test_a_task_group_in_a_handler_changes_nothing(
     assert max(record.levelno for record in caplog.records) == level
 
 
-async def test_a_task_group_that_a_handler_leaves_open_hurts_nobody_else(
+async def test_a_task_group_that_a_handler_leaves_open_affects_no_other_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """As an asynchronous generator does that has one and is not read to its end."""
@@ -228,7 +217,7 @@ async def test_a_task_group_that_a_handler_leaves_open_hurts_nobody_else(
     assert [record.levelname for record in _louder_than_info(caplog)] == ["ERROR"]
 
 
-async def test_a_handler_that_leaves_a_cancel_scope_open_hurts_nobody_else(
+async def test_a_cancel_scope_that_a_handler_leaves_open_affects_no_other_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def bad(ws: WebSocketStream) -> None:
@@ -260,7 +249,7 @@ async def test_logging_that_raises_ends_no_connection(capsys: pytest.CaptureFixt
     assert "request_id" in capsys.readouterr().err
 
 
-async def test_handlers_see_the_variables_of_whoever_entered_the_block(
+async def test_handlers_see_the_context_variables_of_the_task_that_entered_the_block(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
@@ -323,7 +312,7 @@ NOBODYS = pytest.mark.parametrize(
 @on_asyncio
 @NOBODYS
 @pytest.mark.parametrize("closed", [False, True])
-async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_the_handler_alone(
+async def test_a_cancellation_without_a_cancelled_scope_is_a_failure_of_only_the_handler(
     be_cancelled: Callable[[], Awaitable[None]], closed: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def bad(ws: WebSocketStream) -> None:
@@ -335,7 +324,7 @@ async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_the_handler_alone
             server.close()
         await ws.send("go")
         assert await _end_of(ws) == CloseInfo(1001, "", True)
-        await _until(lambda: len(server.connections) == 1)
+        await until(lambda: len(server.connections) == 1)
     (record,) = _louder_than_info(caplog)
     assert record.levelname == "ERROR"
     assert "cancelled by something other than the server" in record.getMessage()
@@ -344,14 +333,14 @@ async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_the_handler_alone
 
 @on_asyncio
 @NOBODYS
-async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_process_request_alone(
+async def test_a_cancellation_without_a_cancelled_scope_is_a_failure_of_only_process_request(
     be_cancelled: Callable[[], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def hook(request: Request) -> None:
         if request.path == "/bad":
             await be_cancelled()
 
-    async with _one_of_two(_echo, process_request=hook) as (server, _):
+    async with _one_of_two(echo, process_request=hook) as (server, _):
         with pytest.raises(HandshakeRejected) as caught:
             async with connect(f"{server.url}/bad"):
                 pytest.fail("entered")
@@ -361,7 +350,7 @@ async def test_a_cancellation_of_nobodys_scope_is_a_failure_of_process_request_a
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
-async def test_a_cancellation_that_was_kept_is_a_failure_of_the_handler_alone(
+async def test_a_cancellation_that_is_raised_again_later_is_a_failure_of_only_the_handler(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Trio raises none where no scope was cancelled; but one can be kept."""
@@ -377,10 +366,11 @@ async def test_a_cancellation_that_was_kept_is_a_failure_of_the_handler_alone(
 
     async with _one_of_two(bad) as (server, _), connect(f"{server.url}/bad") as ws:
         assert await _end_of(ws) == CloseInfo(1001, "", True)
-        await _until(lambda: len(server.connections) == 1)
+        await until(lambda: len(server.connections) == 1)
     assert [record.levelname for record in _louder_than_info(caplog)] == ["ERROR"]
 
 
+@pytest.mark.heavy_after_first
 @on_asyncio
 @pytest.mark.parametrize("tls_on", [False, True])
 @pytest.mark.parametrize("turns", range(12))
@@ -389,7 +379,7 @@ async def test_a_connection_whose_task_is_cancelled_at_any_moment_leaves_nothing
 ) -> None:
     """Also before its first step: the place and the socket are free again."""
     options = {"ssl": tls.server} if tls_on else {}
-    async with serve(_echo, "127.0.0.1", max_connections=1, **options) as server:
+    async with serve(echo, "127.0.0.1", max_connections=1, **options) as server:
         before = asyncio.all_tasks()
         with socket.create_connection(("127.0.0.1", server.port)) as sock:
             sock.sendall(http.opening)
@@ -404,9 +394,9 @@ async def test_a_connection_whose_task_is_cancelled_at_any_moment_leaves_nothing
             with suppress(ConnectionResetError):
                 while sock.recv(4096):
                     pass  # until the end of the stream
-        await _until(lambda: not server.connections)
+        await until(lambda: not server.connections)
         async with connect(server.url, **({"ssl": tls.client} if tls_on else {})) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
         start = anyio.current_time()
     assert anyio.current_time() - start < 1
 
@@ -415,7 +405,7 @@ async def test_a_connection_whose_task_is_cancelled_at_any_moment_leaves_nothing
 @pytest.mark.parametrize("turns", range(3))
 async def test_a_server_whose_listening_task_is_cancelled_is_closed(turns: int) -> None:
     before = asyncio.all_tasks()
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         (listening,) = asyncio.all_tasks() - before
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -451,7 +441,7 @@ async def test_cancelling_any_scope_around_the_block_ends_the_server(
         else:
             async with serve(handler, "127.0.0.1") as server:
                 clients.start_soon(client, server.url)
-                await _until(lambda: server.connections)
+                await until(lambda: server.connections)
                 outer.cancel()
                 await server.wait_closed()
 
@@ -473,9 +463,9 @@ async def test_cancelling_the_task_of_the_block_ends_the_server(caplog: pytest.L
             await asyncio.sleep(3600)
 
     task = asyncio.create_task(run())
-    await _until(lambda: servers)
+    await until(lambda: servers)
     async with connect(servers[0].url) as ws:
-        await _until(lambda: servers[0].connections)
+        await until(lambda: servers[0].connections)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -505,9 +495,9 @@ async def test_the_end_of_a_program_that_cancels_all_tasks_is_quiet(
 
     servers: list[Server] = []
     tasks = [asyncio.create_task(run())]
-    await _until(lambda: servers)
+    await until(lambda: servers)
     tasks += [asyncio.create_task(client()) for _ in range(5)]
-    await _until(lambda: len(servers[0].connections) == 5)
+    await until(lambda: len(servers[0].connections) == 5)
     start = anyio.current_time()
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -532,7 +522,7 @@ def test_a_program_that_ends_without_leaving_the_block_is_quiet(
         for said in (http.opening, b""):
             clients.append(socket.create_connection(("127.0.0.1", server.port)))
             clients[-1].sendall(said)
-        await _until(lambda: server.connections)
+        await until(lambda: server.connections)
 
     anyio.run(main, backend=anyio_backend_name)
     for client in clients:
@@ -547,7 +537,7 @@ def test_a_program_that_ends_without_leaving_the_block_is_quiet(
 
 
 @pytest.mark.parametrize("place", ["leave", "judge"])
-async def test_a_mistake_of_the_library_ends_one_connection_alone(
+async def test_a_bug_in_the_library_ends_only_one_connection(
     place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real = getattr(handlers, place)
@@ -572,9 +562,10 @@ async def test_a_mistake_of_the_library_ends_one_connection_alone(
 # -- what ends the program ---------------------------------------------------------------------
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("place", ["handler", "group", "process_request"])
-def test_what_ends_the_program_does_so_from_a_connection_too(
+def test_an_exit_that_a_handler_raises_ends_the_program(
     anyio_backend_name: str, kind: type[BaseException], place: str, http: Any
 ) -> None:
     def end() -> None:
@@ -596,7 +587,7 @@ def test_what_ends_the_program_does_so_from_a_connection_too(
             for path in (b"/", b"/bad"):
                 clients.append(socket.create_connection(("127.0.0.1", server.port)))
                 clients[-1].sendall(http.opening.replace(b"/", path, 1))
-                await _until(lambda: server.connections)
+                await until(lambda: server.connections)
             await server.wait_closed()
             pytest.fail("the server was only closed")
 

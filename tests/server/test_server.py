@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,81 +20,67 @@ import pytest
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
+from kit.endpoints import check_echo, echo
+from kit.waiting import until
 
 from wsstream import (
     CloseInfo,
     Server,
     WebSocketError,
     WebSocketStream,
-    accept,
     connect,
     serve,
 )
-from wsstream.testing import RawPeer, memory_pair
+from wsstream.testing import RawPeer
 
-pytestmark = pytest.mark.anyio
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream) -> None:
-    await ws.send("there and back")
-    assert await ws.receive() == "there and back"
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 
 # -- what a server tells ---------------------------------------------------------------------
 
 
 async def test_connections_are_those_that_are_open() -> None:
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         assert server.connections == set()
         async with connect(server.url) as one, connect(server.url + "/two") as two:
-            await _check_echo(one)
-            await _check_echo(two)
+            await check_echo(one)
+            await check_echo(two)
             assert sorted(ws.request.path for ws in server.connections) == ["/", "/two"]
             await one.aclose()
-            await _until(lambda: len(server.connections) == 1)
-        await _until(lambda: not server.connections)
+            await until(lambda: len(server.connections) == 1)
+        await until(lambda: not server.connections)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", None])
 async def test_port_and_url_lead_to_the_server(host: str | None, tls: SimpleNamespace) -> None:
-    async with serve(_echo, host) as server:
+    async with serve(echo, host) as server:
         assert 0 < server.port < 65536
         assert server.url.startswith("ws://")
         assert server.url.endswith(f":{server.port}")
         async with connect(server.url, open_timeout=None) as ws:  # names are resolved in real time
-            await _check_echo(ws)
-    async with serve(_echo, "127.0.0.1", ssl=tls.server) as server:
+            await check_echo(ws)
+    async with serve(echo, "127.0.0.1", ssl=tls.server) as server:
         assert server.url == f"wss://127.0.0.1:{server.port}"
         async with connect(server.url, ssl=tls.client) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
             (other,) = server.connections
             assert other.url == f"{server.url}/"
 
 
 async def test_a_port_that_is_taken_is_an_os_error() -> None:
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         with pytest.raises(OSError) as caught:
-            async with serve(_echo, "127.0.0.1", server.port):
+            async with serve(echo, "127.0.0.1", server.port):
                 pytest.fail("entered")
         assert caught.value.errno == errno.EADDRINUSE
 
 
 async def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    async with serve(_echo, path=path) as server:
+    async with serve(echo, path=path) as server:
         assert (server.port, server.url) == (0, f"ws+unix:{path}")
         async with connect("ws://localhost/", transport=await anyio.connect_unix(path)) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
         assert path.is_socket()
     assert not path.exists()
 
@@ -102,66 +88,44 @@ async def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
 async def test_listeners_may_be_given_and_are_closed_at_the_end() -> None:
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     ports = [listener.getsockname()[1] for listener in listeners]
-    async with serve(_echo, listeners=iter(listeners)) as server:
+    async with serve(echo, listeners=iter(listeners)) as server:
         assert server.port == ports[0]
         for port in ports:
             async with connect(f"ws://127.0.0.1:{port}/") as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
     assert [listener.fileno() for listener in listeners] == [-1, -1]
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "error", "message"),
     [
-        {"host": "127.0.0.1", "path": "/tmp/x"},
-        {"port": 80, "path": "/tmp/x"},
-        {"host": "127.0.0.1", "listeners": []},
-        {"path": "/tmp/x", "listeners": []},
-        {"listeners": []},
-        {"max_connections": 0},
-        {"max_connections": -1},
-        {"max_handshakes": 0},
-        {"shutdown_timeout": -1},
-        {"open_timeout": -1},
+        ({"host": "127.0.0.1", "path": "/tmp/x"}, ValueError, "either host and port, or path, or listeners"),
+        ({"port": 80, "path": "/tmp/x"}, ValueError, "either host and port, or path, or listeners"),
+        ({"host": "127.0.0.1", "listeners": []}, ValueError, "either host and port, or path, or listeners"),
+        ({"path": "/tmp/x", "listeners": []}, ValueError, "either host and port, or path, or listeners"),
+        ({"listeners": []}, ValueError, "listeners must not be empty"),
+        ({"max_connections": 0}, ValueError, "max_connections must be at least 1 or None, got 0"),
+        ({"max_connections": -1}, ValueError, "max_connections must be at least 1 or None, got -1"),
+        ({"max_connections": "5"}, TypeError, "max_connections must be an int or None, got str"),
+        ({"max_connections": True}, TypeError, "max_connections must be an int or None, got bool"),
+        ({"max_handshakes": 0}, ValueError, "max_handshakes must be at least 1 or None, got 0"),
+        ({"max_handshakes": 1.5}, TypeError, "max_handshakes must be an int or None, got float"),
+        ({"shutdown_timeout": -1}, ValueError, "shutdown_timeout must not be negative, got -1"),
+        ({"shutdown_timeout": "1"}, TypeError, "shutdown_timeout must be a number or None, got str"),
+        ({"open_timeout": -1}, ValueError, "open_timeout must not be negative, got -1"),
+        ({"ssl": True}, TypeError, "ssl must be an ssl.SSLContext or None, got bool"),
+        ({"ssl": "server.pem"}, TypeError, "ssl must be an ssl.SSLContext or None, got str"),
+        ({"handler": None}, TypeError, "handler must be an async function, got NoneType"),
+        ({"handler": 5}, TypeError, "handler must be an async function, got int"),
+        ({"handler": "handler"}, TypeError, "handler must be an async function, got str"),
     ],
     ids=str,
 )
-async def test_a_wrong_value_is_refused_before_anything_listens(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):
-        serve(_echo, **options)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"max_connections": "5"},
-        {"max_connections": True},
-        {"max_handshakes": 1.5},
-        {"shutdown_timeout": "1"},
-        {"ssl": True},
-        {"ssl": "server.pem"},
-        {"process_request": True},
-    ],
-    ids=str,
-)
-async def test_a_wrong_type_is_refused_before_anything_listens(options: dict[str, Any]) -> None:
-    (name,) = options
-    with pytest.raises(TypeError, match=name):
-        serve(_echo, "127.0.0.1", **options)
-
-
-@pytest.mark.parametrize("handler", [None, 5, "handler"])
-async def test_a_handler_must_be_callable(handler: Any) -> None:
-    with pytest.raises(TypeError, match="handler must be an async function"):
-        serve(handler, "127.0.0.1")
-
-
-@pytest.mark.parametrize("value", [5, True, "deflate"])
-async def test_compression_is_a_deflate_or_none(value: Any) -> None:
-    with pytest.raises(TypeError, match="compression"):
-        serve(_echo, compression=value)
-    with pytest.raises(TypeError, match="compression"):
-        accept(memory_pair()[0], compression=value)
+def test_a_wrong_argument_is_rejected_before_anything_listens(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        serve(**{"handler": echo, **options})
 
 
 # -- shutting down ---------------------------------------------------------------------------
@@ -189,7 +153,7 @@ async def test_leaving_the_block_closes_with_1001_and_waits_for_the_handlers() -
         async with serve(handler, "127.0.0.1") as server:
             for _ in range(3):
                 tasks.start_soon(client)
-            await _until(lambda: len(server.connections) == 3)
+            await until(lambda: len(server.connections) == 3)
             start = anyio.current_time()
         assert len(ended) == 3
         assert 3 <= anyio.current_time() - start < 4
@@ -218,7 +182,7 @@ async def test_handlers_that_do_not_end_are_cancelled_after_the_shutdown_timeout
         serve(handler, "127.0.0.1", shutdown_timeout=timeout) as server,
     ):
         tasks.start_soon(client)
-        await _until(lambda: server.connections)
+        await until(lambda: server.connections)
         start = anyio.current_time()
     assert len(cancelled) == 1
     assert timeout <= cancelled[0] < timeout + 0.5
@@ -238,8 +202,9 @@ async def _waits(ws: WebSocketStream) -> None:
     await ws.wait_closed()
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("tls_on", [False, True])
-@pytest.mark.parametrize("handler", [_echo, _waits, _is_stuck, _has_blocked_output])
+@pytest.mark.parametrize("handler", [echo, _waits, _is_stuck, _has_blocked_output])
 @pytest.mark.parametrize("timeout", [0, 3, 10])
 async def test_mute_clients_do_not_delay_the_shutdown_beyond_its_timeout(
     timeout: float, handler: Any, tls_on: bool, tls: SimpleNamespace, http: Any
@@ -256,7 +221,7 @@ async def test_mute_clients_do_not_delay_the_shutdown_beyond_its_timeout(
                     )
                 stack.push_async_callback(anyio.aclose_forcefully, stream)
                 await stream.send(http.opening)
-            await _until(lambda: len(server.connections) == 5)
+            await until(lambda: len(server.connections) == 5)
             connections = list(server.connections)
             start = anyio.current_time()
         assert anyio.current_time() - start <= timeout + 0.1
@@ -265,7 +230,7 @@ async def test_mute_clients_do_not_delay_the_shutdown_beyond_its_timeout(
 
 
 async def test_handshakes_in_progress_are_dropped_at_shutdown() -> None:
-    async with serve(_echo, "127.0.0.1", open_timeout=100, shutdown_timeout=100) as server:
+    async with serve(echo, "127.0.0.1", open_timeout=100, shutdown_timeout=100) as server:
         streams = [await anyio.connect_tcp("127.0.0.1", server.port) for _ in range(3)]
         await streams[1].send(b"GET / HT")
         await anyio.sleep(1)
@@ -285,7 +250,7 @@ async def test_a_client_of_the_last_moment_does_not_delay_the_shutdown(
     """However far the server has got with it when the block is left."""
     with socket.socket() as sock:
         async with serve(
-            _echo, "127.0.0.1", open_timeout=100, shutdown_timeout=100, close_timeout=1
+            echo, "127.0.0.1", open_timeout=100, shutdown_timeout=100, close_timeout=1
         ) as server:
             await anyio.sleep(1)
             start = anyio.current_time()
@@ -298,7 +263,7 @@ async def test_a_client_of_the_last_moment_does_not_delay_the_shutdown(
 
 
 async def test_nobody_is_accepted_after_close_but_the_others_go_on() -> None:
-    async with serve(_echo, "127.0.0.1") as server, anyio.create_task_group() as tasks:
+    async with serve(echo, "127.0.0.1") as server, anyio.create_task_group() as tasks:
         done = anyio.Event()
 
         async def wait() -> None:
@@ -307,12 +272,12 @@ async def test_nobody_is_accepted_after_close_but_the_others_go_on() -> None:
 
         tasks.start_soon(wait)
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
             assert not done.is_set()
             url = server.url
             server.close()
             await done.wait()
-            await _check_echo(ws)
+            await check_echo(ws)
             with pytest.raises(ConnectionRefusedError):
                 async with connect(url):
                     pytest.fail("entered")
@@ -329,9 +294,9 @@ async def test_an_exception_of_the_body_arrives_as_itself() -> None:
 
     async with anyio.create_task_group() as tasks:
         with pytest.raises(ValueError) as caught:
-            async with serve(_echo, "127.0.0.1") as server:
+            async with serve(echo, "127.0.0.1") as server:
                 tasks.start_soon(client)
-                await _until(lambda: server.connections)
+                await until(lambda: server.connections)
                 raise error
     assert caught.value is error
     assert infos == [CloseInfo(1001, "", True)]
@@ -372,7 +337,7 @@ async def test_a_shutdown_that_is_cancelled_cancels_the_handlers_at_once() -> No
         async with serve(handler, "127.0.0.1", shutdown_timeout=100) as server:
             streams.append(await anyio.connect_tcp("127.0.0.1", server.port))
             peer = await RawPeer.as_client(streams[0])
-            await _until(lambda: server.connections)
+            await until(lambda: server.connections)
     assert scope.cancelled_caught
     assert cancelled == [pytest.approx(5)]
     assert anyio.current_time() <= 5.5
@@ -384,7 +349,7 @@ async def test_a_shutdown_that_is_cancelled_cancels_the_handlers_at_once() -> No
 
 
 async def test_a_server_is_entered_in_one_task_and_left_in_another() -> None:
-    serving = serve(_echo, "127.0.0.1")
+    serving = serve(echo, "127.0.0.1")
     servers: list[Server] = []
 
     async def enter() -> None:
@@ -393,7 +358,7 @@ async def test_a_server_is_entered_in_one_task_and_left_in_another() -> None:
 
     async def use() -> None:
         async with connect(servers[0].url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
     async def leave() -> None:
         with anyio.fail_after(5):
@@ -421,7 +386,7 @@ async def test_a_block_that_is_left_by_what_ends_the_program_cancels_the_handler
         with pytest.raises(left_by):
             async with serve(lambda ws: anyio.sleep_forever(), "127.0.0.1") as server:
                 tasks.start_soon(client)
-                await _until(lambda: server.connections)
+                await until(lambda: server.connections)
                 start = anyio.current_time()
                 raise left_by
         assert anyio.current_time() - start < 0.5
@@ -446,7 +411,7 @@ async def test_a_block_in_a_coroutine_that_is_closed_ends_without_waiting() -> N
             coroutine.close()
 
     async def client() -> None:
-        await _until(lambda: servers)
+        await until(lambda: servers)
         async with connect(servers[0].url) as ws:
             assert [message async for message in ws] == []
             assert ws.close_info == CloseInfo(1001, "", True)
@@ -454,15 +419,15 @@ async def test_a_block_in_a_coroutine_that_is_closed_ends_without_waiting() -> N
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(client)
         await Closed()
-    await _until(lambda: not servers[0].connections)
+    await until(lambda: not servers[0].connections)
 
 
 def test_serve_may_be_called_where_no_event_loop_runs(anyio_backend_name: str) -> None:
-    serving = serve(_echo, "127.0.0.1")
+    serving = serve(echo, "127.0.0.1")
 
     async def main() -> None:
         async with serving as server, connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
     anyio.run(main, backend=anyio_backend_name)
 
@@ -490,6 +455,7 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("body", ["server.wait_closed()", "anyio.sleep_forever()"])
 @pytest.mark.parametrize("handler", ["busy", "busy_child"])
@@ -520,10 +486,10 @@ def test_ctrl_c_ends_a_server_at_once_even_with_a_busy_handler(
 
 @asynccontextmanager
 async def _serve_on_a_socket_that_fails() -> AsyncIterator[tuple[Server, WebSocketStream]]:
-    """A server that has to stop listening while a client is connected."""
+    """A server that has to stop listen while a client is connected."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with serve(_echo, listeners=[listener]) as server, connect(server.url) as ws:
-            await _check_echo(ws)
+        async with serve(echo, listeners=[listener]) as server, connect(server.url) as ws:
+            await check_echo(ws)
             listener.shutdown(socket.SHUT_RDWR)  # accept() fails from now on
             yield server, ws
 
@@ -534,18 +500,18 @@ async def test_a_server_that_cannot_accept_is_closed_and_says_why(caplog: pytest
             try:
                 await server.wait_closed()
             finally:
-                await _check_echo(ws)  # what is open goes on
+                await check_echo(ws)  # what is open goes on
     assert caught.value.errno == errno.EINVAL
     (record,) = [r for r in caplog.records if r.levelno > logging.INFO]
     assert record.levelname == "ERROR"
-    assert "stops listening" in record.getMessage()
+    assert "stops listen" in record.getMessage()
 
 
 async def test_leaving_raises_what_closed_the_server_if_nothing_else_did() -> None:
     with pytest.raises(OSError) as caught:
         async with _serve_on_a_socket_that_fails() as (_, ws):
             await anyio.sleep(1)
-            await _check_echo(ws)
+            await check_echo(ws)
     assert caught.value.errno == errno.EINVAL
 
 
@@ -553,7 +519,7 @@ async def test_what_closed_the_server_is_raised_once() -> None:
     async with _serve_on_a_socket_that_fails() as (server, ws):
         with pytest.raises(OSError):
             await server.wait_closed()
-        await _check_echo(ws)
+        await check_echo(ws)
 
 
 async def test_an_exception_of_the_body_goes_before_what_closed_the_server() -> None:

@@ -14,6 +14,8 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
+from kit.endpoints import check_echo, echo
+from kit.tls import client_context
 
 from wsstream import (
     Accept,
@@ -31,22 +33,7 @@ from wsstream import (
 )
 from wsstream.testing import RawPeer, memory_pair
 
-pytestmark = pytest.mark.anyio
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream) -> None:
-    await ws.send("there and back")
-    assert await ws.receive() == "there and back"
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 
 # -- process_request -------------------------------------------------------------------------
@@ -70,7 +57,7 @@ async def test_process_request_answers_a_health_check(as_hook: Callable[..., Any
     def hook(request: Request) -> Response | None:
         return Response(200, {"X-Check": "1"}, "OK\n") if request.path == "/healthz" else None
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
         status, head, body = await http.get(server, path="/healthz?verbose")
         assert (status, body) == (200, b"OK\n")
         for field in (b"X-Check: 1", b"Content-Length: 3", b"Connection: close"):
@@ -79,7 +66,7 @@ async def test_process_request_answers_a_health_check(as_hook: Callable[..., Any
         assert (status, body) == (200, b"")
         assert b"content-length: 3" in head.lower()
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +126,14 @@ async def test_a_process_request_that_fails_is_answered_with_500_and_logged(
             raise ZeroDivisionError("secret")
         return wrong
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
-        status, _, body = await http.get(server, path="/x")
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+        status, _, body = await http.get(server, path="/feed?token=s3cr3t")
         assert status == 500
         assert b"secret" not in body
         (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
         assert (record.name, record.levelname) == ("wsstream.server", "ERROR")
-        assert "/x" in record.getMessage()
+        assert record.getMessage().endswith(" GET /feed: process_request failed")
+        assert "s3cr3t" not in caplog.text
         assert record.exc_info is not None
         assert record.exc_info[0] is (ZeroDivisionError if wrong == "raises" else TypeError)
 
@@ -159,7 +147,7 @@ async def test_a_process_request_that_hangs_is_cancelled_after_the_open_timeout(
         finally:
             cancelled.append(anyio.current_time() - start)
 
-    async with serve(_echo, "127.0.0.1", process_request=hook, open_timeout=3) as server:
+    async with serve(echo, "127.0.0.1", process_request=hook, open_timeout=3) as server:
         start = anyio.current_time()
         with pytest.raises(HandshakeError):
             async with connect(server.url):
@@ -173,25 +161,19 @@ async def test_a_process_request_that_hangs_is_cancelled_after_the_open_timeout(
 @pytest.mark.parametrize(
     ("origins", "origin", "admitted"),
     [
-        (None, None, True),
         (None, "https://any.example", True),
-        (["https://a.example"], "https://a.example", True),
         (["https://a.example"], "https://A.example", True),
         (["https://a.example"], "https://b.example", False),
-        (["https://a.example"], "http://a.example", False),
-        (["https://a.example"], "https://a.example:8443", False),
-        (["https://a.example"], None, False),
         (["https://a.example", None], None, True),
-        ([], "https://a.example", False),
     ],
 )
-async def test_origins_decide_who_is_let_in(
+async def test_origins_decide_who_is_admitted(
     origins: list[str | None] | None, origin: str | None, admitted: bool
 ) -> None:
-    async with serve(_echo, "127.0.0.1", origins=origins) as server:
+    async with serve(echo, "127.0.0.1", origins=origins) as server:
         if admitted:
             async with connect(server.url, origin=origin) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
                 assert ws.request.origin == origin
         else:
             with pytest.raises(HandshakeRejected) as caught:
@@ -201,43 +183,24 @@ async def test_origins_decide_who_is_let_in(
 
 
 @pytest.mark.parametrize(
-    "origin",
+    ("options", "error"),
     [
-        "a\r\nb",
-        "",
-        "*",
-        "a.example",
-        "https://a.example/",
-        "https://a.example/path",
-        "https://a b",
-        "https://é",
+        ({"origins": "https://a.example"}, TypeError),
+        ({"origins": ["a.example"]}, ValueError),
+        ({"subprotocols": "chat"}, TypeError),
+        ({"subprotocols": ["no token"]}, ValueError),
+        ({"process_request": True}, TypeError),
     ],
+    ids=str,
 )
-def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
-    with pytest.raises(ValueError, match="an origin must be like"):
-        serve(_echo, origins=[origin])
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "null",
-        "https://a.example",
-        "HTTP://A.example:8080",
-        "http://[::1]:80",
-        "chrome-extension://abc",
-        "file://",
-    ],
-)
-def test_an_origin_that_browsers_send_is_taken(origin: str) -> None:
-    serve(_echo, origins=[origin, None])
-
-
-def test_origins_that_are_one_str_are_refused() -> None:
-    with pytest.raises(TypeError):
-        serve(_echo, origins="https://a.example")
-    with pytest.raises(TypeError):
-        accept(memory_pair()[0], origins="https://a.example")
+def test_a_wrong_argument_is_rejected_by_both_calls_at_once(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    (name,) = options
+    with pytest.raises(error, match=name.removesuffix("s")):
+        serve(echo, **options)
+    with pytest.raises(error, match=name.removesuffix("s")):
+        accept(memory_pair()[0], **options)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +253,7 @@ async def test_accept_chooses_the_subprotocol(
 ) -> None:
     hook = lambda request: Accept(subprotocol=chosen)  # noqa: E731
     async with (
-        serve(_echo, "127.0.0.1", subprotocols=supported, process_request=hook) as server,
+        serve(echo, "127.0.0.1", subprotocols=supported, process_request=hook) as server,
         connect(server.url, subprotocols=offered) as ws,
     ):
         (other,) = server.connections
@@ -299,7 +262,7 @@ async def test_accept_chooses_the_subprotocol(
 
 async def test_accept_with_an_empty_subprotocol_chooses_none() -> None:
     hook = lambda request: Accept(subprotocol="")  # noqa: E731
-    async with serve(_echo, "127.0.0.1", subprotocols=["a"], process_request=hook) as server:
+    async with serve(echo, "127.0.0.1", subprotocols=["a"], process_request=hook) as server:
         with pytest.raises(HandshakeError, match="none of the subprotocols"):
             async with connect(server.url, subprotocols=["a"]):
                 pytest.fail("entered")
@@ -309,12 +272,12 @@ async def test_choosing_a_subprotocol_that_was_not_offered_is_a_failure_of_the_a
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     hook = lambda request: Accept(subprotocol="other")  # noqa: E731
-    async with serve(_echo, "127.0.0.1", process_request=hook) as server:
+    async with serve(echo, "127.0.0.1", process_request=hook) as server:
         with pytest.raises(HandshakeRejected) as caught:
             async with connect(server.url, subprotocols=["offered"]):
                 pytest.fail("entered")
         assert caught.value.status == 500
-        assert (await http.get(server))[0] == 426  # a request that opens nothing is refused as ever
+        assert (await http.get(server))[0] == 426  # a request that opens nothing is rejected as ever
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert record.levelname == "ERROR"
     assert record.exc_info is not None
@@ -332,33 +295,6 @@ async def test_accept_gives_the_handler_its_state(as_hook: Callable[..., Any]) -
     async with serve(handler, "127.0.0.1", process_request=hook) as server, connect(server.url) as ws:
         assert [message async for message in ws] == []
     assert states == [state]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ({"headers": {"Upgrade": "x"}}, ValueError),
-        ({"headers": {"Sec-WebSocket-Protocol": "x"}}, ValueError),
-        ({"headers": {"Content-Length": "0"}}, ValueError),
-        ({"headers": {"X": "a\r\nb"}}, ValueError),
-        ({"headers": {"X": 1}}, TypeError),
-        ({"subprotocol": "not a token"}, ValueError),
-        ({"subprotocol": ["a"]}, TypeError),
-        ({"subprotocol": 0}, TypeError),
-    ],
-    ids=str,
-)
-def test_accept_is_checked_where_it_is_made(arguments: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error):
-        Accept(**arguments)
-
-
-def test_accept_is_a_record() -> None:
-    accept = Accept(headers={"Set-Cookie": "a=secret"}, subprotocol="a", state=5)
-    assert accept == Accept(headers=[("set-cookie", "a=secret")], subprotocol="a", state=5)
-    assert repr(accept) == "Accept(headers=<Headers Set-Cookie>)"  # a subprotocol may be a secret
-    with pytest.raises(AttributeError):
-        accept.state = 6  # type: ignore[misc]
 
 
 # -- what the transport knows ----------------------------------------------------------------
@@ -390,6 +326,7 @@ async def test_process_request_sees_the_attributes_of_the_transport(as_hook: Cal
     assert len(set(seen)) == 1
 
 
+@pytest.mark.heavy_after_first
 async def test_a_client_without_the_right_certificate_gets_403(
     as_hook: Callable[..., Any], authority: trustme.CA
 ) -> None:
@@ -402,8 +339,7 @@ async def test_a_client_without_the_right_certificate_gets_403(
         await ws.send(ws.request.state)
 
     def context_of(name: str | None) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
+        context = client_context(authority)
         if name is not None:
             authority.issue_cert(name).configure_cert(context)
         return context
@@ -426,66 +362,53 @@ async def test_a_client_without_the_right_certificate_gets_403(
 
 
 @pytest.mark.parametrize("body", ["ok\n", "", "<p>secret of this visitor</p>" * 1000])
-async def test_an_answer_of_the_application_is_logged_by_its_status_and_is_no_failure(
+async def test_a_response_of_the_application_is_logged_by_its_status_and_is_not_a_failure(
     body: str, http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1", process_request=lambda request: Response(200, body=body)) as server:
+    async with serve(echo, "127.0.0.1", process_request=lambda request: Response(200, body=body)) as server:
         assert (await http.get(server, path="/healthz?token=s3cr3t"))[0] == 200
     (line,) = caplog.messages
     assert line.startswith("127.0.0.1:")
     assert line.endswith(" GET /healthz: answered with status 200")
 
 
-async def test_a_request_that_is_refused_is_logged_with_its_fault(
+async def test_a_rejected_request_is_logged_with_its_fault(
     http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         assert (await http.get(server, path="/a?token=s3cr3t", method="POST"))[0] == 405
         await http.get(server, path="/" + "x" * 1000)
     first, second = caplog.messages
-    assert first.endswith(" POST /a: refused with status 405: A WebSocket is opened with GET.")
+    assert first.endswith(" POST /a: rejected with status 405: A WebSocket is opened with GET.")
     assert len(second) < 700
 
 
-@pytest.mark.parametrize("waits_for", ["TLS", "the client's request", "process_request"])
-async def test_an_opening_handshake_that_takes_too_long_is_logged_with_what_it_waited_for(
-    waits_for: str, tls: SimpleNamespace, http: Any, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("waiting_for", ["TLS", "the client's request", "process_request"])
+async def test_an_opening_handshake_that_takes_too_long_is_logged_with_the_step_it_waited_for(
+    waiting_for: str, tls: SimpleNamespace, http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
 
     async def hook(request: Request) -> None:
         await anyio.sleep_forever()
 
-    options = {"ssl": tls.server if waits_for == "TLS" else None, "process_request": hook}
+    options = {"ssl": tls.server if waiting_for == "TLS" else None, "process_request": hook}
     async with (
-        serve(_echo, "127.0.0.1", open_timeout=3, **options) as server,
+        serve(echo, "127.0.0.1", open_timeout=3, **options) as server,
         await anyio.connect_tcp("127.0.0.1", server.port) as stream,
     ):
-        if waits_for == "process_request":
+        if waiting_for == "process_request":
             await stream.send(http.request(path="/a?token=s3cr3t"))
         await anyio.sleep(4)
     (line,) = caplog.messages
-    name = " GET /a" if waits_for == "process_request" else ""
-    assert line.endswith(f"{name}: dropped after open_timeout, 3 s, still waiting for {waits_for}")
+    name = " GET /a" if waiting_for == "process_request" else ""
+    assert line.endswith(f"{name}: dropped after open_timeout, 3 s, still waiting for {waiting_for}")
     assert line.startswith("127.0.0.1:")
 
 
-async def test_a_failure_of_process_request_is_logged_without_the_query(
-    http: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    def hook(request: Request) -> None:
-        raise ZeroDivisionError
-
-    async with serve(_echo, "127.0.0.1", process_request=hook) as server:
-        await http.get(server, path="/feed?token=s3cr3t")
-    (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    assert record.getMessage().endswith(" GET /feed: process_request failed")
-    assert "s3cr3t" not in caplog.text
-
-
-async def test_whatever_process_request_raises_is_answered_with_500(
+async def test_any_exception_of_process_request_is_answered_with_500(
     as_hook: Callable[..., Any], hostile: Any, http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -494,8 +417,8 @@ async def test_whatever_process_request_raises_is_answered_with_500(
         if request.path == "/bad":
             raise hostile.make()
 
-    async with serve(_echo, "127.0.0.1", process_request=as_hook(hook)) as server:
-        if hostile.make is GeneratorExit:  # nothing may be awaited behind it
+    async with serve(echo, "127.0.0.1", process_request=as_hook(hook)) as server:
+        if hostile.make is GeneratorExit:  # nothing may be awaited after it
             with pytest.raises(HandshakeError):
                 async with connect(f"{server.url}/bad"):
                     pytest.fail("entered")
@@ -504,7 +427,7 @@ async def test_whatever_process_request_raises_is_answered_with_500(
         levels = [record.levelname for record in caplog.records if "failed" in record.getMessage()]
         assert levels[0] == ("ERROR" if hostile.failed else "INFO")
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 # -- accept ----------------------------------------------------------------------------------
@@ -516,7 +439,7 @@ async def _await(awaitable: Any) -> None:
 
 async def _accepted(stream: ByteStream, **options: Any) -> None:
     async with accept(stream, **options) as ws:
-        await _echo(ws)
+        await echo(ws)
 
 
 async def test_accept_serves_over_a_memory_pair() -> None:
@@ -524,7 +447,7 @@ async def test_accept_serves_over_a_memory_pair() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_accepted, theirs)
         async with connect("ws://a/", transport=ours) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
     assert ws.close_info == CloseInfo(1000, "", True)
     for stream in (ours, theirs):
         with pytest.raises(anyio.ClosedResourceError):
@@ -540,16 +463,16 @@ async def test_accept_serves_over_a_tls_stream(tls: SimpleNamespace) -> None:
         )
         async with accept(stream) as ws:
             assert ws.url == "wss://localhost/chat"
-            await _echo(ws)
+            await echo(ws)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server)
         async with connect("wss://localhost/chat", ssl=tls.client, transport=ours) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
     assert ws.close_info == CloseInfo(1000, "", True)
 
 
-async def test_accept_raises_what_it_refused_after_it_has_answered(http: Any) -> None:
+async def test_accept_answers_a_rejected_request_and_raises(http: Any) -> None:
     ours, theirs = memory_pair()
 
     async def client() -> None:
@@ -566,27 +489,27 @@ async def test_accept_raises_what_it_refused_after_it_has_answered(http: Any) ->
         await theirs.send(b"x")
 
 
-async def _says_nothing(stream: ByteStream, http: Any) -> None: ...
+async def _sends_nothing(stream: ByteStream, http: Any) -> None: ...
 
 
-async def _says_half_of_it(stream: ByteStream, http: Any) -> None:
+async def _sends_half_a_request(stream: ByteStream, http: Any) -> None:
     await stream.send(http.opening[:50])
 
 
-async def _asks(stream: ByteStream, http: Any) -> None:
+async def _requests(stream: ByteStream, http: Any) -> None:
     await stream.send(http.opening)
 
 
 @pytest.mark.parametrize(
-    ("client", "waits_for"),
+    ("client", "waiting_for"),
     [
-        (_says_nothing, "the client's request"),
-        (_says_half_of_it, "the client's request"),
-        (_asks, "process_request"),
+        (_sends_nothing, "the client's request"),
+        (_sends_half_a_request, "the client's request"),
+        (_requests, "process_request"),
     ],
 )
-async def test_the_timeout_of_accept_says_what_was_waited_for(
-    client: Callable[..., Any], waits_for: str, http: Any
+async def test_the_timeout_of_accept_says_what_it_was_waiting_for(
+    client: Callable[..., Any], waiting_for: str, http: Any
 ) -> None:
     async def hook(request: Request) -> None:
         await anyio.sleep_forever()
@@ -597,12 +520,12 @@ async def test_the_timeout_of_accept_says_what_was_waited_for(
         async with accept(theirs, open_timeout=4, process_request=hook):
             pytest.fail("entered")
     assert str(caught.value) == (
-        f"the opening handshake did not end within open_timeout, 4 s: still waiting for {waits_for}"
+        f"the opening handshake did not end within open_timeout, 4 s: still waiting for {waiting_for}"
     )
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
-async def test_cancelling_a_task_in_process_request_of_accept_is_no_failure_of_it(http: Any) -> None:
+async def test_cancellation_in_process_request_of_accept_is_not_its_failure(http: Any) -> None:
     """Here, unlike in `serve`, the task is the application's, and so is its cancellation."""
 
     async def hook(request: Request) -> None:

@@ -13,20 +13,20 @@ _FOLDER = Path(__file__).parent
 # What is done to the library first; the arguments; what the soak has to say.
 BROKEN = {
     "reading is never resumed": (
-        "from wsstream.driver.driver import Driver; Driver.consumed = lambda self: None",
+        "from wsstream.driver.intake import Intake; Intake.resume_if_low = lambda self: None",
         ["--only", "13"],
         ["nothing moves any more", "'reading_paused': True", "task 'soak 13 server receiver' waits in"],
     ),
     "who waits for room is never told": (
-        "from wsstream.driver.driver import Driver\n"
-        "after = Driver._after_sending\n"
+        "from wsstream.driver.pump import Pump\n"
+        "after = Pump._after_step\n"
         "def forget(self):\n"
-        "    signal, self._progress = self._progress, type(self._progress)()\n"
+        "    signal, self.progress = self.progress, type(self.progress)()\n"
         "    after(self)\n"
-        "    self._progress = signal\n"
-        "Driver._after_sending = forget",
+        "    self.progress = signal\n"
+        "Pump._after_step = forget",
         ["--only", "13"],
-        ["nothing moves any more", "driver.py", "lane 0' waits in"],
+        ["nothing moves any more", "sender.py", "lane 0' waits in"],
     ),
     "messages are lost": (
         "from wsstream.driver.inbox import Inbox\n"
@@ -53,6 +53,7 @@ def soak(*arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("loop", ["asyncio.run", "uvloop.run", "trio"])
 def test_nothing_is_wrong_with_one_connection(loop: str) -> None:
     if loop == "uvloop.run":
@@ -62,6 +63,7 @@ def test_nothing_is_wrong_with_one_connection(loop: str) -> None:
     assert "0 problems" in done.stdout
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("loop", ["asyncio.run", "trio"])
 @pytest.mark.parametrize("fault", BROKEN)
 def test_what_is_wrong_is_found_and_named(fault: str, loop: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from wsstream import accept, serve
 from wsstream.testing import memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 MAKE = [
     pytest.param(lambda: serve(anyio.sleep, "127.0.0.1"), "serve(...) as server", id="serve"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import wsstream
 from wsstream.testing import connected_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def read_all(stream: anyio.abc.ByteReceiveStream, max_bytes: int = 65536) -> bytes:

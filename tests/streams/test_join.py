@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-import trustme
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from wsstream import ClosedLocally, ConnectionBroken, FlowControl, WebSocketError, WebSocketStream, join
 from wsstream.testing import MemoryStream, connected_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 class Joined:
@@ -93,6 +92,7 @@ async def test_each_direction_ends_by_itself(kind: str, swapped: bool) -> None:
             assert both.ws.close_info == (1000, "", True)
 
 
+@pytest.mark.heavy_after_first
 @HALF_CLOSING
 async def test_all_bytes_pass_both_ways_at_once(kind: str) -> None:
     there, back = bytes(range(256)) * 1000, bytes(reversed(range(256))) * 1000
@@ -267,27 +267,18 @@ async def test_only_byte_streams_can_be_joined() -> None:
 # -- streams that cannot close one direction alone -----------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
-
-
 @pytest.fixture
-def tls_pair(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Callable[[], object]:
+def tls_pair(server_tls: ssl.SSLContext, client_tls: ssl.SSLContext) -> Callable[[], object]:
     async def tls_pair() -> tuple[TLSStream, TLSStream]:
         ours, theirs = memory_pair()
         ends: list[TLSStream] = []
 
         async def serve() -> None:
-            ends.append(await TLSStream.wrap(ours, server_side=True, ssl_context=contexts[0]))
+            ends.append(await TLSStream.wrap(ours, server_side=True, ssl_context=server_tls))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(serve)
-            client = await TLSStream.wrap(theirs, hostname="localhost", ssl_context=contexts[1])
+            client = await TLSStream.wrap(theirs, hostname="localhost", ssl_context=client_tls)
         return ends[0], client
 
     return tls_pair

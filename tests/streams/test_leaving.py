@@ -24,7 +24,7 @@ from wsstream import (
 from wsstream.streams.leaving import in_cancelled_scope, judge, program_end
 from wsstream.testing import RawPeer, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 ENDED = StreamEnded("ended", CloseInfo(4009, "theirs", True))
 BROKEN = ConnectionBroken("broke", CloseInfo(1006, "", False))

@@ -17,7 +17,7 @@ from wsstream.opening.handshake import accept_key
 from wsstream.streams.websocket import ending_of
 from wsstream.testing import RateStream, RawPeer, connected_pair, frames, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 RawServer = Callable[..., AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]]
 
@@ -65,6 +65,7 @@ async def test_a_peer_that_hangs_while_output_is_blocked_is_given_up_in_time(
         assert anyio.current_time() - start == pytest.approx(interval + timeout, abs=0.1)
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("rate", [20_000, 100_000])
 async def test_a_peer_that_reads_slowly_but_steadily_is_alive(rate: float) -> None:
     """Its Pongs are behind what it has not read, and nothing tells how far that is."""
@@ -213,6 +214,7 @@ async def test_a_standstill_of_both_directions_is_logged_once(caplog: pytest.Log
 # -- real sockets, where the kernel and the peer's system hold bytes, too ---------------------------------
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio", ("asyncio", {"use_uvloop": True})], ids=str)
 @pytest.mark.parametrize("kind", ["tcp", "small tcp", "tls", "unix", "transport"])
 async def test_a_peer_that_hangs_is_given_up_over_real_sockets(

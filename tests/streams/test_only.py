@@ -8,7 +8,7 @@ import pytest
 from wsstream import ClosedLocally, ConnectionBroken, MessageTooBig, StreamEnded, WebSocketError
 from wsstream.testing import connected_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 KINDS = pytest.mark.parametrize(
     ("payload", "messages", "wrong", "kind", "other"),

@@ -13,7 +13,7 @@ import wsstream
 from wsstream import pipe, proxy
 from wsstream.testing import connected_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 class Chain:

@@ -11,7 +11,7 @@ from anyio.streams.text import TextReceiveStream
 import wsstream
 from wsstream.testing import connected_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def send_all(ws: wsstream.WebSocketStream, *messages: str | bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import ssl
@@ -15,7 +14,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trustme
 
 import wsstream
 from wsstream.testing import Frame, RawPeer
@@ -26,19 +24,7 @@ CONTENT = bytes(range(251)) * 20_000  # nearly 5 MiB
 FRAME = 60 * KIB  # of a file
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="sendfile is used on Linux only")
-_no_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop", marks=_no_uvloop),
-        pytest.param(("trio", {}), id="trio"),
-    ]
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 @pytest.fixture
@@ -123,6 +109,7 @@ async def frames_of_one_message(peer: RawPeer) -> list[Frame]:
 # -- what arrives ------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
     ("offset", "count"),
     [(0, None), (0, 0), (1, 1), (4095, 4097), (3, MIB), (0, 4 * MIB), (5, 4 * MIB + 1), (4 * MIB, None)]
@@ -216,17 +203,15 @@ async def test_a_client_takes_the_loop(path: Path, calls: Calls) -> None:
     assert calls == []
 
 
-async def test_tls_and_compression_take_the_loop(path: Path, calls: Calls) -> None:
+async def test_tls_and_compression_take_the_loop(
+    path: Path, calls: Calls, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
     async def send(ws: wsstream.WebSocketStream) -> None:
         await ws.writable.send_file(path)
 
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(client)
     deflate = wsstream.Deflate()
     for ours, theirs in (
-        ({"ssl": server}, {"ssl": client}),
+        ({"ssl": server_tls}, {"ssl": client_tls}),
         ({"compression": deflate}, {"compression": deflate}),
     ):
         async with serving(send, **ours) as port:
@@ -280,6 +265,7 @@ def large(tmp_path: Path, size: int = 256 * MIB) -> Path:
     return path
 
 
+@pytest.mark.heavy_after_first
 async def test_files_and_messages_of_other_tasks_keep_their_order(tmp_path: Path, path: Path) -> None:
     first = large(tmp_path, 32 * MIB)
 
@@ -374,6 +360,7 @@ async def test_the_descriptor_is_closed_when_nothing_of_the_file_waits(path: Pat
     assert await received(send) == [CONTENT]
 
 
+@pytest.mark.heavy_after_first
 @on_linux
 async def test_a_file_that_becomes_shorter_raises_and_breaks_the_connection(tmp_path: Path) -> None:
     path = large(tmp_path, 64 * MIB)
@@ -419,6 +406,7 @@ async def test_a_file_that_is_too_short_is_sent_to_its_end_and_fails_the_connect
         await peer.close(1011)
 
 
+@pytest.mark.heavy_after_first
 async def test_what_is_added_to_a_file_while_it_is_sent_belongs_to_the_message(tmp_path: Path) -> None:
     path = large(tmp_path, 32 * MIB)
 
@@ -441,6 +429,7 @@ async def test_what_is_added_to_a_file_while_it_is_sent_belongs_to_the_message(t
         assert (size, b"".join(frame.payload for frame in frames[-2:])[-5:]) == (32 * MIB + 5, b"added")
 
 
+@pytest.mark.heavy_after_first
 @on_linux
 async def test_a_large_file_takes_no_memory(tmp_path: Path, calls: Calls) -> None:
     path = large(tmp_path)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from kit.endpoints import against_peer
 
 import wsstream
 from wsstream import Deflate, FlowControl
 from wsstream.testing import RawPeer, binary, frame, memory_pair, text
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 RESERVED = frame(1, b"bad", rsv2=True)
 NOT_UTF8 = text(b"bad \xff")
@@ -47,30 +47,10 @@ def compressed(payload: bytes) -> bytes:
     return (context.compress(payload) + context.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
-@asynccontextmanager
-async def compressing(role: str) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
+def compressing(role: str) -> AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]:
     """Our endpoint in that role and a raw peer, over a narrow line and with permessage-deflate."""
-    ours, theirs = memory_pair(4096)
     headers = [("Sec-WebSocket-Extensions", "permessage-deflate")]
-    options: dict[str, Any] = {"compression": Deflate(), "close_timeout": 1}
-    peers: list[RawPeer] = []
-
-    async def open_peer() -> None:
-        opened = RawPeer.as_server if role == "client" else RawPeer.as_client
-        peers.append(await opened(theirs, headers=headers))
-
-    opening = (
-        wsstream.connect("ws://test/", transport=ours, **options)
-        if role == "client"
-        else wsstream.accept(ours, **options)
-    )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(open_peer)
-        ws = await opening.__aenter__()
-    try:
-        yield ws, peers[0]
-    finally:
-        await opening.__aexit__(None, None, None)
+    return against_peer(role, memory_pair(4096), headers=headers, compression=Deflate())
 
 
 @pytest.mark.parametrize("role", ["client", "server"])

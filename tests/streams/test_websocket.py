@@ -17,7 +17,7 @@ from wsstream.testing import (
     memory_pair,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def test_the_states_of_a_connection() -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
+from kit.endpoints import against_peer
 
 import wsstream
 from wsstream.testing import (
     Frame,
-    RawPeer,
     StallStream,
     connected_pair,
     memory_pair,
@@ -22,32 +19,11 @@ from wsstream.testing import (
     ping,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def raw_server(**options: Any) -> AsyncIterator[tuple[wsstream.WebSocketStream, RawPeer]]:
-    """A client of ours and a peer that does nothing by itself."""
-    ours, theirs = memory_pair(1 << 20)
-    peers: list[RawPeer] = []
-
-    async def accept() -> None:
-        peers.append(await RawPeer.as_server(theirs))
-
-    opening: AbstractAsyncContextManager[wsstream.WebSocketStream] = wsstream.connect(
-        "ws://test/", transport=ours, close_timeout=0, **options
-    )
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(accept)
-        ws = await opening.__aenter__()
-    try:
-        yield ws, peers[0]
-    finally:
-        await opening.__aexit__(None, None, None)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def test_an_idle_connection_sends_each_chunk_at_once_and_the_end_without_bytes() -> None:
-    async with raw_server() as (ws, peer):
+    async with against_peer(close_timeout=0) as (ws, peer):
         async with ws.writable.message("text") as writer:
             await writer.send("a")
             assert (await peer.read_frame()).payload == b"a"
@@ -75,7 +51,7 @@ async def test_small_chunks_are_merged_while_the_transport_is_busy() -> None:
 
 async def test_a_large_message_is_sent_in_frames_of_frame_size_and_text_is_cut_between_code_points() -> None:
     flow = wsstream.FlowControl(frame_size=1000)
-    async with raw_server(flow=flow) as (ws, peer):
+    async with against_peer(close_timeout=0, flow=flow) as (ws, peer):
         await ws.send(bytes(2500))
         frames = [await peer.read_frame() for _ in range(3)]
         assert [(f.opcode, len(f.payload), f.fin) for f in frames] == [
@@ -90,7 +66,7 @@ async def test_a_large_message_is_sent_in_frames_of_frame_size_and_text_is_cut_b
 
 
 async def test_a_declared_message_is_one_frame() -> None:
-    async with raw_server() as (ws, peer):
+    async with against_peer(close_timeout=0) as (ws, peer):
         async with ws.writable.message(size=300_000) as writer:
             for _ in range(3):
                 await writer.send(bytes(100_000))
@@ -109,7 +85,7 @@ async def test_a_declared_message_is_one_frame() -> None:
 @pytest.mark.parametrize("marks", [{}, {"send_high_water": 8, "send_low_water": 4}], ids=["default", "tiny"])
 async def test_a_pong_that_waits_for_the_rest_of_a_frame_holds_up_nothing(marks: dict[str, int]) -> None:
     flow = wsstream.FlowControl(**marks)
-    async with raw_server(flow=flow) as (ws, peer):
+    async with against_peer(close_timeout=0, flow=flow) as (ws, peer):
         async with ws.writable.message(size=12) as writer:
             await writer.send(b"one ")
             data = await peer.stream.receive()
@@ -130,7 +106,7 @@ async def test_a_pong_that_waits_for_the_rest_of_a_frame_holds_up_nothing(marks:
 
 
 async def test_a_declared_message_that_stays_short_breaks_the_connection() -> None:
-    async with raw_server() as (ws, peer):
+    async with against_peer(close_timeout=0) as (ws, peer):
         with pytest.raises(ValueError, match="must have the 10 bytes it was declared with, got 3"):
             async with ws.writable.message(size=10) as writer:
                 await writer.send(b"abc")
@@ -324,7 +300,7 @@ async def test_many_sends_in_a_row_let_other_tasks_run() -> None:
 
 
 async def test_messages_of_a_burst_leave_together_and_in_order_with_all_others() -> None:
-    async with raw_server() as (ws, peer):
+    async with against_peer(close_timeout=0) as (ws, peer):
         expected: list[tuple[int, bytes]] = []
         for number in range(30):
             await ws.send(f"text {number}")
@@ -349,7 +325,7 @@ async def test_messages_of_a_burst_leave_together_and_in_order_with_all_others()
 
 
 async def test_a_burst_is_sent_without_another_call() -> None:
-    async with raw_server() as (ws, peer):
+    async with against_peer(close_timeout=0) as (ws, peer):
         for number in range(5):
             await ws.send(b"%d" % number)
         assert [(await peer.read_frame()).payload for _ in range(5)] == [
@@ -397,7 +373,7 @@ async def test_a_burst_cannot_slip_past_a_writer() -> None:
 
 
 async def test_each_ping_of_one_read_gets_its_pong_also_after_something_was_sent() -> None:
-    async with raw_server() as (ws, peer):
+    async with against_peer(close_timeout=0) as (ws, peer):
         await ws.send(b"a")
         assert (await peer.read_frame()).payload == b"a"
         for round_ in (b"1", b"2"):

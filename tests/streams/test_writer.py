@@ -10,7 +10,7 @@ import pytest
 from wsstream import WebSocketStream
 from wsstream.testing import connected_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def awaited(block: Any) -> None:

@@ -7,22 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from importlib.metadata import version
 from textwrap import dedent
 
 import anyio
 import anyio.lowlevel
 import pytest
 from anyio import wait_all_tasks_blocked
+from kit.versions import TRIO_TAKES_OPTIONS
 
 from wsstream.testing import memory_pair, virtual_clock
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
-    return virtual_clock(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 @pytest.fixture
@@ -161,9 +156,11 @@ async def test_wait_all_tasks_blocked_works_and_jumps_over_no_long_timer() -> No
         await a.send(b"x")
 
 
-_OLD_ANYIO = tuple(map(int, version("anyio").split(".")[:2])) < (4, 14)
 _TRIO = pytest.param(
-    "trio", marks=pytest.mark.skipif(_OLD_ANYIO, reason="anyio.run gives Trio no options before anyio 4.14")
+    "trio",
+    marks=pytest.mark.skipif(
+        not TRIO_TAKES_OPTIONS, reason="anyio.run gives Trio no options before anyio 4.14"
+    ),
 )
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", _TRIO])
 
@@ -224,6 +221,7 @@ def run_main(backend: str, main: str) -> tuple[str, str]:
     return result.stdout, result.stderr
 
 
+@pytest.mark.heavy_after_first
 @BACKENDS
 def test_without_a_deadline_it_waits_for_a_socket_in_earnest(backend: str) -> None:
     main = """
@@ -238,6 +236,7 @@ def test_without_a_deadline_it_waits_for_a_socket_in_earnest(backend: str) -> No
     assert run_main(backend, main) == ("b'x'\n", "")
 
 
+@pytest.mark.heavy_after_first
 @BACKENDS
 def test_without_a_deadline_it_waits_for_a_signal_in_earnest(backend: str) -> None:
     main = """
@@ -262,6 +261,7 @@ def test_a_deadlock_on_asyncio_is_an_error() -> None:
     assert run_main("asyncio", main) == (expected, "")
 
 
+@pytest.mark.heavy
 def test_a_deadlock_is_found_when_the_last_thread_has_ended() -> None:
     main = """
         async def main():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import ByteStream, SocketAttribute
+from kit.versions import TELLS_CAUSES
 
 from wsstream.testing import (
     CutStream,
@@ -16,18 +15,11 @@ from wsstream.testing import (
     lockstep_pair,
     memory_pair,
     reset_stream,
-    virtual_clock,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 # Older ones raise it "from None" on asyncio.
-_TELLS_CAUSES = tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14)
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
-    return virtual_clock(request.param)
 
 
 async def test_receiving_ends_after_the_given_bytes_as_by_a_fin() -> None:
@@ -205,7 +197,7 @@ async def test_reset_stream_sends_an_rst_on_a_socket() -> None:
         async with stream:
             with pytest.raises(anyio.BrokenResourceError) as caught:
                 await stream.receive()
-            if _TELLS_CAUSES:
+            if TELLS_CAUSES:
                 assert isinstance(caught.value.__cause__, ConnectionResetError)
         done.set()
 

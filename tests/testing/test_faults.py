@@ -7,14 +7,9 @@ import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.abc import ByteStream, SocketAttribute
 
-from wsstream.testing import DelayStream, RateStream, SplitStream, StallStream, memory_pair, virtual_clock
+from wsstream.testing import DelayStream, RateStream, SplitStream, StallStream, memory_pair
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
-    return virtual_clock(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def drain(stream: ByteStream, max_bytes: int = 65536) -> list[bytes]:

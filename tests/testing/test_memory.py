@@ -6,14 +6,9 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from wsstream.testing import MemoryStream, lockstep_pair, memory_pair, virtual_clock
+from wsstream.testing import MemoryStream, lockstep_pair, memory_pair
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict]:
-    return virtual_clock(request.param)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 PAIRS = pytest.mark.parametrize("make", [memory_pair, lockstep_pair])

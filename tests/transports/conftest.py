@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import ssl
@@ -10,29 +9,15 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 import trustme
+from kit import tls
 
 from wsstream.transports.base import Transport, receive_some, send_all
 from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.tls import TLSTransport
-
-_no_uvloop = pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(("asyncio", {}), id="asyncio"),
-        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop", marks=_no_uvloop),
-        pytest.param(("trio", {}), id="trio"),
-    ]
-)
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
 
 Connect = Callable[[str], tuple[socket.socket, socket.socket]]
 
@@ -69,23 +54,15 @@ async def pair(
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
 def server_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
+    context = tls.server_context(authority, "localhost")
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
 @pytest.fixture
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+    return tls.client_context(authority)
 
 
 Handshake = Callable[..., Awaitable[tuple[TLSTransport, TLSTransport]]]

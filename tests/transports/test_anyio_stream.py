@@ -13,7 +13,7 @@ from wsstream.testing.memory import MemoryStream, lockstep_pair, memory_pair
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.base import receive_some, send_all
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 class Wrapped(ByteStream):
@@ -80,18 +80,6 @@ def read(transport: StreamTransport, size: int = 65536) -> bytes | None:
 
 
 # Reading
-
-
-async def test_bytes_arrive_as_they_were_sent_both_ways():
-    left, right = map(StreamTransport, memory_pair())
-    data = bytes(range(251)) * 1000
-    for source, sink in ((left, right), (right, left)):
-        received = bytearray()
-        async with anyio.create_task_group() as group:
-            group.start_soon(send_all, source, data)
-            while len(received) < len(data):
-                received += await receive_some(sink, 10_000)
-        assert received == data
 
 
 async def test_bytes_are_there_only_after_wait_readable(wrapped):
@@ -290,39 +278,6 @@ async def test_a_stream_that_cannot_send_eof_is_still_read(wrapped, error):
 # Closing
 
 
-async def closed(function, ended: list[bool]) -> None:
-    with pytest.raises(anyio.ClosedResourceError):
-        await function()
-    ended.append(True)
-
-
-async def test_close_wakes_the_tasks_that_wait():
-    near, _ = lockstep_pair()
-    transport = StreamTransport(near)
-    transport.send([b"abc"])
-    ended: list[bool] = []
-    async with anyio.create_task_group() as group:
-        group.start_soon(closed, transport.wait_readable, ended)
-        group.start_soon(closed, transport.wait_writable, ended)
-        await anyio.wait_all_tasks_blocked()
-        transport.close()
-    assert ended == [True, True]
-
-
-async def test_calls_after_close_raise_closed_resource_error(wrapped):
-    transport, _, peer = wrapped
-    await peer.send(b"abc")
-    await transport.wait_readable()
-    transport.close()
-    transport.close()
-    for call in (lambda: read(transport), lambda: transport.send([b"x"])):
-        with pytest.raises(anyio.ClosedResourceError):
-            call()
-    for wait in (transport.wait_readable, transport.wait_writable):
-        with pytest.raises(anyio.ClosedResourceError):
-            await wait()
-
-
 async def test_aclose_closes_the_stream_gently_and_after_close_forcefully(wrapped):
     transport, stream, peer = wrapped
     await transport.aclose()
@@ -356,8 +311,14 @@ async def test_aclose_touches_the_stream_after_the_waiting_tasks_left_it(wrapped
     ended: list[bool] = []
     at_close: list[int] = []
     stream.on_close = lambda: at_close.append(stream.stream.statistics().tasks_waiting_receive)
+
+    async def wait() -> None:
+        with pytest.raises(anyio.ClosedResourceError):
+            await transport.wait_readable()
+        ended.append(True)
+
     async with anyio.create_task_group() as group:
-        group.start_soon(closed, transport.wait_readable, ended)
+        group.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         assert stream.stream.statistics().tasks_waiting_receive == 1
         await transport.aclose()

@@ -13,7 +13,7 @@ from wsstream.transports.attributes import TransportAttributes
 from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.tls import TLSTransport
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 async def test_a_socket_knows_its_addresses(pair: tuple[SocketTransport, SocketTransport]) -> None:

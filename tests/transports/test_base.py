@@ -11,7 +11,7 @@ from wsstream.testing import memory_pair
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.base import receive_some, send_all
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 async def test_no_buffer_is_held_while_bytes_are_waited_for() -> None:

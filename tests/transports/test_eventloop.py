@@ -134,6 +134,7 @@ def test_without_an_event_loop_the_error_says_so() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.also_on_uvloop
 class TestSockets:
     async def test_two_tasks_cannot_wait_for_the_same(
         self, sockets: tuple[socket.socket, socket.socket]
@@ -157,6 +158,7 @@ class TestSockets:
 
 
 @pytest.mark.anyio
+@pytest.mark.also_on_uvloop
 class TestSpawn:
     async def test_the_end_is_told_once_when_the_task_returns(self) -> None:
         over = []

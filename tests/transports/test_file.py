@@ -19,6 +19,7 @@ from wsstream.transports import file as file_module
 from wsstream.transports.file import RegularFile, regular_file
 
 pytestmark = [
+    pytest.mark.also_on_uvloop,
     pytest.mark.anyio,
     pytest.mark.skipif(not hasattr(os, "preadv"), reason="such files are read like all others here"),
 ]

@@ -11,11 +11,11 @@ import anyio
 import pytest
 
 from wsstream.transports import listen
-from wsstream.transports.listen import accept, close_listener, listen_all, listen_tcp, listen_unix
+from wsstream.transports.listen import accept_socket, close_listener, listen_all, listen_tcp, listen_unix
 from wsstream.transports.resolve import Address
 from wsstream.transports.tcp_connect import open_tcp, open_unix
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def test_no_host_means_ipv4_and_ipv6_on_one_port(opened):
     for listener in listeners:
         host = "127.0.0.1" if listener.family == socket.AF_INET else "::1"
         client = await open_tcp(host, listener.getsockname()[1])
-        server = await accept(listener)
+        server = await accept_socket(listener)
         opened += [client, server]
         assert server.getpeername() == client.getsockname()
         assert not server.getblocking()
@@ -46,7 +46,7 @@ async def test_the_given_port_is_used_again_at_once_after_a_connection_was_close
     (listener,) = await listen_tcp("127.0.0.1", 0)
     port = listener.getsockname()[1]
     client = await open_tcp("127.0.0.1", port)
-    server = await accept(listener)
+    server = await accept_socket(listener)
     server.close()  # first, so this side keeps the TIME_WAIT
     client.close()
     close_listener(listener)
@@ -101,7 +101,7 @@ async def test_accept_waits_for_a_connection(opened):
     accepted = []
 
     async def serve() -> None:
-        accepted.append(await accept(opened[0]))
+        accepted.append(await accept_socket(opened[0]))
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve)
@@ -117,9 +117,9 @@ async def test_a_cancelled_accept_leaves_the_connection_for_the_next(opened):
     opened.append(await open_tcp(*opened[0].getsockname()))
     with anyio.CancelScope() as scope:
         scope.cancel()
-        opened.append(await accept(opened[0]))
+        opened.append(await accept_socket(opened[0]))
     assert scope.cancelled_caught
-    opened.append(await accept(opened[0]))
+    opened.append(await accept_socket(opened[0]))
     assert opened[-1].getpeername() == opened[1].getsockname()
 
 
@@ -128,7 +128,7 @@ async def test_close_listener_ends_accept():
 
     async def serve() -> None:
         with pytest.raises(anyio.ClosedResourceError):
-            await accept(listener)
+            await accept_socket(listener)
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve)
@@ -149,13 +149,13 @@ async def test_a_process_without_free_file_descriptors_gets_the_system_error(ope
             while True:  # use up the free numbers below the limit
                 fillers.append(socket.socket())
         with pytest.raises(OSError, match="files") as raised:
-            await accept(opened[0])
+            await accept_socket(opened[0])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for filler in fillers:
             filler.close()
     assert raised.value.errno == errno.EMFILE
-    opened.append(await accept(opened[0]))
+    opened.append(await accept_socket(opened[0]))
 
 
 class AbortingListener(socket.socket):
@@ -176,7 +176,7 @@ async def test_a_connection_that_was_given_up_is_passed_over(opened):
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     opened += [listener, await open_tcp(*listener.getsockname())]
-    opened.append(await accept(listener))
+    opened.append(await accept_socket(listener))
     assert listener.aborted == 1
     assert opened[2].getpeername() == opened[1].getsockname()
 
@@ -186,7 +186,7 @@ async def test_a_unix_listener_accepts_and_removes_its_file_when_closed(tmp_path
     listener = listen_unix(path)
     assert stat.S_ISSOCK(path.stat().st_mode)
     opened.append(await open_unix(path))
-    opened.append(await accept(listener))
+    opened.append(await accept_socket(listener))
     assert not opened[1].getblocking()
     close_listener(listener)
     assert not path.exists()
@@ -262,6 +262,6 @@ async def test_an_abstract_unix_name_has_no_file(opened):
     name = f"\0wsstream-test-{os.getpid()}"
     opened.append(listen_unix(name))
     opened.append(await open_unix(name))
-    opened.append(await accept(opened[0]))
+    opened.append(await accept_socket(opened[0]))
     with pytest.raises(OSError, match="in use"):
         listen_unix(name)

@@ -7,7 +7,6 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
-from importlib.metadata import version
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import trustme
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSListener
+from kit.versions import TELLS_CAUSES
 
 from wsstream.errors import HandshakeRejected, ProxyError
 from wsstream.opening.proxy_url import Proxy
@@ -33,11 +33,6 @@ NoNewFiles = Callable[[], AbstractContextManager[None]]
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 BOUND = b"\x01\x7f\x00\x00\x01\x00\x50"  # what a SOCKS proxy says of its side: an address and a port
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)  # what uvloop could change is tested with sockets and TLS
 
 
 @pytest.fixture
@@ -319,7 +314,6 @@ async def test_no_byte_behind_the_answer_of_a_socks_proxy_is_lost(listen: Listen
 
 
 # Older ones say "from None" of a reset on asyncio, and the package for SOCKS uses their streams.
-_TELLS_CAUSES = tuple(map(int, version("anyio").split(".")[:2])) >= (4, 14)
 
 SOCKS_REFUSALS = [
     pytest.param([(4, b"\x05\xff")], None, "acceptable", id="no-method"),
@@ -361,11 +355,11 @@ async def test_a_socks_proxy_that_does_not_connect_is_a_proxy_error(
         async with listen(Script(*steps, end=end)) as port:
             error = await _refused(Proxy("socks5h", "127.0.0.1", port, ("user", "secret")))
     assert type(error) is ProxyError
-    if complaint != "broke" or _TELLS_CAUSES:
+    if complaint != "broke" or TELLS_CAUSES:
         assert complaint in str(error)
     assert (error.status, error.headers, error.body) == (None, [], b"")
     assert "secret" not in repr(error)
-    if complaint == "broke" and _TELLS_CAUSES:
+    if complaint == "broke" and TELLS_CAUSES:
         assert isinstance(error.__cause__, OSError)
 
 
@@ -402,6 +396,7 @@ HANGING = [
 ]
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(("scheme", "steps"), HANGING)
 async def test_a_proxy_that_hangs_is_left_when_cancelled(
     listen: Listen, scheme: str, steps: list[tuple[int | bytes, bytes]], no_new_files: NoNewFiles

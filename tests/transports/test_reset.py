@@ -15,7 +15,7 @@ from anyio.streams.tls import TLSStream
 from wsstream.testing import memory_pair
 from wsstream.transports.reset import reset
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 @pytest.fixture
@@ -42,6 +42,7 @@ def what_comes(peer: socket.socket) -> str:
         return "end"
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("kind", ["tcp4", "tcp6"])
 @pytest.mark.parametrize("sent", [0, 100, 4_000_000])
 async def test_tcp_sees_a_reset_and_no_end_before_it(connected, kind: str, sent: int) -> None:

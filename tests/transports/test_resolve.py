@@ -7,7 +7,7 @@ import pytest
 
 from wsstream.transports.resolve import Address, resolve
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
 LOOPBACK = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))

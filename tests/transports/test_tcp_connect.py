@@ -13,7 +13,7 @@ from wsstream.transports import tcp_connect
 from wsstream.transports.resolve import Address
 from wsstream.transports.tcp_connect import connect_first, in_turn, open_tcp, open_unix
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 LONG = 3600.0  # a delay that nobody waits for
 

@@ -1,1 +1,1 @@
-"""Opening connections: `connect`, and `reconnect` on top of it."""
+"""The client's role: `connect`, and `reconnect` on top of it."""

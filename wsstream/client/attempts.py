@@ -1,33 +1,32 @@
-"""What the attempts of a client that connects again and again are made of."""
+"""The attempts of `reconnect`: their URLs and their options."""
 
 from __future__ import annotations
 
 import inspect
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TypeAlias, TypedDict, Unpack
+from typing import TypeAlias, Unpack
 
 import anyio
 
 from wsstream.client.connect import connect
 from wsstream.client.connector import OpenStream
 from wsstream.display import never_raises
-from wsstream.driver.flow import FlowControl
+from wsstream.driver.options import ConnectionKeywords, ConnectionOptions
 from wsstream.opening.handshake import validate_subprotocols
-from wsstream.opening.http import HeaderPairs
+from wsstream.opening.headers import HeaderPairs
 from wsstream.opening.url import parse_url
-from wsstream.protocol.deflate import Deflate
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["Attempts", "ConnectOptions", "Source", "Target"]
 
-_OPEN_TIMEOUT: float | None = inspect.signature(connect).parameters["open_timeout"].default
+_DEFAULTS = ConnectionOptions()
 
 
-class ConnectOptions(TypedDict, total=False):
-    """The options of :func:`~wsstream.connect` that make sense more than once.
+class ConnectOptions(ConnectionKeywords, total=False):
+    """The options of :func:`~wsstream.connect`, for more than one connection.
 
-    They are the same but for `transport`, which has to be a function: one stream is one connection.
+    They are the same, except that `transport` must be a function: a stream is one connection.
     """
 
     subprotocols: Iterable[str]
@@ -39,23 +38,15 @@ class ConnectOptions(TypedDict, total=False):
     proxy_headers: HeaderPairs | None
     transport: OpenStream | None
     max_redirects: int
-    max_message_size: int | None
-    compression: Deflate | None
-    flow: FlowControl
-    open_timeout: float | None
-    close_timeout: float | None
-    ping_interval: float | None
-    ping_timeout: float | None
-    receive_timeout: float | None
 
 
 class Target:
-    """Where one attempt of :func:`reconnect` goes.
+    """The URL and the options of one attempt of :func:`reconnect`.
 
     Args:
         url: as for :func:`connect`.
-        options: those of :func:`connect` that this attempt has instead of the ones given to
-            :func:`reconnect`, such as ``headers={"Authorization": ...}``.
+        options: options of :func:`connect` that replace those of :func:`reconnect` for this attempt, such as
+            ``headers={"Authorization": ...}``.
 
     Raises:
         TypeError, InvalidURL: `url` is not a WebSocket URL.
@@ -75,11 +66,11 @@ Source: TypeAlias = Callable[[], str | Target | Awaitable[str | Target]]
 
 
 class Attempts:
-    """What attempts are made of. Made before any I/O: it raises for what cannot be right.
+    """Makes attempts to connect. All arguments are checked when it is made, before any I/O.
 
     Attributes:
-        shown: the URL of the last one, for errors and logs.
-        asking: whether the last one has got no further than to ask for it.
+        shown: the URL of the last attempt, for errors and logs.
+        asking: whether the last attempt is still waiting for the application to return its URL.
     """
 
     def __init__(self, source: str | Source, options: ConnectOptions) -> None:
@@ -92,7 +83,11 @@ class Attempts:
         connect(source if isinstance(source, str) else "wss://localhost/", **options)  # checks the options
 
     async def open(self) -> WebSocketStream:
-        """Make an attempt."""
+        """Make an attempt, and return an open connection. If cancelled, nothing is left of the attempt.
+
+        Raises:
+            Exception: as :func:`connect`, or as the function that returns URLs.
+        """
         target = await self._next_target()
         self.shown = target.shown
         options: ConnectOptions = {**self._options, **target.options}
@@ -107,7 +102,7 @@ class Attempts:
         return given
 
     async def _ask(self, source: Source) -> str | Target:
-        timeout = self._options.get("open_timeout", _OPEN_TIMEOUT)
+        timeout = self._options.get("open_timeout", _DEFAULTS.open_timeout)
         self.asking = True
         with anyio.move_on_after(timeout):
             given = source()
@@ -120,7 +115,7 @@ class Attempts:
 
 
 def _repeatable(options: ConnectOptions) -> ConnectOptions:
-    """`options` without iterators, which could be used once only."""
+    """`options` without iterators, which could be used only once."""
     options = options.copy()
     if "subprotocols" in options:
         options["subprotocols"] = validate_subprotocols(options["subprotocols"])

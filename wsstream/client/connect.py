@@ -11,13 +11,14 @@ from typing import NoReturn
 import anyio
 from anyio.abc import ByteStream
 
-from wsstream.client.connector import Connector, Offer, OpenStream, Way, is_stream
+from wsstream.arguments import check_int, check_type
+from wsstream.client.connector import Connector, HandshakeTemplate, OpenStream, Route, is_stream
 from wsstream.display import never_raises
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
 from wsstream.opening.deflate_offer import make_offer
 from wsstream.opening.handshake import validate_subprotocols
-from wsstream.opening.http import HeaderPairs, Headers
+from wsstream.opening.headers import HeaderPairs, Headers
 from wsstream.opening.proxy_connect import validate_proxy_headers
 from wsstream.opening.redirect import Destination
 from wsstream.opening.url import URL, parse_url
@@ -53,67 +54,74 @@ def connect(
     """``async with connect(url) as ws``: open a connection, and close it when the block is left.
 
     The arguments are checked at once, before any I/O. Entering opens the connection; if that fails or is
-    cancelled, nothing is left of it. Leaving closes it, normally with 1000; after a
-    :class:`WebSocketError` that has a code with that; after another exception with 1011; after a
-    cancellation with 1001, without waiting for more than 0.25 s. The exception itself goes on unchanged.
+    cancelled, TCP is closed and nothing is left. Leaving the block closes the connection: normally with 1000;
+    after a :class:`WebSocketError` that has a code, with that code; after another exception with 1011; after
+    a cancellation with 1001, for which it waits 0.25 s at most. The exception itself leaves the block
+    unchanged.
 
     Args:
         url: ``ws://`` or ``wss://``; ``http`` and ``https`` are read as these. For a Unix socket
-            ``ws+unix:/path/to/socket:/path/of/the/request?query``, or ``wss+unix:``; a colon or a
-            question mark in the socket's path is written ``%3A`` or ``%3F``, and the NUL before a
-            name of Linux's that is in no file system ``%00``.
-        subprotocols: what to offer, the preferred first; then the server has to choose one of them.
+            ``ws+unix:/path/to/socket:/path/of/the/request?query``, or ``wss+unix:``. In the socket's path,
+            write ``%3A`` for a colon and ``%3F`` for a question mark, and ``%00`` for the NUL that begins a
+            name in Linux's abstract namespace.
+        subprotocols: those to offer, the preferred first. If there are any, the server must choose one.
         headers: further header fields, as a mapping or as pairs.
         origin: the ``Origin`` header field.
-        ssl: the TLS context for ``wss``; by default one that verifies the server by the system's roots.
-            Not for a proxy: with an ``https`` proxy TLS is always spoken by the system's roots.
+        ssl: the TLS context for ``wss``. By default the system's certificate authorities verify the server.
+            TLS to an ``https`` proxy always uses those.
         server_hostname: the name to verify instead of the URL's host.
         proxy: the URL of a proxy, ``http``, ``https``, ``socks5`` (this side resolves the server's name)
-            or ``socks5h`` (the proxy does), with ``user:password@`` if it wants that; ``"env"``: what
-            the variables ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` say; ``None``: none.
-        proxy_headers: further header fields for the request to an HTTP proxy. The server never gets
-            them. With a ``Proxy-Authorization`` in them, user and password of `proxy` are not sent.
+            or ``socks5h`` (the proxy does), with ``user:password@`` if the proxy needs them; ``"env"`` for
+            the one that ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name; ``None`` for no proxy. The
+            function :func:`proxy` is something else: it forwards messages between two connections.
+        proxy_headers: further header fields for the request to an HTTP proxy; the server does not get them.
+        If
+            they have a ``Proxy-Authorization``, user and password of `proxy` are not sent.
         transport: an open byte stream to use in place of a TCP connection; owned from now on. Or a
-            function, perhaps asynchronous, that opens one. For ``wss``, TLS is spoken over it.
-        max_redirects: how many redirects are followed, one after the other; none from ``wss`` to ``ws``.
-            To another origin (scheme, host or port) go neither ``Authorization``, ``Cookie``, ``Host`` and
-            ``Proxy-Authorization`` of `headers` nor the user and password of `url`; to another host
-            not `server_hostname`.
+            function, perhaps asynchronous, that opens one. For ``wss``, TLS runs over the stream.
+        max_redirects: how many redirects to follow, one after the other; never from ``wss`` to ``ws``.
+            Another origin (scheme, host or port) does not get ``Authorization``, ``Cookie``, ``Host`` and
+            ``Proxy-Authorization`` of `headers`, nor user and password of `url`; another host does not get
+            `server_hostname`.
         max_message_size: the largest message, in bytes, that ``receive`` and ``read`` assemble.
         compression: a :class:`Deflate` to offer permessage-deflate; the server may decline.
         flow: the water marks.
-        open_timeout: seconds until the opening handshake must be done, with proxy and redirects.
+        open_timeout: seconds to open the connection, including proxy, TLS and redirects.
         close_timeout: seconds for the closing handshake.
-        ping_interval: seconds without a byte from the peer after which a Ping is sent; ``None``: never.
-        ping_timeout: seconds without a sign of life, after a Ping was due, until the peer is given up;
+        ping_interval: send a Ping after this many seconds without a byte from the peer; ``None``: never.
+        ping_timeout: give the peer up this many seconds after a Ping was due, if it shows no sign of life;
             ``None``: never. A byte from the peer is a sign of life, and so is one that moves on towards it
             while output is blocked.
-        receive_timeout: the most seconds from a message's first byte to its end or, if it is read in chunks,
-            without progress; then the connection fails with 1008. ``None``: no limit. The time in which
-            reading is paused does not count.
+        receive_timeout: seconds that a message may take from its first byte to its end or, if it is read in
+            chunks, make no progress. Then the connection fails with 1008. ``None``: no limit. The time in
+            which reading is paused does not count.
 
     Raises:
-        InvalidURL: `url` is not a WebSocket URL, or `proxy` or the variable that counts not one of a
-            proxy.
-        TypeError, ValueError: an argument is not as it should be, or two do not go together.
-        ImportError: for SOCKS, the extra ``proxy`` is not installed.
-        OSError: no connection, on entering; of TLS it is an ``ssl.SSLError``. A note on it names the URL.
-        TimeoutError: `open_timeout` has passed. It says what was waited for.
-        ProxyError: the proxy refused, or does not speak its protocol as it should.
-        HandshakeRejected: the server answered with another status than 101. If that is a redirect that
-            was not to be followed, `hint` or ``__cause__`` says why.
-        HandshakeError: the server's answer is no opening handshake.
+        InvalidURL: `url` is not a WebSocket URL, or a proxy URL is not valid.
+        TypeError, ValueError: an argument is wrong, or two exclude each other.
+        ImportError: a SOCKS proxy needs the extra ``proxy``, which is not installed.
+        OSError: on entering: the connection failed; an ``ssl.SSLError`` if TLS did. Its note names the URL.
+        TimeoutError: on entering: `open_timeout` passed. The message says what `connect` was waiting for.
+        ProxyError: on entering: the proxy refused, or broke its protocol.
+        HandshakeRejected: on entering: the server answered with another status than 101. If that is a
+        redirect
+            that was not followed, `hint` or ``__cause__`` says why.
+        HandshakeError: on entering: the server's response does not open a WebSocket.
     """
     target = parse_url(url)
-    _check_types(ssl, server_hostname, transport)
-    _check_redirects(max_redirects)
+    check_type("ssl", ssl, ssl_module.SSLContext | None, "an ssl.SSLContext or None")
+    check_type("server_hostname", server_hostname, str | None, "a str or None")
+    if transport is not None and not callable(transport) and not is_stream(transport):
+        kind = type(transport).__name__
+        raise TypeError(f"transport must be a ByteStream or a function that opens one, got {kind}")
+    check_int("max_redirects", max_redirects, 0)
     if ssl is not None and not target.secure:
         raise ValueError(
             f"ssl was given, but the URL is {target.scheme}, not {target.scheme.replace('ws', 'wss')}"
         )
     if proxy_headers is not None and proxy is None:
         raise ValueError("proxy_headers was given without proxy")
-    _check_only_way(target, proxy=proxy, transport=transport, max_redirects=max_redirects or None)
+    _check_single_route(target, proxy=proxy, transport=transport, max_redirects=max_redirects or None)
     options = ConnectionOptions(
         max_message_size=max_message_size,
         compression=compression,
@@ -124,40 +132,23 @@ def connect(
         ping_timeout=ping_timeout,
         receive_timeout=receive_timeout,
     )
-    offer = Offer(
+    template = HandshakeTemplate(
         subprotocols=validate_subprotocols(subprotocols),
         extensions=() if compression is None else (make_offer(compression),),
         origin=origin,
     )
-    way = Way(ssl, proxy, validate_proxy_headers(proxy_headers), transport)
+    route = Route(ssl, proxy, validate_proxy_headers(proxy_headers), transport)
     destination = Destination(target, Headers(() if headers is None else headers), server_hostname)
-    return _Connect(Connector(destination, offer, way, options, max_redirects))
+    return _Connect(Connector(destination, template, route, options, max_redirects))
 
 
-def _check_types(ssl: object, server_hostname: object, transport: object) -> None:
-    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
-        raise TypeError(f"ssl must be an ssl.SSLContext or None, got {type(ssl).__name__}")
-    if server_hostname is not None and not isinstance(server_hostname, str):
-        raise TypeError(f"server_hostname must be a str or None, got {type(server_hostname).__name__}")
-    if transport is not None and not callable(transport) and not is_stream(transport):
-        kind = type(transport).__name__
-        raise TypeError(f"transport must be a ByteStream or a function that opens one, got {kind}")
-
-
-def _check_only_way(target: URL, **ways: object) -> None:
-    """A given stream leads to one server, and so does a Unix socket: there is no other way beside them."""
-    given = [name for name, way in ways.items() if way is not None]
+def _check_single_route(target: URL, **options: object) -> None:
+    """A given stream and a Unix socket lead to one server each, so no option may choose another route."""
+    given = [name for name, value in options.items() if value is not None]
     if target.socket is not None and given:
         raise ValueError(f"the URL of a Unix socket cannot be combined with {' or '.join(given)}")
     if "transport" in given and len(given) > 1:
         raise ValueError("transport cannot be combined with proxy or max_redirects")
-
-
-def _check_redirects(count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise TypeError(f"max_redirects must be an int, got {type(count).__name__}")
-    if count < 0:
-        raise ValueError(f"max_redirects must not be negative, got {count}")
 
 
 class _Connect(AsyncBlock[WebSocketStream]):

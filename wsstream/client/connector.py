@@ -1,4 +1,4 @@
-"""The client's side of opening a connection: the way to the server, the handshake, redirects."""
+"""Opening a connection as a client: the route to the server, the opening handshake, redirects."""
 
 from __future__ import annotations
 
@@ -11,45 +11,40 @@ from typing import TypeAlias, TypeGuard, cast
 
 from anyio.abc import ByteStream
 
-from wsstream.driver.driver import Driver
-from wsstream.driver.options import ConnectionOptions, release
+from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import HandshakeError, HandshakeRejected
-from wsstream.opening.deflate_offer import confirm_response
-from wsstream.opening.extensions import Extension, format_extensions
+from wsstream.opening.extensions import Extension
 from wsstream.opening.handshake import NONCE_SIZE
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.http1 import ClientHandshake
 from wsstream.opening.proxy_url import Proxy, environment_proxy, parse_proxy_url
 from wsstream.opening.redirect import Destination, not_followed, redirected
 from wsstream.opening.url import URL
-from wsstream.protocol.connection import Connection
-from wsstream.protocol.deflate import Agreed
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.base import Transport
 from wsstream.transports.dial import TLS, dial, start_tls
-from wsstream.transports.exchange import ask
-from wsstream.transports.failures import add_tls_hint
 from wsstream.transports.progress import Progress
 from wsstream.transports.proxy import require_socks
 from wsstream.transports.tls import default_client_context
+from wsstream.upgrade.client import ClientUpgrade
 
-__all__ = ["Connector", "Offer", "OpenStream", "Way", "is_stream"]
+__all__ = ["Connector", "HandshakeTemplate", "OpenStream", "Route", "is_stream"]
 
 OpenStream: TypeAlias = Callable[[], ByteStream | Awaitable[ByteStream]]
 """A function that opens a byte stream to the server."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What every opening handshake offers, wherever redirects lead."""
+class HandshakeTemplate:
+    """What the opening handshakes of one connection have in common, wherever redirects lead."""
 
     subprotocols: Sequence[str] = field(repr=False)
     extensions: Sequence[Extension]
     origin: str | None
 
-    def handshake(self, destination: Destination) -> ClientHandshake:
-        """The handshake that makes this offer to `destination`."""
+    def make(self, destination: Destination) -> ClientHandshake:
+        """A handshake with `destination`. Each has a key of its own (RFC 6455 section 4.1)."""
         return ClientHandshake(
             destination.url,
             key=os.urandom(NONCE_SIZE),
@@ -61,14 +56,14 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Route:
     """How servers are reached.
 
     Attributes:
-        ssl: the context for ``wss``, ``None`` for the default one.
-        proxy: the URL of a proxy, ``"env"`` for what the environment says, ``None`` for none.
+        ssl: the context for ``wss``; ``None`` for the default one.
+        proxy: the URL of a proxy; ``"env"`` for the one that the environment names; ``None`` for none.
         proxy_headers: more header fields for CONNECT.
-        transport: a stream to use instead, or what opens one.
+        transport: a stream to use instead of TCP, or a function that opens one.
     """
 
     ssl: ssl_module.SSLContext | None
@@ -77,12 +72,12 @@ class Way:
     transport: ByteStream | OpenStream | None
 
     def proxy_for(self, url: URL) -> Proxy | None:
-        """The proxy to go through.
+        """The proxy for a connection to `url`; ``None`` if it is reached directly.
 
         Raises:
-            InvalidURL: the one that is named has no valid URL.
-            ValueError: `proxy_headers` are there, and the proxy that is given speaks SOCKS.
-            ImportError: for SOCKS, the extra ``proxy`` is not installed.
+            InvalidURL: the proxy's URL is not valid.
+            ValueError: `proxy_headers` were given, and `proxy` names a SOCKS proxy.
+            ImportError: a SOCKS proxy needs the extra ``proxy``, which is not installed.
         """
         if self.proxy is None:
             return None
@@ -97,7 +92,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One try to open a connection: where to, which way, with what request."""
+    """One attempt to open a connection."""
 
     destination: Destination
     proxy: Proxy | None
@@ -114,28 +109,33 @@ class Connector:
     Made before any I/O: it raises for what cannot be sent.
 
     Args:
-        destination: where to.
-        offer: what to offer there.
-        way: how to get there.
+        destination: the first server; redirects lead to others.
+        template: what to offer to each of them.
+        route: how to reach them.
         options: those of the connection.
         max_redirects: how many redirects are followed.
 
     Attributes:
-        progress: what is waited for.
+        progress: what the connector waits for, for messages.
     """
 
     def __init__(
-        self, destination: Destination, offer: Offer, way: Way, options: ConnectionOptions, max_redirects: int
+        self,
+        destination: Destination,
+        template: HandshakeTemplate,
+        route: Route,
+        options: ConnectionOptions,
+        max_redirects: int,
     ) -> None:
-        self._offer = offer
-        self._way = way
+        self._template = template
+        self._route = route
         self.options = options
         self._max_redirects = max_redirects
         self._first = self._plan(destination)
         self.progress = Progress(destination.url.shown)
 
     async def open(self) -> WebSocketStream:
-        """Connect and shake hands. If that fails or is cancelled, nothing is left of it.
+        """Return an open connection. If this fails or is cancelled, the transport is closed.
 
         Raises:
             OSError, HandshakeError, ValueError: as :func:`~wsstream.connect` says.
@@ -151,13 +151,15 @@ class Connector:
                 attempt, followed = self._plan(redirected(attempt.destination, rejection)), followed + 1
 
     def _plan(self, destination: Destination) -> _Attempt:
-        return _Attempt(destination, self._way.proxy_for(destination.url), self._offer.handshake(destination))
+        return _Attempt(destination, self._route.proxy_for(destination.url), self._template.make(destination))
 
     async def _try(self, attempt: _Attempt) -> WebSocketStream:
         self.progress = Progress(attempt.url.shown)
         try:
             transport = await self._open_transport(attempt)
-            return await self._shake_hands(transport, attempt)
+            missing = f"answer to the opening handshake from {self.progress.url}"
+            self.progress.wait_for(missing, f"the {self._transport_kind(attempt.url)} connection was open")
+            return await ClientUpgrade(transport, attempt.url, attempt.handshake, self.options).run()
         except HandshakeError as error:
             error.url = self.progress.url
             raise
@@ -169,10 +171,10 @@ class Connector:
         tls = None
         if attempt.url.secure:
             name = attempt.destination.server_hostname or attempt.url.host.rstrip(".")
-            tls = TLS(self._way.ssl or default_client_context(), name)
-        if self._way.transport is None:
-            return await dial(attempt.url, tls, attempt.proxy, self._way.proxy_headers, self.progress)
-        stream = await self._open_stream(self._way.transport)
+            tls = TLS(self._route.ssl or default_client_context(), name)
+        if self._route.transport is None:
+            return await dial(attempt.url, tls, attempt.proxy, self._route.proxy_headers, self.progress)
+        stream = await self._open_stream(self._route.transport)
         if tls is not None:
             missing = f"end of the TLS handshake with {self.progress.url}"
             self.progress.wait_for(missing, "the given connection was open")
@@ -189,45 +191,14 @@ class Connector:
             raise TypeError(f"transport must return a ByteStream, got {type(stream).__name__}")
         return stream
 
-    async def _shake_hands(self, transport: Transport, attempt: _Attempt) -> WebSocketStream:
-        missing = f"answer to the opening handshake from {self.progress.url}"
-        self.progress.wait_for(missing, f"the {self._kind(attempt.url)} connection was open")
-        try:
-            accepted = await ask(transport, attempt.handshake)
-            deflate = self._confirm(accepted.extensions)
-        except BaseException as error:
-            await release(transport)
-            if isinstance(error, OSError):
-                add_tls_hint(error, plain="ws")
-            raise
-        connection = Connection(client=True, deflate=deflate)
-        driver = Driver(transport, connection, accepted.trailing, self.options)
-        driver.start()
-        return WebSocketStream(
-            driver,
-            url=attempt.url,
-            subprotocol=accepted.subprotocol,
-            extensions=format_extensions(accepted.extensions),
-            request=attempt.handshake.request,
-            response=accepted.response,
-        )
-
-    def _kind(self, url: URL) -> str:
+    def _transport_kind(self, url: URL) -> str:
         if url.secure:
             return "TLS"
-        if self._way.transport is not None:
+        if self._route.transport is not None:
             return "given"
         return "TCP" if url.socket is None else "Unix"
 
-    def _confirm(self, accepted: Sequence[Extension]) -> Agreed | None:
-        if self.options.compression is None:
-            return None
-        try:
-            return confirm_response(self.options.compression, accepted)
-        except ValueError as error:
-            raise HandshakeError(f"the server's Sec-WebSocket-Extensions are wrong: {error}") from error
-
 
 def is_stream(value: object) -> TypeGuard[ByteStream]:
-    """Whether `value` is a byte stream as anyio has it, by base class or by its methods."""
+    """Whether `value` has the methods of an anyio ``ByteStream``."""
     return all(callable(getattr(value, name, None)) for name in ("receive", "send", "aclose"))

@@ -1,4 +1,4 @@
-"""Opening one connection after another, for as long as the application wants one."""
+"""`reconnect`: opening one connection after another, as long as the application wants one."""
 
 from __future__ import annotations
 
@@ -50,47 +50,50 @@ def reconnect(
 ) -> AsyncIterator[WebSocketStream]:
     """``async for ws in reconnect(url)``: open a connection, and another one each time it has ended.
 
-    Instead of a URL it takes a function that gives one for each attempt.
+    Instead of a URL it takes a function that returns one for each attempt.
 
     The arguments are checked at once, before any I/O. Each turn of the loop gets an open
-    :class:`WebSocketStream`. When the body has ended, the connection is closed with 1000 if it is still
-    open; then the loop waits, and connects until that succeeds. It ends only by leaving it, or by an
-    error for which another attempt would not help. A body that is left (``break``, ``return``, an
-    exception) keeps its connection open, so begin it with ``async with ws``.
+    :class:`WebSocketStream`. When the body ends, the loop closes the connection with 1000 if it is still
+    open, waits, and connects until that succeeds. The loop ends only when the body leaves it, or with an
+    error for which another attempt would not help. A body that leaves the loop (``break``, ``return``, an
+    exception) keeps its connection open, so begin the body with ``async with ws``.
 
-    The first attempt is made at once, each further one after the next of `delays`. They begin anew
-    after a connection that lasted `healthy_after` seconds. The server may ask for more: a connection
-    that it closes with 1012 is followed by a pause of at least 5 to 30 seconds, with 1013 by 30 to 120
-    (at random); ``Retry-After`` comes before the delay, but counts for one hour at most.
+    The first attempt is made at once, each further one after the next of `delays`. They start again after a
+    connection that lasted `healthy_after` seconds. The server may ask for more: if it closes a connection
+    with 1012, the next attempt waits at least 5 to 30 seconds, with 1013 at least 30 to 120 (at random).
+    ``Retry-After`` is waited for before the delay, one hour at most.
 
-    These raise, by default: close codes 1002, 1003, 1007, 1008 and 1010, unless this side closed first;
-    statuses other than 408, 429 and 5xx, and also 501 and 505; an answer that opens no WebSocket; a
-    certificate that does not hold, and TLS that the two sides cannot agree on. All else is tried again.
+    By default, these raise: close codes 1002, 1003, 1007, 1008 and 1010, unless this side closed first;
+    statuses other than 408, 429 and 5xx, and also 501 and 505; a response that does not open a WebSocket; an
+    invalid certificate, and TLS that the two sides cannot agree on. After anything else it tries again.
 
-    If cancelled while it closes, waits or connects, nothing is left of that, and the next connection
-    may be asked for again: the rest of the delay is waited for, and a closing that was cut short has
-    dropped TCP. After it raised an error, the iterator has ended.
+    If a call for the next connection is cancelled while it closes, waits or connects, it may be repeated: a
+    closing handshake that was cut short has dropped TCP, the rest of the delay is still to be waited for, and
+    an attempt that was cut short leaves nothing. After an error, the iterator has ended.
 
     Args:
         url: as for :func:`connect`; or a function, perhaps asynchronous, that returns a URL or a
-            :class:`Target`. It is called once for each attempt, after the delay, and has
-            `open_timeout` seconds of its own. What it raises leaves the loop, unless `retry` says
-            ``True`` to it.
-        delays: seconds to wait before each further attempt. An end of them is the end of the attempts:
-            the last error is raised. Not an iterator, as they begin anew.
-        retry: called with each error that prevented a connection, or the :class:`ConnectionClosed` that
-            tells how one ended (:class:`ClosedLocally` if this side closed it). ``True`` tries again,
-            ``False`` raises the error, ``None`` leaves that to the rules above. It must not block.
+            :class:`Target`. It is called once for each attempt, after the delay, and has `open_timeout`
+            seconds of its own. An exception that it raises leaves the loop, unless `retry` returns ``True``
+            for it.
+        delays: seconds to wait before each further attempt. If they end, so do the attempts: the last error
+        is
+            raised. They may not be an iterator, as they are iterated again.
+        retry: called with each error that prevented a connection, or the :class:`ConnectionClosed` with which
+            one ended (:class:`ClosedLocally` if this side closed it). ``True`` tries again, ``False`` raises
+            the error, ``None`` leaves the decision to the rules above. It must not block.
         healthy_after: seconds.
-        options: those of :func:`connect`; `transport` is a function that opens a stream for each
-            attempt. A mapping for `headers` is read anew for each attempt, so what is in it may change.
+        options: those of :func:`connect`; `transport` is a function that opens a stream for each attempt. A
+            mapping for `headers` is read again for each attempt, so its values may change.
 
     Raises:
         InvalidURL, TypeError, ValueError, ImportError: as :func:`connect`, at once; from the loop, if a
-            function gives what is not right.
+        function
+            returns a wrong value.
         OSError, HandshakeError: from the loop, as :func:`connect`.
-        ConnectionClosed: from the loop: a connection ended, and there is to be no other. Mostly
-            :class:`ConnectionBroken`, also after a clean end; its `code` says why.
+        ConnectionClosed: from the loop: a connection ended, and by the rules above or `retry` no other
+        follows.
+            Mostly :class:`ConnectionBroken`, also after a clean end; its `code` says why.
         anyio.BusyResourceError: two tasks ask for the next connection.
     """
     if is_stream(options.get("transport")):
@@ -104,7 +107,7 @@ def reconnect(
 
 
 class _Reconnect(AsyncLoop[WebSocketStream]):
-    """All that lasts is here and not in a coroutine, so that a cancelled `__anext__` can be repeated."""
+    """Keeps all state in the object, not in a coroutine, so that a cancelled `__anext__` can be repeated."""
 
     use = "ws in reconnect(url)"
 
@@ -159,8 +162,8 @@ class _Reconnect(AsyncLoop[WebSocketStream]):
             raise error
 
     def _plan(self, error: Exception) -> bool:
-        """Set the time of the next attempt, or return false if there is to be none."""
-        self._ended = True  # also if anything here raises
+        """Set the time of the next attempt, or return false if no other attempt is due."""
+        self._ended = True  # also if a line below raises
         if not self._is_worth_it(error):
             return False
         delay = next(self._delays_left, None)
@@ -189,7 +192,7 @@ class _Reconnect(AsyncLoop[WebSocketStream]):
 
 
 async def _how_it_ended(ws: WebSocketStream) -> ConnectionClosed:
-    """What ended a connection that is closed; `ClosedLocally` if it was this side."""
+    """The error that says how a closed connection ended; `ClosedLocally` if this side closed it."""
     try:
         info = await ws.wait_closed()
     except ConnectionBroken as error:
@@ -210,7 +213,7 @@ def _may_change(error: Exception) -> bool:
             return code_may_change(error.info.code)
         case HandshakeRejected(status=int(status)) | ProxyError(status=int(status)):
             return status_may_change(status)
-        case HandshakeError():  # an answer that is wrong, unless it was cut off
+        case HandshakeError():  # a wrong response does not change, one that was cut off may
             cut_off = isinstance(error.__cause__, OSError | EOFError | anyio.BrokenResourceError)
             return cut_off or socks_reply_may_change(getattr(error.__cause__, "error_code", None))
         case ssl_module.SSLError():
@@ -220,17 +223,17 @@ def _may_change(error: Exception) -> bool:
 
 
 def _tls_may_change(error: ssl_module.SSLError) -> bool:
-    """Whether TLS broke off, and did not find that the two sides do not fit.
+    """Whether TLS only broke off: it did not find that the two sides do not fit.
 
-    The alert internal_error is "unrelated to the peer" (RFC 8446 section 6.2): some servers send it
-    while they fetch their certificate.
+    The alert internal_error is "unrelated to the peer" (RFC 8446 section 6.2): some servers send it while
+    they fetch their certificate.
     """
     broken = ssl_module.SSLEOFError | ssl_module.SSLZeroReturnError | ssl_module.SSLSyscallError
     return isinstance(error, broken) or (error.reason or "").endswith("ALERT_INTERNAL_ERROR")
 
 
 def _wait(error: Exception, delay: float) -> float:
-    """Seconds to wait, when `delay` would be next: what the peer asks for is the least."""
+    """Seconds to wait: `delay`, or more if the peer asks for more."""
     match error:
         case HandshakeRejected() | ProxyError():
             return pause_after_response(error.headers, time.time()) + delay

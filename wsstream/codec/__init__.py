@@ -1,1 +1,1 @@
-"""Bytes to frames and back: no I/O, no clock, no randomness, no connection state (RFC 6455 section 5)."""
+"""Bytes to frames and back (RFC 6455 section 5). No I/O, no clock, no randomness, no connection state."""

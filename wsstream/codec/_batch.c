@@ -1,11 +1,13 @@
-/* The compiled twin of `batch.py`, which says what everything here promises. */
+/* The compiled version of `batch.py`, which says what each method promises. */
 
 #include "_speedups.h"
-#include <structmember.h>
 
-#define FULL (64 * 1024)
-#define LARGEST (16 * 1024)
+#define FULL (64 * 1024)    /* as in batch.py */
+#define LARGEST (16 * 1024) /* as in batch.py */
 #define LEAST_CAPACITY 4096
+
+/* Bytes: twice this, with a header, is still a Py_ssize_t. */
+#define MOST_WAITING (PY_SSIZE_T_MAX / 2 - MAX_HEADER)
 
 typedef struct {
     PyObject_HEAD
@@ -17,21 +19,21 @@ typedef struct {
     Py_ssize_t sends_until_yield;
 } FrameBatch;
 
-/* Room for `size` bytes more; -1 with an exception, and what waits is as it was. */
+/* Make room for a frame of `length` bytes of payload; -1 with an exception, and what waits is unchanged. */
 static int
-reserve(FrameBatch *self, Py_ssize_t size)
+reserve(FrameBatch *self, Py_ssize_t length)
 {
-    Py_ssize_t capacity = self->buffer == NULL ? 0 : PyBytes_GET_SIZE(self->buffer);
+    Py_ssize_t needed, capacity = self->buffer == NULL ? 0 : PyBytes_GET_SIZE(self->buffer);
     PyObject *larger;
-    if (size <= capacity - self->used) {
-        return 0;
-    }
-    if (size > PY_SSIZE_T_MAX / 4 - self->used) {
+    if (length > MOST_WAITING - self->used) {
         PyErr_NoMemory();
         return -1;
     }
-    capacity = Py_MAX(LEAST_CAPACITY, Py_MAX(2 * capacity, self->used + size));
-    larger = PyBytes_FromStringAndSize(NULL, capacity);
+    needed = self->used + MAX_HEADER + length;
+    if (needed <= capacity) {
+        return 0;
+    }
+    larger = PyBytes_FromStringAndSize(NULL, Py_MAX(LEAST_CAPACITY, Py_MAX(needed, 2 * self->used)));
     if (larger == NULL) {
         return -1;
     }
@@ -42,24 +44,17 @@ reserve(FrameBatch *self, Py_ssize_t size)
     return 0;
 }
 
-/* -1 with an exception, and what waits is as it was. */
+/* Append a frame; -1 with an exception, and what waits is unchanged. */
 static int
 append(FrameBatch *self, int first, const uint8_t *payload, Py_ssize_t length)
 {
     const uint8_t *mask = NULL;
     PyObject *key = NULL;
-    Py_ssize_t size;
-    int failed = 1;
-    if (self->next_key != NULL
-        && ((key = PyObject_CallNoArgs(self->next_key)) == NULL || (mask = key_bytes(key)) == NULL)) {
-        Py_XDECREF(key);
-        return -1;
-    }
-    size = length > PY_SSIZE_T_MAX / 8 ? length : (Py_ssize_t)header_size(length, mask != NULL) + length;
-    if (reserve(self, size) == 0) {
+    int failed = self->next_key != NULL
+                 && ((key = PyObject_CallNoArgs(self->next_key)) == NULL || (mask = key_bytes(key)) == NULL);
+    if (!failed && (failed = reserve(self, length)) == 0) {
         write_frame((uint8_t *)PyBytes_AS_STRING(self->buffer) + self->used, first, payload, length, mask);
-        self->used += size;
-        failed = 0;
+        self->used += (Py_ssize_t)header_size(length, mask != NULL) + length;
     }
     Py_XDECREF(key);
     return failed ? -1 : 0;
@@ -140,24 +135,25 @@ batch_take(FrameBatch *self, PyObject *Py_UNUSED(ignored))
     return _PyBytes_Resize(&result, used) < 0 ? NULL : result;
 }
 
-static int
-batch_init(FrameBatch *self, PyObject *args, PyObject *kwargs)
+static PyObject *
+batch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"next_key", NULL};
     PyObject *next_key = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &next_key)) {
-        return -1;
+    FrameBatch *self;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &next_key)
+        || (self = (FrameBatch *)type->tp_alloc(type, 0)) == NULL) {
+        return NULL;
     }
-    Py_XSETREF(self->next_key, next_key == Py_None ? NULL : Py_NewRef(next_key));
-    Py_CLEAR(self->buffer);
-    self->used = self->closed_for = self->sends_until_yield = 0;
+    self->next_key = next_key == Py_None ? NULL : Py_NewRef(next_key);
     self->capacity = FULL;
-    return 0;
+    return (PyObject *)self;
 }
 
 static int
 batch_traverse(FrameBatch *self, visitproc visit, void *arg)
 {
+    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->next_key);
     return 0;
 }
@@ -172,10 +168,12 @@ batch_clear(FrameBatch *self)
 static void
 batch_dealloc(FrameBatch *self)
 {
+    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->next_key);
     Py_XDECREF(self->buffer);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
 }
 
 static Py_ssize_t
@@ -198,19 +196,21 @@ static PyMemberDef batch_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static PySequenceMethods batch_sequence = {.sq_length = (lenfunc)batch_length};
+static PyType_Slot batch_slots[] = {
+    {Py_tp_doc, "see batch.py"},
+    {Py_tp_new, batch_new},
+    {Py_tp_traverse, batch_traverse},
+    {Py_tp_clear, batch_clear},
+    {Py_tp_dealloc, batch_dealloc},
+    {Py_sq_length, batch_length},
+    {Py_tp_methods, batch_methods},
+    {Py_tp_members, batch_members},
+    {0, NULL},
+};
 
-PyTypeObject FrameBatch_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.FrameBatch",
-    .tp_basicsize = sizeof(FrameBatch),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "see batch.py",
-    .tp_new = PyType_GenericNew,
-    .tp_init = (initproc)batch_init,
-    .tp_traverse = (traverseproc)batch_traverse,
-    .tp_clear = (inquiry)batch_clear,
-    .tp_dealloc = (destructor)batch_dealloc,
-    .tp_as_sequence = &batch_sequence,
-    .tp_methods = batch_methods,
-    .tp_members = batch_members,
+PyType_Spec frame_batch_spec = {
+    .name = "wsstream.codec._speedups.FrameBatch",
+    .basicsize = sizeof(FrameBatch),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = batch_slots,
 };

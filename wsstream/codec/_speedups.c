@@ -1,11 +1,10 @@
-/* The compiled twin of the codec's leaf functions. `scan.py` and `masking.py` are the same in Python and
-   say what each function promises; tests hold one against the other.
+/* The compiled version of `scan.py`, `masking.py` and `framing.py`, which say what each function promises;
+   the tests compare the two versions.
 
-   The bytes are the peer's. Every read is behind a check against the end of the buffer, and nothing here
-   judges: a frame that is not plainly a whole message is left to the decoder. */
+   The bytes are the peer's. Each read follows a check against the end of the buffer. Nothing here decides
+   that the peer broke a rule: a frame that is not plainly a complete message is left to the decoder. */
 
 #include "_speedups.h"
-#include <string.h>
 
 #define SCRATCH 4096 /* bytes of masked text that are unmasked on the stack */
 
@@ -30,43 +29,44 @@ xor_bytes(uint8_t *out, const uint8_t *in, size_t size, const uint8_t *key, size
     }
 }
 
-/* The header of a whole message, that is of an unfragmented data frame without reserved bits, at the
-   beginning of `data`: its size, with the payload's length in `*length`. 0: this is something else, or it
-   is not here to its end, or it breaks a rule. */
+/* Bytes of a header's extended length (section 5.2). */
+static size_t
+extended_size(size_t length)
+{
+    return length < 126 ? 0 : length < 0x10000 ? 2 : 8;
+}
+
+size_t
+header_size(size_t length, int masked)
+{
+    return 2 + extended_size(length) + (masked ? 4 : 0);
+}
+
+/* Return the size of the frame header at the beginning of `data`, and the payload's length in `*length`.
+   0: `data` does not begin with a complete, unfragmented data frame without reserved bits, or the frame
+   breaks a rule. */
 static size_t
 message_header(const uint8_t *data, size_t available, int masked, size_t *length)
 {
-    size_t size = 2;
+    size_t i, size, extended = 0;
     uint64_t declared;
     if (available < 2 || (data[0] != 0x81 && data[0] != 0x82) || (data[1] >> 7) != masked) {
         return 0;
     }
     declared = data[1] & 0x7f;
-    if (declared == 126) {
-        if (available < 4) {
+    if (declared > 125) {
+        extended = declared == 126 ? 2 : 8;
+        if (available < 2 + extended) {
             return 0;
         }
-        declared = (uint64_t)data[2] << 8 | data[3];
-        if (declared < 126) {
-            return 0;
+        for (declared = 0, i = 2; i < 2 + extended; i++) {
+            declared = declared << 8 | data[i];
         }
-        size = 4;
-    }
-    else if (declared == 127) {
-        if (available < 10) {
-            return 0;
-        }
-        declared = 0;
-        for (size = 2; size < 10; size++) {
-            declared = declared << 8 | data[size];
-        }
-        if (declared < 0x10000) {
+        if (extended_size(declared) != extended) {
             return 0;
         }
     }
-    if (masked) {
-        size += 4;
-    }
+    size = 2 + extended + (masked ? 4 : 0);
     if (available < size || declared > available - size) {
         return 0;
     }
@@ -104,8 +104,6 @@ make_str(const uint8_t *payload, size_t length, const uint8_t *key)
     return result;
 }
 
-PyDoc_STRVAR(scan_doc, "scan(data, pos, masked, room, most, events) -> (pos, cost): see scan.py");
-
 static PyObject *
 scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
@@ -113,7 +111,6 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     Py_ssize_t start, room, most, count;
     size_t pos, end, cost = 0, length = 0;
     int masked;
-    PyObject *events;
 
     if (nargs != 6 || !PyList_Check(args[5])) {
         PyErr_SetString(PyExc_TypeError, "scan() takes data, pos, masked, room, most and a list");
@@ -128,10 +125,9 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     }
     if (start < 0 || start > data.len) {
         PyBuffer_Release(&data);
-        PyErr_SetString(PyExc_ValueError, "pos is outside of data");
+        PyErr_SetString(PyExc_ValueError, "pos must be within data");
         return NULL;
     }
-    events = args[5];
     pos = (size_t)start;
     end = (size_t)data.len;
     for (count = 0; count < most && room > 0 && cost < (size_t)room; count++) {
@@ -139,7 +135,6 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         size_t header = message_header(frame, end - pos, masked, &length);
         const uint8_t *key;
         PyObject *message;
-        int failed;
         if (header == 0) {
             break;
         }
@@ -147,15 +142,15 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         message = frame[0] == 0x82 ? make_bytes(frame + header, length, key)
                                    : make_str(frame + header, length, key);
         if (message == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-            PyErr_Clear(); /* the decoder finds it again, and says so */
+            PyErr_Clear(); /* the decoder finds it again, and reports the violation */
             break;
         }
-        failed = message == NULL || PyList_Append(events, message) < 0;
-        Py_XDECREF(message);
-        if (failed) {
+        if (message == NULL || PyList_Append(args[5], message) < 0) {
+            Py_XDECREF(message);
             PyBuffer_Release(&data);
             return NULL;
         }
+        Py_DECREF(message);
         cost += length + PIECE_OVERHEAD;
         pos += header + length;
     }
@@ -163,53 +158,48 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     return Py_BuildValue("(nn)", (Py_ssize_t)pos, (Py_ssize_t)cost);
 }
 
-PyDoc_STRVAR(apply_mask_doc, "apply_mask(payload, key, offset=0) -> bytes: see masking.py");
+const uint8_t *
+key_bytes(PyObject *key)
+{
+    if (!PyBytes_Check(key)) {
+        PyErr_SetString(PyExc_TypeError, "a masking key must be bytes");
+        return NULL;
+    }
+    if (PyBytes_GET_SIZE(key) != 4) {
+        PyErr_SetString(PyExc_ValueError, "a masking key must be 4 bytes long");
+        return NULL;
+    }
+    return (const uint8_t *)PyBytes_AS_STRING(key);
+}
 
 static PyObject *
 apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
-    Py_buffer payload, key;
-    size_t offset = 0;
-    PyObject *result = NULL;
+    Py_buffer payload;
+    const uint8_t *key;
+    uint64_t offset;
+    PyObject *result;
 
     if (nargs < 2 || nargs > 3) {
         PyErr_SetString(PyExc_TypeError, "apply_mask() takes payload, key and an offset");
         return NULL;
     }
-    if (nargs == 3) {
-        offset = PyLong_AsSize_t(args[2]);
-        if (PyErr_Occurred()) {
-            return NULL;
-        }
-    }
-    if (PyObject_GetBuffer(args[0], &payload, PyBUF_SIMPLE) < 0) {
+    offset = nargs == 3 ? PyLong_AsUnsignedLongLongMask(args[2]) : 0; /* only its last two bits matter */
+    if (PyErr_Occurred() || (key = key_bytes(args[1])) == NULL
+        || PyObject_GetBuffer(args[0], &payload, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    if (PyObject_GetBuffer(args[1], &key, PyBUF_SIMPLE) < 0) {
-        PyBuffer_Release(&payload);
-        return NULL;
+    if ((result = PyBytes_FromStringAndSize(NULL, payload.len)) != NULL) {
+        xor_bytes((uint8_t *)PyBytes_AS_STRING(result), payload.buf, payload.len, key, (size_t)offset & 3);
     }
-    if (key.len != 4) {
-        PyErr_SetString(PyExc_ValueError, "a masking key must be 4 bytes long");
-    }
-    else if ((result = PyBytes_FromStringAndSize(NULL, payload.len)) != NULL) {
-        xor_bytes((uint8_t *)PyBytes_AS_STRING(result), payload.buf, payload.len, key.buf, offset & 3);
-    }
-    PyBuffer_Release(&key);
     PyBuffer_Release(&payload);
     return result;
-}
-
-size_t
-header_size(size_t length, int masked)
-{
-    return 2 + (length < 126 ? 0 : length < 0x10000 ? 2 : 8) + (masked ? 4 : 0);
 }
 
 void
 write_frame(uint8_t *out, int first, const uint8_t *payload, size_t length, const uint8_t *key)
 {
-    size_t extended = length < 126 ? 0 : length < 0x10000 ? 2 : 8;
+    size_t extended = extended_size(length);
     *out++ = (uint8_t)first;
     *out++ = (uint8_t)((key != NULL ? 0x80 : 0) | (extended == 0 ? length : extended == 2 ? 126 : 127));
     while (extended > 0) {
@@ -223,18 +213,6 @@ write_frame(uint8_t *out, int first, const uint8_t *payload, size_t length, cons
         xor_bytes(out + 4, payload, length, key, 0);
     }
 }
-
-const uint8_t *
-key_bytes(PyObject *key)
-{
-    if (!PyBytes_Check(key) || PyBytes_GET_SIZE(key) != 4) {
-        PyErr_SetString(PyExc_ValueError, "a masking key must be 4 bytes long");
-        return NULL;
-    }
-    return (const uint8_t *)PyBytes_AS_STRING(key);
-}
-
-PyDoc_STRVAR(make_frame_doc, "make_frame(first, payload, key) -> bytes: see framing.py");
 
 static PyObject *
 make_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
@@ -254,7 +232,7 @@ make_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     if (first < 0 || first > 0xff) {
-        PyErr_SetString(PyExc_ValueError, "first is a byte");
+        PyErr_SetString(PyExc_ValueError, "first must be between 0 and 255");
     }
     else if (payload.len > PY_SSIZE_T_MAX - MAX_HEADER) {
         PyErr_NoMemory();
@@ -271,26 +249,74 @@ make_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyMethodDef methods[] = {
-    {"make_frame", (PyCFunction)(void (*)(void))make_frame, METH_FASTCALL, make_frame_doc},
-    {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, scan_doc},
-    {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
+    {"make_frame", (PyCFunction)(void (*)(void))make_frame, METH_FASTCALL, "see framing.py"},
+    {"scan", (PyCFunction)(void (*)(void))scan, METH_FASTCALL, "see scan.py"},
+    {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, "see masking.py"},
     {NULL, NULL, 0, NULL},
 };
 
+/* -- the module ----------------------------------------------------------------------------------------- */
+
 static int
-add_types(PyObject *module)
+module_exec(PyObject *module)
 {
-    if (PyType_Ready(&Next_Type) < 0 || PyModule_AddType(module, &FrameBatch_Type) < 0
-        || PyModule_AddType(module, &UnreadQueue_Type) < 0) {
+    static PyType_Spec *const specs[TYPES] = {
+        [FRAME_BATCH] = &frame_batch_spec,
+        [MESSAGE_ITERATOR] = &message_iterator_spec,
+        [NEXT] = &next_spec,
+        [UNREAD_QUEUE] = &unread_queue_spec,
+    };
+    ModuleState *state = PyModule_GetState(module);
+    PyObject *events = PyImport_ImportModule("wsstream.codec.events");
+    int i;
+    if (events == NULL) {
         return -1;
     }
-    return PyModule_AddType(module, &MessageIterator_Type);
+    state->chunk = (PyTypeObject *)PyObject_GetAttrString(events, "Chunk");
+    Py_DECREF(events);
+    for (i = 0; state->chunk != NULL && i < TYPES; i++) {
+        state->types[i] = (PyTypeObject *)PyType_FromModuleAndSpec(module, specs[i], NULL);
+        if (state->types[i] == NULL || PyModule_AddType(module, state->types[i]) < 0) {
+            break;
+        }
+    }
+    return i == TYPES ? 0 : -1;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    ModuleState *state = PyModule_GetState(module);
+    int i;
+    Py_VISIT(state->chunk);
+    for (i = 0; i < TYPES; i++) {
+        Py_VISIT(state->types[i]);
+    }
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    ModuleState *state = PyModule_GetState(module);
+    int i;
+    Py_CLEAR(state->chunk);
+    for (i = 0; i < TYPES; i++) {
+        Py_CLEAR(state->types[i]);
+    }
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear(module);
 }
 
 static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, add_types},
+    {Py_mod_exec, module_exec},
 #if PY_VERSION_HEX >= 0x030C0000
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED}, /* the types are static */
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
     {0, NULL},
 };
@@ -298,10 +324,13 @@ static PyModuleDef_Slot slots[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "wsstream.codec._speedups",
-    .m_doc = "The compiled twin of the codec's leaf functions.",
-    .m_size = 0,
+    .m_doc = "The compiled version of the codec's hot paths.",
+    .m_size = sizeof(ModuleState),
     .m_methods = methods,
     .m_slots = slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
 };
 
 PyMODINIT_FUNC

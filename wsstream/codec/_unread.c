@@ -1,14 +1,13 @@
-/* The compiled twin of `unread.py`, which says what everything here promises. */
+/* The compiled version of `unread.py`, which says what each method promises. */
 
 #include "_speedups.h"
-#include <string.h>
-#include <structmember.h>
 
-#define UNLIMITED ((Py_ssize_t)1 << 62)
+#define UNLIMITED ((Py_ssize_t)1 << 62) /* as in unread.py */
+#define COMPACT_FROM 1024 /* taken items; moving the rest forward for fewer costs more than their memory */
 
 typedef struct {
     PyObject_HEAD
-    PyObject *items; /* a list; what was before `head` has been taken, None is in its place */
+    PyObject *items; /* a list; in place of the first `head`, which were taken, it holds None */
     Py_ssize_t head;
     Py_ssize_t cost;
     Py_ssize_t limit;
@@ -23,102 +22,38 @@ count(UnreadQueue *self)
     return PyList_GET_SIZE(self->items) - self->head;
 }
 
-/* -- chunks: what `events.py` defines, read without a look-up of its fields ---------------------------- */
+/* -- chunks: named tuples of `events.py`, whose fields are read by position ----------------------------- */
 
 enum { KIND, PAYLOAD, LAST, COMPRESSED, FIELDS };
 
-static PyTypeObject *chunk_type;
-static Py_ssize_t chunk_offsets[FIELDS];
-
 static int
-find_chunk_type(void)
+is_well_formed_chunk(ModuleState *state, PyObject *item)
 {
-    static const char *names[FIELDS] = {"kind", "payload", "last", "compressed"};
-    PyObject *type, *module = PyImport_ImportModule("wsstream.codec.events");
-    int i;
-    if (module == NULL) {
-        return -1;
-    }
-    type = PyObject_GetAttrString(module, "Chunk");
-    Py_DECREF(module);
-    if (type == NULL) {
-        return -1;
-    }
-    for (i = 0; i < FIELDS; i++) {
-        PyObject *slot = PyObject_GetAttrString(type, names[i]);
-        int found = slot != NULL && Py_IS_TYPE(slot, &PyMemberDescr_Type);
-        if (found) {
-            chunk_offsets[i] = ((PyMemberDescrObject *)slot)->d_member->offset;
-        }
-        else if (slot != NULL) {
-            PyErr_SetString(PyExc_TypeError, "a Chunk has slots");
-        }
-        Py_XDECREF(slot);
-        if (!found) {
-            Py_DECREF(type);
-            return -1;
-        }
-    }
-    chunk_type = (PyTypeObject *)type;
-    return 0;
-}
-
-/* A borrowed reference. */
-static PyObject *
-chunk_field(PyObject *chunk, int field)
-{
-    return *(PyObject **)((char *)chunk + chunk_offsets[field]);
-}
-
-static PyObject *
-chunk_payload(PyObject *chunk)
-{
-    return chunk_field(chunk, PAYLOAD);
-}
-
-/* Whether `item` is a chunk whose fields are what they have to be. */
-static int
-is_chunk(PyObject *item)
-{
-    int i;
-    if (!Py_IS_TYPE(item, chunk_type)) {
-        return 0;
-    }
-    for (i = 0; i < FIELDS; i++) {
-        if (chunk_field(item, i) == NULL) {
-            return 0;
-        }
-    }
-    return PyUnicode_Check(chunk_field(item, KIND)) && PyBytes_Check(chunk_payload(item));
-}
-
-static int
-is_text(PyObject *chunk)
-{
-    return PyUnicode_CompareWithASCIIString(chunk_field(chunk, KIND), "text") == 0;
+    return PyObject_TypeCheck(item, state->chunk) && PyTuple_Check(item) && PyTuple_GET_SIZE(item) == FIELDS
+           && PyUnicode_Check(PyTuple_GET_ITEM(item, KIND)) && PyBytes_Check(PyTuple_GET_ITEM(item, PAYLOAD));
 }
 
 /* -- the queue ------------------------------------------------------------------------------------------ */
 
-/* A new reference to what was in front; there is something. */
-static PyObject *
-take_front(UnreadQueue *self)
+/* Take the first item, which there must be; a new reference. Runs no Python code. */
+static inline PyObject *
+take_first(UnreadQueue *self)
 {
     PyObject *item = PyList_GET_ITEM(self->items, self->head);
     PyList_SET_ITEM(self->items, self->head, Py_NewRef(Py_None));
     self->head++;
-    if (count(self) == 0 || (self->head >= 1024 && self->head > count(self))) {
+    if (count(self) == 0 || (self->head >= COMPACT_FROM && self->head > count(self))) {
         if (PyList_SetSlice(self->items, 0, self->head, NULL) == 0) {
             self->head = 0;
         }
         else {
-            PyErr_Clear(); /* there is no memory for a smaller list: later */
+            PyErr_Clear(); /* out of memory: the next call tries again */
         }
     }
     return item;
 }
 
-/* The bytes of a whole message as UTF-8; -1: `item` is a chunk. */
+/* The size of a message in bytes, for text as UTF-8; -1: `item` is a chunk. */
 static Py_ssize_t
 size_of(PyObject *item)
 {
@@ -139,32 +74,109 @@ size_of(PyObject *item)
     return size;
 }
 
-/* A message that came in `size` chunks with `total` bytes, the first of which is in front. */
+/* The next three functions take the chunks that `take_chunks` has counted. Asking a field for its truth and
+   dropping a chunk may run Python code that changes the queue, so each chunk is checked again. */
+
+/* The payload of the first of `size` chunks, which have `total` bytes. */
 static PyObject *
-join_chunks(UnreadQueue *self, Py_ssize_t size, Py_ssize_t total)
+take_payload(UnreadQueue *self, ModuleState *state, Py_ssize_t size, Py_ssize_t total)
 {
-    PyObject *joined, *result, *chunk = take_front(self);
-    int text = is_text(chunk);
-    if (size == 1) {
-        joined = Py_NewRef(chunk_payload(chunk));
+    PyObject *payload = NULL, *chunk = count(self) > 0 ? take_first(self) : NULL;
+    if (chunk != NULL && is_well_formed_chunk(state, chunk)) {
+        Py_ssize_t length = PyBytes_GET_SIZE(PyTuple_GET_ITEM(chunk, PAYLOAD));
+        if (size == 1 ? length == total : length <= total) {
+            payload = Py_NewRef(PyTuple_GET_ITEM(chunk, PAYLOAD));
+        }
+    }
+    if (payload == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the queue was changed while a message was taken from it");
+    }
+    Py_XDECREF(chunk);
+    return payload;
+}
+
+/* The payloads of `size` chunks, which have `total` bytes, joined. */
+static PyObject *
+take_joined(UnreadQueue *self, ModuleState *state, Py_ssize_t size, Py_ssize_t total)
+{
+    PyObject *payload, *joined = PyBytes_FromStringAndSize(NULL, total);
+    char *out;
+    if (joined == NULL) {
+        return NULL;
+    }
+    self->cost -= total + size * PIECE_OVERHEAD;
+    for (out = PyBytes_AS_STRING(joined); size > 0; size--) {
+        if ((payload = take_payload(self, state, size, total)) == NULL) {
+            Py_DECREF(joined);
+            return NULL;
+        }
+        memcpy(out, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload));
+        out += PyBytes_GET_SIZE(payload);
+        total -= PyBytes_GET_SIZE(payload);
+        Py_DECREF(payload);
+    }
+    return joined;
+}
+
+/* A compressed message in one chunk, inflated; NULL without an exception: that needs more than one step. */
+static PyObject *
+take_inflated(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t total)
+{
+    PyObject *chunk = count(self) > 0 ? take_first(self) : Py_NewRef(Py_None);
+    PyObject *result, *inflate = Py_NewRef(self->inflate); /* the call may replace it */
+    self->cost -= total + PIECE_OVERHEAD;
+    result = PyObject_CallFunction(inflate, "Nn", chunk, limit);
+    Py_DECREF(inflate);
+    if (result == Py_None) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* Take the message that begins with the first item, a chunk; a new reference. NULL without an exception: it
+   cannot be taken now, see `unread.py`. */
+Py_NO_INLINE static PyObject *
+take_chunks(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t low_water)
+{
+    ModuleState *state = PyType_GetModuleState(Py_TYPE(self));
+    Py_ssize_t size = 0, total = 0;
+    int text = 0, compressed = 0, last = 0;
+    PyObject *joined, *result;
+    if (state == NULL) {
+        return NULL;
+    }
+    while (!last) {
+        PyObject *chunk;
+        if (size >= count(self)) {
+            return NULL;
+        }
+        chunk = PyList_GET_ITEM(self->items, self->head + size);
+        if (!is_well_formed_chunk(state, chunk)) {
+            PyErr_SetString(PyExc_AssertionError, "the chunks of a message must not be interrupted");
+            return NULL;
+        }
+        total += PyBytes_GET_SIZE(PyTuple_GET_ITEM(chunk, PAYLOAD));
+        Py_INCREF(chunk);
+        if (size++ == 0) {
+            text = PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(chunk, KIND), "text") == 0;
+            compressed = PyObject_IsTrue(PyTuple_GET_ITEM(chunk, COMPRESSED));
+        }
+        last = compressed < 0 ? -1 : PyObject_IsTrue(PyTuple_GET_ITEM(chunk, LAST));
         Py_DECREF(chunk);
+        if (last < 0 || self->cost - total - size * PIECE_OVERHEAD <= low_water
+            || (compressed ? !last || self->inflate == NULL || self->inflate == Py_None : total > limit)) {
+            return NULL;
+        }
+    }
+    if (compressed) {
+        return take_inflated(self, limit, total);
+    }
+    if (size == 1) {
+        self->cost -= total + PIECE_OVERHEAD;
+        joined = take_payload(self, state, 1, total);
     }
     else {
-        char *out;
-        joined = PyBytes_FromStringAndSize(NULL, total);
-        out = joined == NULL ? NULL : PyBytes_AS_STRING(joined);
-        for (;;) {
-            PyObject *payload = chunk_payload(chunk);
-            if (joined != NULL) {
-                memcpy(out, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload));
-                out += PyBytes_GET_SIZE(payload);
-            }
-            Py_DECREF(chunk);
-            if (--size == 0) {
-                break;
-            }
-            chunk = take_front(self);
-        }
+        joined = take_joined(self, state, size, total);
     }
     if (joined == NULL || !text) {
         return joined;
@@ -174,47 +186,7 @@ join_chunks(UnreadQueue *self, Py_ssize_t size, Py_ssize_t total)
     return result;
 }
 
-/* A new reference; NULL without an exception: there is none to be had, see `unread.py`. */
-static PyObject *
-take_chunks(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t low_water)
-{
-    PyObject *chunk, *result, *last = Py_False;
-    Py_ssize_t size, total = 0, left = self->cost;
-    int compressed = 0, inflates = self->inflate != NULL && self->inflate != Py_None;
-    for (size = 0; last != Py_True; size++) {
-        if (size == count(self)) {
-            return NULL;
-        }
-        chunk = PyList_GET_ITEM(self->items, self->head + size);
-        if (!is_chunk(chunk)) {
-            PyErr_SetString(PyExc_AssertionError, "the chunks of a message are not interrupted");
-            return NULL;
-        }
-        last = chunk_field(chunk, LAST);
-        compressed = chunk_field(chunk, COMPRESSED) == Py_True;
-        total += PyBytes_GET_SIZE(chunk_payload(chunk));
-        left -= PyBytes_GET_SIZE(chunk_payload(chunk)) + PIECE_OVERHEAD;
-        if (compressed ? last != Py_True || !inflates : total > limit) {
-            return NULL;
-        }
-        if (left <= low_water) {
-            return NULL;
-        }
-    }
-    self->cost = left;
-    if (!compressed) {
-        return join_chunks(self, size, total);
-    }
-    chunk = take_front(self);
-    result = PyObject_CallFunction(self->inflate, "On", chunk, limit);
-    Py_DECREF(chunk);
-    if (result == Py_None) {
-        Py_CLEAR(result);
-    }
-    return result;
-}
-
-/* A new reference; NULL, perhaps with an exception: nothing can be taken. */
+/* A new reference; NULL without an exception: no message can be taken now. */
 static PyObject *
 take_message(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t low_water)
 {
@@ -231,7 +203,7 @@ take_message(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t low_water)
         return NULL;
     }
     self->cost = left;
-    return take_front(self);
+    return take_first(self);
 }
 
 static PyObject *
@@ -240,28 +212,19 @@ pop_message(UnreadQueue *self)
     return self->closed_for ? NULL : take_message(self, self->limit, self->low_water);
 }
 
-static int
-unread_init(UnreadQueue *self, PyObject *args, PyObject *kwargs)
+static PyObject *
+unread_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"limit", NULL};
     Py_ssize_t limit = UNLIMITED;
-    PyObject *items;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n", names, &limit) || (items = PyList_New(0)) == NULL) {
-        return -1;
+    UnreadQueue *self;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|n", names, &limit)
+        || (self = (UnreadQueue *)type->tp_alloc(type, 0)) == NULL) {
+        return NULL;
     }
-    Py_CLEAR(self->inflate);
-    self->head = self->cost = self->closed_for = 0;
     self->limit = limit;
     self->low_water = -1;
-    Py_SETREF(self->items, items); /* last: what is dropped may call us */
-    return 0;
-}
-
-static PyObject *
-unread_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    UnreadQueue *self = chunk_type == NULL && find_chunk_type() < 0 ? NULL : (UnreadQueue *)type->tp_alloc(type, 0);
-    if (self != NULL && (self->items = PyList_New(0)) == NULL) {
+    if ((self->items = PyList_New(0)) == NULL) {
         Py_CLEAR(self);
     }
     return (PyObject *)self;
@@ -270,13 +233,14 @@ unread_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw
 static int
 unread_traverse(UnreadQueue *self, visitproc visit, void *arg)
 {
+    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->items);
     Py_VISIT(self->inflate);
     return 0;
 }
 
 static int
-unread_clear_references(UnreadQueue *self) /* `items` holds nothing that could refer to this */
+unread_clear_references(UnreadQueue *self) /* not `items`, which every method needs */
 {
     Py_CLEAR(self->inflate);
     return 0;
@@ -285,16 +249,12 @@ unread_clear_references(UnreadQueue *self) /* `items` holds nothing that could r
 static void
 unread_dealloc(UnreadQueue *self)
 {
+    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->items);
     Py_XDECREF(self->inflate);
-    Py_TYPE(self)->tp_free((PyObject *)self);
-}
-
-static Py_ssize_t
-unread_length(UnreadQueue *self)
-{
-    return count(self);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
 }
 
 static PyObject *
@@ -346,10 +306,10 @@ static PyObject *
 unread_take_raw(UnreadQueue *self, PyObject *Py_UNUSED(ignored))
 {
     if (count(self) == 0) {
-        PyErr_SetString(PyExc_IndexError, "nothing is here");
+        PyErr_SetString(PyExc_IndexError, "the queue is empty");
         return NULL;
     }
-    return take_front(self);
+    return take_first(self);
 }
 
 static PyObject *
@@ -360,7 +320,7 @@ unread_clear(UnreadQueue *self, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     self->head = self->cost = 0;
-    Py_SETREF(self->items, items); /* last, as above */
+    Py_SETREF(self->items, items); /* last: dropping the items may run code that calls this object */
     Py_RETURN_NONE;
 }
 
@@ -383,64 +343,64 @@ static PyMemberDef unread_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-static PySequenceMethods unread_sequence = {.sq_length = (lenfunc)unread_length};
-
-PyTypeObject UnreadQueue_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.UnreadQueue",
-    .tp_basicsize = sizeof(UnreadQueue),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "see unread.py",
-    .tp_traverse = (traverseproc)unread_traverse,
-    .tp_clear = (inquiry)unread_clear_references,
-    .tp_new = unread_new,
-    .tp_init = (initproc)unread_init,
-    .tp_dealloc = (destructor)unread_dealloc,
-    .tp_as_sequence = &unread_sequence,
-    .tp_iter = (getiterfunc)unread_iter,
-    .tp_methods = unread_methods,
-    .tp_members = unread_members,
+static PyType_Slot unread_slots[] = {
+    {Py_tp_doc, "see unread.py"},
+    {Py_tp_new, unread_new},
+    {Py_tp_traverse, unread_traverse},
+    {Py_tp_clear, unread_clear_references},
+    {Py_tp_dealloc, unread_dealloc},
+    {Py_tp_iter, unread_iter},
+    {Py_sq_length, count},
+    {Py_tp_methods, unread_methods},
+    {Py_tp_members, unread_members},
+    {0, NULL},
 };
 
-/* -- async for ---------------------------------------------------------------------------------------- */
+PyType_Spec unread_queue_spec = {
+    .name = "wsstream.codec._speedups.UnreadQueue",
+    .basicsize = sizeof(UnreadQueue),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = unread_slots,
+};
+
+/* -- async for ------------------------------------------------------------------------------------------ */
 
 typedef struct {
     PyObject_HEAD
     UnreadQueue *queue;
     PyObject *wait;
+    struct Next *spare; /* memory for the next Next, or NULL; most live no longer than an `await` */
 } MessageIterator;
 
-/* What `__anext__` gives: a coroutine without a frame. Nothing is taken before it is awaited, so that one
-   which never is, as in a task that is cancelled before it starts, loses nothing. */
-typedef struct {
+/* What `__anext__` returns: a coroutine without a frame. It takes nothing before it is awaited, so one that
+   never is, as in a task that is cancelled before it starts, loses no message. */
+typedef struct Next {
     PyObject_HEAD
-    MessageIterator *messages; /* NULL: it has been awaited */
+    MessageIterator *messages;
     PyObject *waiting; /* the coroutine of `wait`, once it was needed */
+    int used; /* has returned a message, called `wait` or been closed */
 } Next;
-
-static Next *spare; /* the memory of one; most live no longer than an `await` */
 
 static int
 next_wait(Next *self)
 {
-    MessageIterator *messages = self->messages;
     if (self->waiting != NULL) {
         return 0;
     }
-    if (messages == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "this has already been awaited");
+    if (self->used) {
+        PyErr_SetString(PyExc_RuntimeError, "anext() was already awaited");
         return -1;
     }
-    self->messages = NULL;
-    self->waiting = PyObject_CallNoArgs(messages->wait);
-    Py_DECREF(messages);
+    self->used = 1;
+    self->waiting = PyObject_CallNoArgs(self->messages->wait);
     return self->waiting != NULL ? 0 : -1;
 }
 
 static PySendResult
 next_resume(Next *self, PyObject *sent, PyObject **result)
 {
-    if (self->messages != NULL && (*result = pop_message(self->messages->queue)) != NULL) {
-        Py_CLEAR(self->messages);
+    if (!self->used && (*result = pop_message(self->messages->queue)) != NULL) {
+        self->used = 1;
         return PYGEN_RETURN;
     }
     if (PyErr_Occurred() || next_wait(self) < 0) {
@@ -481,13 +441,14 @@ next_throw(Next *self, PyObject *args)
 static PyObject *
 next_close(Next *self, PyObject *Py_UNUSED(ignored))
 {
-    Py_CLEAR(self->messages);
+    self->used = 1;
     return self->waiting != NULL ? PyObject_CallMethod(self->waiting, "close", NULL) : Py_NewRef(Py_None);
 }
 
 static int
 next_traverse(Next *self, visitproc visit, void *arg)
 {
+    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->messages);
     Py_VISIT(self->waiting);
     return 0;
@@ -496,22 +457,34 @@ next_traverse(Next *self, visitproc visit, void *arg)
 static int
 next_clear(Next *self)
 {
+    self->used = 1;
     Py_CLEAR(self->messages);
     Py_CLEAR(self->waiting);
     return 0;
 }
 
 static void
+free_next(Next *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+/* A spare keeps its reference to its type, which is needed to free it, and no other. */
+static void
 next_dealloc(Next *self)
 {
+    MessageIterator *messages = self->messages;
     PyObject_GC_UnTrack(self);
-    next_clear(self);
-    if (spare == NULL) {
-        spare = self;
+    Py_CLEAR(self->waiting);
+    if (messages != NULL && messages->spare == NULL) {
+        messages->spare = self;
     }
     else {
-        PyObject_GC_Del(self);
+        free_next(self);
     }
+    Py_XDECREF(messages);
 }
 
 static PyMethodDef next_methods[] = {
@@ -521,28 +494,35 @@ static PyMethodDef next_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyAsyncMethods next_async = {.am_await = PyObject_SelfIter, .am_send = (sendfunc)next_resume};
+static PyType_Slot next_slots[] = {
+    {Py_tp_traverse, next_traverse},
+    {Py_tp_clear, next_clear},
+    {Py_tp_dealloc, next_dealloc},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, next_next},
+    {Py_tp_methods, next_methods},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, next_resume},
+    {0, NULL},
+};
 
-PyTypeObject Next_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.Next",
-    .tp_basicsize = sizeof(Next),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_traverse = (traverseproc)next_traverse,
-    .tp_clear = (inquiry)next_clear,
-    .tp_dealloc = (destructor)next_dealloc,
-    .tp_as_async = &next_async,
-    .tp_iter = PyObject_SelfIter,
-    .tp_iternext = (iternextfunc)next_next,
-    .tp_methods = next_methods,
+PyType_Spec next_spec = {
+    .name = "wsstream.codec._speedups.Next",
+    .basicsize = sizeof(Next),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
+             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = next_slots,
 };
 
 static PyObject *
 iterator_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"queue", "wait", NULL};
+    ModuleState *state = PyType_GetModuleState(type);
     PyObject *queue, *wait;
     MessageIterator *self;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O", names, &UnreadQueue_Type, &queue, &wait)
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!O", names, state->types[UNREAD_QUEUE], &queue, &wait)
         || (self = (MessageIterator *)type->tp_alloc(type, 0)) == NULL) {
         return NULL;
     }
@@ -554,18 +534,42 @@ iterator_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int
 iterator_traverse(MessageIterator *self, visitproc visit, void *arg)
 {
+    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->queue);
     Py_VISIT(self->wait);
+    if (self->spare != NULL) {
+        Py_VISIT(Py_TYPE(self->spare));
+    }
     return 0;
 }
 
 static void
 iterator_dealloc(MessageIterator *self)
 {
+    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->wait);
     Py_XDECREF(self->queue);
-    Py_TYPE(self)->tp_free((PyObject *)self);
+    if (self->spare != NULL) {
+        free_next(self->spare);
+    }
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+/* A Next to fill in; NULL with an exception. */
+static Next *
+new_next(MessageIterator *self)
+{
+    Next *next = self->spare;
+    if (next == NULL) {
+        ModuleState *state = PyType_GetModuleState(Py_TYPE(self));
+        return state == NULL ? NULL : PyObject_GC_New(Next, state->types[NEXT]);
+    }
+    self->spare = NULL;
+    PyObject_Init((PyObject *)next, Py_TYPE(next));
+    Py_DECREF(Py_TYPE(next)); /* the spare's reference */
+    return next;
 }
 
 static PyObject *
@@ -575,33 +579,28 @@ iterator_anext(MessageIterator *self)
     if (self->queue->closed_for || count(self->queue) == 0) {
         return PyObject_CallNoArgs(self->wait);
     }
-    if ((next = spare) != NULL) {
-        spare = NULL;
-        PyObject_Init((PyObject *)next, &Next_Type);
-    }
-    else {
-        next = PyObject_GC_New(Next, &Next_Type);
-    }
-    if (next != NULL) {
+    if ((next = new_next(self)) != NULL) {
         next->messages = (MessageIterator *)Py_NewRef(self);
         next->waiting = NULL;
+        next->used = 0;
         PyObject_GC_Track(next);
     }
     return (PyObject *)next;
 }
 
-static PyAsyncMethods iterator_async = {
-    .am_aiter = PyObject_SelfIter,
-    .am_anext = (unaryfunc)iterator_anext,
+static PyType_Slot iterator_slots[] = {
+    {Py_tp_doc, "see unread.py"},
+    {Py_tp_new, iterator_new},
+    {Py_tp_traverse, iterator_traverse}, /* no Py_tp_clear: like a tuple's, its references never change */
+    {Py_tp_dealloc, iterator_dealloc},
+    {Py_am_aiter, PyObject_SelfIter},
+    {Py_am_anext, iterator_anext},
+    {0, NULL},
 };
 
-PyTypeObject MessageIterator_Type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "wsstream.codec._speedups.MessageIterator",
-    .tp_basicsize = sizeof(MessageIterator),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-    .tp_doc = "see unread.py",
-    .tp_new = iterator_new,
-    .tp_traverse = (traverseproc)iterator_traverse, /* no tp_clear: like a tuple it never changes */
-    .tp_dealloc = (destructor)iterator_dealloc,
-    .tp_as_async = &iterator_async,
+PyType_Spec message_iterator_spec = {
+    .name = "wsstream.codec._speedups.MessageIterator",
+    .basicsize = sizeof(MessageIterator),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = iterator_slots,
 };

@@ -1,4 +1,7 @@
-"""Small messages that leave together: the hot path of sending, which has a compiled twin."""
+"""Small messages that leave together: the hot path of sending.
+
+`FrameBatch` has a compiled version, too.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +18,33 @@ __all__ = [
     "FrameBatch",
 ]
 
-# Reasons for which `put` takes nothing: the bits of `FrameBatch.closed_for`.
+# Reasons for which `put` refuses messages: the bits of `FrameBatch.closed_for`.
 CLOSED_FOR_TURN = 1
-"""Another message has the turn to be sent."""
+"""Another message is being sent, and others have to wait for it to end."""
 CLOSED_FOR_COMPRESSION = 2
-"""Messages are compressed, which is done elsewhere."""
+"""Messages have to be compressed, which `put` does not do."""
 CLOSED_FOR_END = 4
-"""No message may be sent any more."""
+"""The connection is closing; no more messages may be sent."""
 
 FULL = 64 * 1024
-"""Bytes for one system call: a burst of so many should leave."""
+"""Bytes that one system call sends: a batch of this size should leave."""
 
 LARGEST = 16 * 1024
-"""Bytes: larger messages are not copied together."""
+"""Bytes: a larger message goes another way, because copying it costs more than a system call of its own."""
 
 _TEXT = 0x81  # FIN and the opcode
 _BINARY = 0x82
 
 
 class FrameBatch:
-    """Whole frames, each a small message, one behind the other. `begin` puts the first, `put` the others.
+    """Complete frames that wait to be sent in one piece. `begin` appends the first, `put` the others.
 
     Args:
-        next_key: gives the masking key of each frame; without it they are not masked.
+        next_key: returns a masking key for each frame; without it, frames are not masked.
 
     Attributes:
-        closed_for: the reasons for which `put` takes nothing, as bits such as CLOSED_FOR_TURN; 0: none.
-        capacity: bytes; `put` takes nothing when this many wait here.
+        closed_for: the reasons for which `put` refuses messages, as bits such as CLOSED_FOR_TURN; 0: none.
+        capacity: bytes; `put` refuses messages when this many are waiting.
         sends_until_yield: messages that may follow before other tasks should run; `put` counts down.
     """
 
@@ -58,13 +61,14 @@ class FrameBatch:
         return len(self._buffer)
 
     def begin(self, first: int, payload: bytes | memoryview) -> None:
-        """Append a frame whose first byte is `first`, whatever its size and whatever waits."""
+        """Append a frame whose first byte is `first`, of any size and whatever is waiting."""
         self._buffer += make_frame(first, payload, None if self._next_key is None else self._next_key())
 
     def put(self, item: object) -> bool | None:
-        """Append a message to those that wait; ``None``: this one has to go another way.
+        """Append a message, and return whether the batch should leave or other tasks should run.
 
-        True: it was taken, and the burst should leave or it is the turn of other tasks.
+        ``None``: the message was not appended and has to go another way: nothing is waiting, `closed_for`
+        names a reason, the batch is full, or the message is too large or not a plain ``str`` or ``bytes``.
 
         Raises:
             UnicodeEncodeError: a ``str`` with a lone surrogate.
@@ -86,7 +90,7 @@ class FrameBatch:
         return self.sends_until_yield <= 0 or len(self._buffer) >= min(self.capacity, FULL)
 
     def take(self) -> bytes:
-        """What waits; nothing waits any more."""
+        """Return the waiting frames, and forget them."""
         frames = bytes(self._buffer)
         self._buffer.clear()
         return frames

@@ -1,9 +1,9 @@
-"""Bytes to whole messages, chunks and control frames (sections 5.2 to 5.6 and 8.1).
+"""Bytes to messages, chunks and control frames (sections 5.2 to 5.6 and 8.1).
 
-A data frame is never waited for: what has arrived of its payload is handed on, so a frame of any
-declared length costs no memory here. Only a header or a control frame that is not complete is kept
-(at most 139 bytes). A violation is an outcome, not an exception: everything before it is handed on
-first, and it is found at the first byte that proves it.
+The decoder never waits for the rest of a data frame: it returns the part that has arrived, so a frame of any
+declared length costs no memory here. It keeps only an incomplete header or control frame (at most 139
+bytes). A violation is an event, not an exception: the decoder finds it at the first byte that proves it, and
+returns everything before it first.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from wsstream.codec.utf8 import UTF8Validator
 __all__ = ["MAX_EVENTS", "MAX_STEPS", "Decoder"]
 
 MAX_EVENTS = 1024
-"""Events of one call, so that a read full of tiny frames does not hold up other tasks."""
+"""The most events of one call, so that a read full of tiny frames does not hold up other tasks."""
 MAX_STEPS = 128
-"""Steps of one call outside of `scan_messages`: a control frame is one, a fragment one or two. With what a
-connection does for a Ping such a step takes 5 µs, and so all of them about half a millisecond."""
+"""The most steps of one call outside of `scan_messages`: a control frame is one, a fragment one or two.
 
-_MAX_KEPT = MAX_HEADER + MAX_CONTROL_PAYLOAD
+A step, with the connection's answer to a Ping, takes about 5 µs, and so all of them half a millisecond."""
+
+_MAX_KEPT = MAX_HEADER + MAX_CONTROL_PAYLOAD  # bytes; a longer control frame is a violation
 _KINDS: dict[int, Kind] = {Opcode.TEXT: "text", Opcode.BINARY: "binary"}
 
 
 class _Broken(Exception):
-    """Carries a Violation from where it is found to the loop."""
+    """Carries a Violation to `decode`, which makes it the last event."""
 
     def __init__(self, code: int, reason: str) -> None:
         self.violation = Violation(code, reason)
@@ -40,17 +41,29 @@ def _protocol_error(reason: str) -> _Broken:
 class Decoder:
     """An incremental decoder of one direction of a connection.
 
+    Before each byte it is in one of four states, or finished:
+
+    =================  ======================================  ======================================
+    state              fields                                  the next byte belongs to
+    =================  ======================================  ======================================
+    between messages   `_kind` is None, `_left` 0              a new message or a control frame
+    between fragments  `_kind` is set, `_left` 0               a continuation or a control frame
+    inside a payload   `_left` is above 0                      the payload of a data frame
+    inside a header    `_kept` is not empty                    the same header or control frame
+    finished           `finished`                              nothing: it is ignored
+    =================  ======================================  ======================================
+
     Args:
-        masked: whether frames must be masked: true on a server. Others are a violation (section 5.1).
+        masked: whether frames must be masked (section 5.1): true on a server, false on a client.
         rsv1: whether an extension marks compressed messages with RSV1 (RFC 7692 section 6).
 
     Attributes:
-        consumed: bytes of the last `decode`'s data that are done with.
-        cost: payload bytes handed on by the last `decode`, plus 64 for each piece.
-        control: whether the last `decode` gave anything else than messages and chunks.
-        crossed: whether the last `decode` came past the end of a message, or of a control frame between two.
-        finished: a Close or a violation was found; all further data is ignored.
-        steps: what the last `decode` spent of :data:`MAX_STEPS`.
+        consumed: bytes of its data that the last `decode` has used; the caller passes the rest again.
+        cost: bytes of payload that the last `decode` returned, plus 64 for each message and chunk.
+        control: whether the last `decode` returned anything but messages and chunks.
+        crossed: whether the last `decode` passed the end of a message, or of a control frame between two.
+        finished: whether a Close or a violation was found; all further data is ignored.
+        steps: how many of :data:`MAX_STEPS` the last `decode` has taken.
     """
 
     __slots__ = (
@@ -75,19 +88,21 @@ class Decoder:
     )
 
     def __init__(self, *, masked: bool, rsv1: bool = False) -> None:
-        self._masked = masked
+        self._masked = bool(masked)  # compared with a bool
         self._rsv1 = rsv1
-        self._compressed = False  # the message that has begun
-        self._kept = b""  # the beginning of a header or of a control frame
-        self._kind: Kind | None = None  # of the message that has begun and not ended
+        # the message that has begun and not ended
+        self._kind: Kind | None = None
+        self._compressed = False
         self._utf8 = UTF8Validator()
-        # the data frame that has begun and not ended
+        # the last header
         self._opcode = 0
         self._fin = True
         self._length = 0
+        self._key = b""
+        # the data frame that has begun and not ended: bytes that are missing, and bytes that have arrived
         self._left = 0
         self._offset = 0
-        self._key = b""
+        self._kept = b""  # an incomplete header or control frame
         self.consumed = 0
         self.cost = 0
         self.control = False
@@ -102,15 +117,20 @@ class Decoder:
 
     @property
     def inside_frame(self) -> bool:
-        """Whether the beginning of a header or of a control frame has arrived, and no more of it."""
+        """Whether a header or a control frame has begun and is incomplete."""
         return bool(self._kept)
 
     def decode(self, data: bytes | memoryview, room: int) -> list[Event]:
-        """Decode `data` until `cost` reaches `room` or enough was done for one call; see `consumed`.
+        """Return the events in `data`, in the order of the wire; `consumed` says how far it was decoded.
 
-        The events are in the order of the wire. A message whose frame lies whole in `data` is one
-        ``str`` or ``bytes``, or if compressed one :class:`Chunk`; other messages come as chunks, without
-        empty ones except for empty fragments. Close and Violation are the last event ever.
+        A message in one frame that is complete in `data` is one ``str`` or ``bytes``, or if compressed one
+        :class:`Chunk`. Other messages come as chunks; only an empty fragment makes an empty one. A Close or a
+        Violation is the last event of all.
+
+        Args:
+            data: bytes that arrived; nothing of it is kept but a copy.
+            room: the call stops once `cost` has reached this many bytes. It also stops after MAX_EVENTS
+                events or MAX_STEPS steps.
         """
         events: list[Event] = []
         self.control = self.crossed = False
@@ -118,7 +138,7 @@ class Decoder:
         pos, end = 0, len(data)
         self.steps = 0
         if not COMPILED and self._left < end:
-            data = bytes(data)  # its slices cost less than those of a memoryview
+            data = bytes(data)  # for Python code, slices of bytes are cheaper than those of a memoryview
         try:
             while pos < end and self.cost < room and not self.finished:
                 if self.steps == MAX_STEPS or len(events) >= MAX_EVENTS:
@@ -146,7 +166,7 @@ class Decoder:
     # -- one frame ---------------------------------------------------------------------------
 
     def _resume(self, data: bytes | memoryview, events: list[Event]) -> int:
-        """Complete the header or the control frame whose beginning was kept."""
+        """Complete the kept header or control frame; return the position after it in `data`."""
         kept = self._kept
         bridge = kept + bytes(data[: _MAX_KEPT - len(kept)])
         self._kept = b""
@@ -160,6 +180,7 @@ class Decoder:
         return pos if self._opcode & 8 else self._begin_payload(data, pos, events)
 
     def _take_frame(self, data: bytes | memoryview, pos: int, events: list[Event]) -> int:
+        """Decode a header and, of a control frame, the payload; return the position after that."""
         size = self._parse_header(data, pos)
         if size and not self._opcode & 8:
             return self._begin_payload(data, pos + size, events)
@@ -171,19 +192,25 @@ class Decoder:
         return pos + size
 
     def _parse_header(self, data: bytes | memoryview, pos: int) -> int:
-        """Read a header into the fields; return its size, or 0 if it is not complete."""
+        """Read a header into the fields; return its size, or 0 if it is incomplete."""
         available = len(data) - pos
         first = data[pos]
         opcode = first & 0x0F
+        # Section 5.2: reserved bits are 0 unless an extension gives them a meaning. RFC 7692 section 6: RSV1
+        # marks a compressed message, in the first of its frames only, and never a control frame.
         if first & 0x70 and (first & 0x30 or not self._rsv1 or opcode not in _KINDS):
             raise _protocol_error("a reserved bit is set and no extension defines it")
         if opcode & 8:
+            # Section 5.2: a frame with an unknown opcode fails the connection.
             if opcode > Opcode.PONG:
                 raise _protocol_error(f"opcode {opcode} is reserved")
+            # Section 5.5: a control frame is never fragmented.
             if not first & 0x80:
                 raise _protocol_error("a control frame is fragmented")
         elif opcode > Opcode.BINARY:
             raise _protocol_error(f"opcode {opcode} is reserved")
+        # Section 5.4: opcode 0 continues a message, and nothing but continuation frames does; the fragments
+        # of two messages are not interleaved. Control frames may come between fragments.
         elif opcode == Opcode.CONTINUATION:
             if self._kind is None:
                 raise _protocol_error("a continuation frame without a message to continue")
@@ -192,6 +219,7 @@ class Decoder:
         if available < 2:
             return 0
         second = data[pos + 1]
+        # Section 5.1: a client masks all its frames, a server none; the other side fails the connection.
         if (second > 127) is not self._masked:
             raise _protocol_error(
                 "a client's frame is not masked" if self._masked else "a server's frame is masked"
@@ -199,8 +227,10 @@ class Decoder:
         length = second & 127
         size = 2
         if opcode & 8:
+            # Section 5.5: the payload of a control frame is at most 125 bytes long.
             if length > MAX_CONTROL_PAYLOAD:
                 raise _protocol_error("a control frame has more than 125 bytes")
+            # Section 5.5.1: the body of a Close frame, if it has one, begins with a code of two bytes.
             if opcode == Opcode.CLOSE and length == 1:
                 raise _protocol_error("the body of a Close frame has one byte")
         elif length > 125:
@@ -222,11 +252,11 @@ class Decoder:
     # -- data frames -------------------------------------------------------------------------
 
     def _begin_payload(self, data: bytes | memoryview, pos: int, events: list[Event]) -> int:
-        """The header of a data frame has been read and `pos` is behind it."""
+        """Begin a data frame, whose header ends at `pos`; return the position after the decoded bytes."""
         length = self._length
         if self._kind is None:
             if self._fin and len(data) - pos >= length:
-                events.append(self._whole_message(data[pos : pos + length]))
+                events.append(self._complete_message(data[pos : pos + length]))
                 self.cost += length + PIECE_OVERHEAD
                 self.crossed = True
                 return pos + length
@@ -234,23 +264,24 @@ class Decoder:
             self._utf8 = UTF8Validator()
         self._left = length
         self._offset = 0
-        if length == 0:
+        if length == 0:  # `decode` sees no payload to take, but an empty fragment may end the message
             events.append(self._chunk(b""))
         return pos
 
-    def _whole_message(self, payload: bytes | memoryview) -> str | bytes | Chunk:
+    def _complete_message(self, payload: bytes | memoryview) -> str | bytes | Chunk:
+        """Return the message in an unfragmented frame."""
         message = apply_mask(payload, self._key) if self._masked else payload
         if self._compressed:
             return Chunk(_KINDS[self._opcode], bytes(message), True, True)
         if self._opcode == Opcode.BINARY:
             return bytes(message)
-        try:
+        try:  # section 8.1: text that is not UTF-8 fails the connection, with 1007 (section 7.4.1)
             return str(message, "utf-8")
         except UnicodeDecodeError:
             raise _Broken(CloseCode.INVALID_PAYLOAD, "a text message is not UTF-8") from None
 
     def _take_payload(self, data: bytes | memoryview, pos: int, events: list[Event]) -> int:
-        """Hand on what is there of the frame that has begun."""
+        """Append a chunk with the rest of the payload, or with as much of it as has arrived."""
         piece = data[pos : pos + self._left]
         size = len(piece)
         payload = apply_mask(piece, self._key, self._offset) if self._masked else bytes(piece)
@@ -260,8 +291,10 @@ class Decoder:
         return pos + size
 
     def _chunk(self, payload: bytes) -> Chunk:
+        """Return the next chunk of the message that has begun; it may end the message."""
         kind = self._kind
         assert kind is not None
+        # Section 5.6: a code point of text may be cut by frames, but the message as a whole is valid UTF-8.
         last = self._fin and self._left == 0
         if kind == "text" and not self._compressed and not self._utf8.feed(payload, last=last):
             raise _Broken(CloseCode.INVALID_PAYLOAD, "a text message is not UTF-8")
@@ -274,18 +307,19 @@ class Decoder:
     # -- control frames ----------------------------------------------------------------------
 
     def _take_control(self, data: bytes | memoryview, start: int, events: list[Event]) -> int:
-        """A control frame begins `data`; return its size, or 0 if it is not complete."""
+        """Decode a control frame, whose payload begins at `start`; return its end, or 0: it is incomplete."""
         payload = bytes(data[start : start + self._length])
         if self._masked:
             payload = apply_mask(payload, self._key)
         complete = len(payload) == self._length
+        # An incomplete Close is checked, too: one with a wrong code fails at the byte that proves it.
         close = _parse_close(payload, complete) if self._opcode == Opcode.CLOSE else None
         if not complete:
             return 0
         self.control = True
         self.crossed = self.crossed or self._kind is None
         if close is not None:
-            self.finished = True
+            self.finished = True  # section 5.5.1: no frames follow a Close; whatever comes is discarded
             events.append(close)
         else:
             events.append(Ping(payload) if self._opcode == Opcode.PING else Pong(payload))
@@ -293,7 +327,9 @@ class Decoder:
 
 
 def _extended_length(data: bytes | memoryview, size: int) -> int:
-    """Section 5.2: the minimal number of bytes, and the most significant bit of 64 is 0."""
+    """Return the length in the 2 or 8 bytes of `size`, of which `data` may lack some."""
+    # Section 5.2: the most significant bit of 64 is 0, and a length uses as few bytes as possible. So 126 is
+    # the least in 2 bytes, and one of 8 bytes does not begin with six zeros.
     if size == 8 and data and data[0] > 127:
         raise _protocol_error("a 64-bit length has its most significant bit set")
     length = int.from_bytes(data, "big")
@@ -305,16 +341,18 @@ def _extended_length(data: bytes | memoryview, size: int) -> int:
 
 
 def _parse_close(payload: bytes, complete: bool) -> Close:
-    """The body of a Close frame, or as much of it as has arrived (sections 5.5.1 and 7.4)."""
+    """Return the Close in the body of a frame, or in the part of it that has arrived (section 5.5.1)."""
     if not payload:
         return Close()
-    if payload[0] != 1000 >> 8 and not 3000 >> 8 <= payload[0] <= 4999 >> 8:  # 1015 to 2999 are not used
+    # Section 7.4: 1000 to 1014, without 1004, 1005 and 1006, and 3000 to 4999 may be sent. The first byte of
+    # a code alone proves that it is below 768, between 1024 and 2815, or above 5119.
+    if payload[0] != 1000 >> 8 and not 3000 >> 8 <= payload[0] <= 4999 >> 8:
         raise _protocol_error(f"a close code that begins with {payload[0]:#04x} must not be on the wire")
     if len(payload) == 1:
         return Close()
     code = int.from_bytes(payload[:2], "big")
-    if not is_close_code(code):
+    if not is_close_code(code):  # sections 7.4.1 and 7.4.2
         raise _protocol_error(f"close code {code} must not be on the wire")
-    if not UTF8Validator().feed(payload[2:], last=complete):
+    if not UTF8Validator().feed(payload[2:], last=complete):  # section 5.5.1: the reason is UTF-8
         raise _Broken(CloseCode.INVALID_PAYLOAD, "a close reason is not UTF-8")
     return Close(code, payload[2:].decode()) if complete else Close(code)

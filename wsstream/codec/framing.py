@@ -1,4 +1,4 @@
-"""The bytes of a frame (section 5.2). `make_frame` has a compiled twin."""
+"""Frames as bytes (section 5.2). `make_frame` has a compiled version, too."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ __all__ = ["encode_header", "make_frame"]
 
 
 def encode_header(first: int, length: int, key: bytes | None) -> bytes:
-    """The header of a frame with `length` bytes of payload, in the shortest form.
+    """Return the header of a frame with `length` bytes of payload.
 
-    `first` is its first byte: FIN, the reserved bits and the opcode. It is masked if there is a `key`.
+    Args:
+        first: the first byte: FIN, the reserved bits and the opcode.
+        length: bytes of payload; written in the shortest form, as section 5.2 demands.
+        key: the masking key, 4 bytes; ``None``: the frame is not masked.
     """
     if key is not None and len(key) != 4:
         raise ValueError("a masking key must be 4 bytes long")
@@ -25,7 +28,7 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
 
 
 def make_frame(first: int, payload: bytes | memoryview, key: bytes | None) -> bytes:
-    """A whole frame, masked if there is a `key`.
+    """Return a complete frame; the arguments are those of :func:`encode_header`.
 
     Raises:
         BufferError: `payload` is not contiguous.

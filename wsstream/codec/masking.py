@@ -1,4 +1,7 @@
-"""Masking (section 5.3): XOR with a key of 4 bytes, at any offset into the payload."""
+"""Masking (section 5.3): XOR with a key of 4 bytes, at any offset into the payload.
+
+`apply_mask` has a compiled version, too.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ from functools import cache
 
 __all__ = ["apply_mask"]
 
-_SMALL = 1024  # bytes; measured: above it the four strided passes are faster than one big integer
+_SMALL = 1024  # bytes; measured: from here on, four strided passes are faster than one big integer
 
 
 def apply_mask(payload: bytes | memoryview, key: bytes, offset: int = 0) -> bytes:
-    """Mask or unmask `payload`, whose first byte is byte number `offset` of its frame's payload.
+    """Return `payload` masked, or unmasked if it was masked, as new ``bytes`` of the same length.
 
-    `key` has 4 bytes. The result is a new ``bytes`` of the same length.
+    `key` is 4 bytes long. `offset` is the position of `payload` in the payload of its frame.
     """
     size = len(payload)
     if shift := offset & 3:

@@ -1,4 +1,7 @@
-"""Whole messages at the front of what has arrived: the decoder's short way, and the hot path of reading."""
+"""The decoder's shortcut for complete, unfragmented messages: the hot path of reading.
+
+`scan` has a compiled version, too.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ _BINARY = 0x82
 def scan(
     data: bytes | memoryview, pos: int, masked: bool, room: int, most: int, events: list[Event]
 ) -> tuple[int, int]:
-    """Append the messages whose only frames lie one behind the other from `pos` on, whole, in `data`.
+    """Decode the unfragmented messages at the beginning of ``data[pos:]``, and append them to `events`.
 
-    Stops at what is anything else (a fragment, a control frame, a frame that is not here to its end or
-    breaks a rule), at `most` messages, and once their cost has reached `room`. Returns the position
-    behind the last one, and the cost: their bytes of payload, plus 64 for each.
+    Returns the position after the last message, and the cost of all: their bytes of payload, plus 64 each.
+
+    Stops before anything else: a fragment, a control frame, a compressed message, a frame that is incomplete
+    or breaks a rule. It also stops after `most` messages, and when the cost has reached `room`.
     """
     end = len(data)
     cost = count = 0
@@ -30,13 +34,14 @@ def scan(
         start = pos + 2
         if length > 125:
             start += 2 if length == 126 else 8
+            # 128 and more: a masked frame where none may be (section 5.1)
             length = int.from_bytes(data[pos + 2 : start], "big") if length < 128 and start <= end else -1
-            if length < (126 if start == pos + 4 else 0x10000):
+            if length < (126 if start == pos + 4 else 0x10000):  # not the shortest form (section 5.2)
                 break
         if masked:
             start += 4
         stop = start + length
-        if length < 0 or stop > end:
+        if length < 0 or stop > end:  # below 0: an unmasked frame where it must be masked (section 5.1)
             break
         payload = bytes(data[start:stop])
         if masked:
@@ -46,7 +51,7 @@ def scan(
         else:
             try:
                 events.append(payload.decode())
-            except UnicodeDecodeError:
+            except UnicodeDecodeError:  # the decoder finds it again, and reports the violation
                 break
         cost += length + PIECE_OVERHEAD
         count += 1

@@ -1,6 +1,7 @@
-"""The one place that chooses between the codec's leaf functions in Python and their compiled twin.
+"""The codec's hot paths, compiled or in Python. The rest of the library imports them from here.
 
-The twin is used if it was built, unless the variable ``WSSTREAM_PURE`` is set to something.
+The compiled version is used if it was built, unless the environment variable ``WSSTREAM_PURE`` is set and
+not empty.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ scan_messages: Callable[[bytes | memoryview, int, bool, int, int, list[Event]], 
 
 try:
     if os.environ.get("WSSTREAM_PURE"):
-        raise ImportError("the pure codec is asked for")
+        raise ImportError("WSSTREAM_PURE asks for the Python version")
     from wsstream.codec import _speedups
 except ImportError:
     COMPILED = False

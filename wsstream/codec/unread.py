@@ -1,6 +1,6 @@
-"""What was decoded and not taken yet: the queue between decoder and reader, and the hot path of taking.
+"""The queue of decoded messages that the reader has not taken yet: the hot path of receiving.
 
-Like `scan.py` and `masking.py` this has a compiled twin, which does the same.
+`UnreadQueue` and `MessageIterator` have compiled versions, too.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ __all__ = [
     "size_of",
 ]
 
-# Reasons for which `take_message_now` gives nothing: the bits of `UnreadQueue.closed_for`.
+# Reasons for which `take_message_now` takes nothing: the bits of `UnreadQueue.closed_for`.
 CLOSED_FOR_MESSAGE = 1
-"""A message is being taken apart, and its rest comes first."""
+"""The reader is taking a message in chunks, and the rest of it comes first."""
 CLOSED_FOR_RECEIVER = 2
-"""A task waits for the next message."""
+"""A task is already waiting for the next message."""
 
 UNLIMITED = 1 << 62
-"""Bytes: more than there can be."""
+"""Bytes: more than any message has."""
 
 
 class UnreadQueue:
-    """Whole messages and chunks of others, in the order of arrival.
+    """Complete messages and chunks of others, in the order of arrival.
 
     Attributes:
         cost: their bytes of payload, plus 64 for each.
-        limit: a message of more bytes is not for `take_message_now`.
+        limit: bytes; `take_message_now` refuses larger messages.
         low_water: `take_message_now` refuses to bring `cost` down to this many bytes, so that the caller
             notices and resumes reading.
-        closed_for: the reasons for which `take_message_now` gives nothing, as bits such as
+        closed_for: the reasons for which `take_message_now` takes nothing, as bits such as
             CLOSED_FOR_MESSAGE; 0: none.
-        inflate: is given the only chunk of a compressed message, which was taken, and a limit; gives the
-            message, or ``None`` if that is not to be had in one step. Without it none is inflated here.
+        inflate: a function of the only chunk of a compressed message, which was taken, and a limit in bytes.
+            It returns the message, or ``None`` if inflating it needs more than one step. Without it,
+            compressed messages are not taken here.
     """
 
     __slots__ = ("_items", "closed_for", "cost", "inflate", "limit", "low_water")
@@ -52,83 +53,100 @@ class UnreadQueue:
         self.low_water = -1
         self.closed_for = 0
         self.inflate: Callable[[Chunk, int], str | bytes | None] | None = None
-        self._items: deque[str | bytes | Chunk] = deque()  # last: what is dropped may call us
+        self._items: deque[str | bytes | Chunk] = deque()
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __iter__(self) -> Iterator[str | bytes | Chunk]:
-        """The pieces as they are now, in order; none is taken."""
+        """Iterate over the items as they are now, in order, and take none of them."""
         return iter(list(self._items))
 
     def extend(self, items: list[str | bytes | Chunk], cost: int) -> None:
-        """Append `items`, which cost `cost`: their bytes, plus 64 for each."""
+        """Append `items`, which cost `cost`: their bytes of payload, plus 64 for each."""
         self._items.extend(items)
         self.cost += cost
 
     def take_message_now(self) -> str | bytes | None:
-        """Take the next message, if it is here to its end, may be taken whole, and no one has to know."""
+        """Take the next message if it is complete, within `limit`, and nobody has to know that it is gone.
+
+        ``None``: it is not, or `closed_for` names a reason, or `cost` would reach `low_water`.
+        """
         return None if self.closed_for else self._take_message(self.limit, self.low_water)
 
     def take_message(self, limit: int) -> str | bytes | None:
-        """Take the next message, which begins in front; ``None``: not here to its end, or above `limit`."""
+        """Take the next message, whose beginning was not taken yet, if it is complete and within `limit`.
+
+        ``None``: it is not.
+        """
         return self._take_message(limit, -1)
 
     def _take_message(self, limit: int, low_water: int) -> str | bytes | None:
         if not self._items:
             return None
-        front = self._items[0]
-        if isinstance(front, Chunk):
-            return self._take_chunks(front, limit, low_water)
-        size = size_of(front)
+        first = self._items[0]
+        if isinstance(first, Chunk):
+            return self._take_chunks(first, limit, low_water)
+        size = size_of(first)
         left = self.cost - size - PIECE_OVERHEAD
         if size > limit or left <= low_water:
             return None
         self.cost = left
         return self._items.popleft()  # type: ignore[return-value]
 
-    def _take_chunks(self, front: Chunk, limit: int, low_water: int) -> str | bytes | None:
-        """A message that came in chunks; if compressed, in one."""
-        chunks: list[bytes] = []
-        left = self.cost
+    def _take_chunks(self, first: Chunk, limit: int, low_water: int) -> str | bytes | None:
+        """Take a message that came in chunks, which begin with `first`; if it is compressed, in one chunk."""
+        kind, _, _, compressed = first
+        payloads: list[bytes] = []
+        total, left = 0, self.cost
         for chunk in self._items:
-            assert isinstance(chunk, Chunk), "the chunks of a message are not interrupted"
-            chunks.append(chunk.payload)
-            left -= len(chunk.payload) + PIECE_OVERHEAD
-            limit -= 0 if front.compressed else len(chunk.payload)
-            if limit < 0 or left <= low_water or (front.compressed and not (chunk.last and self.inflate)):
+            assert isinstance(chunk, Chunk), "the chunks of a message must not be interrupted"
+            _, payload, last, _ = chunk
+            payloads.append(payload)
+            total += len(payload)
+            left -= len(payload) + PIECE_OVERHEAD
+            if left <= low_water:
                 return None
-            if chunk.last:
+            if compressed and (not last or self.inflate is None):
+                return None
+            if not compressed and total > limit:
+                return None
+            if last:
                 break
         else:
             return None
         self.cost = left
-        for _ in chunks:
+        for _ in payloads:
             self._items.popleft()
-        if front.compressed:
+        if compressed:
             assert self.inflate is not None
-            return self.inflate(front, limit)
-        payload = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return payload.decode() if front.kind == "text" else payload
+            return self.inflate(first, limit)
+        joined = payloads[0] if len(payloads) == 1 else b"".join(payloads)
+        return joined.decode() if kind == "text" else joined
 
     def front(self) -> str | bytes | Chunk | None:
-        """What is in front; ``None``: nothing is here."""
+        """Return the first item, and leave it; ``None``: the queue is empty."""
         return self._items[0] if self._items else None
 
     def take_raw(self) -> str | bytes | Chunk:
-        """Take the front, whatever it is; the caller counts it (`cost`). IndexError: there is none."""
+        """Take the first item, a message or a chunk. The caller subtracts its cost from `cost`.
+
+        Raises:
+            IndexError: the queue is empty.
+        """
         return self._items.popleft()
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all items. The other attributes stay as they are."""
         self.cost = 0
         self._items.clear()
 
 
 class MessageIterator:
-    """``async for`` over the messages of `queue`; the coroutine function `wait` gives what cannot be popped.
+    """``async for`` over the messages of `queue`.
 
-    `wait` raises StopAsyncIteration at the end. What ``anext()`` gives takes nothing before it is awaited.
+    A message that `take_message_now` does not return comes from the coroutine function `wait`, which raises
+    StopAsyncIteration at the end. What ``anext()`` returns takes nothing before it is awaited.
     """
 
     __slots__ = ("_queue", "_wait")
@@ -146,7 +164,7 @@ class MessageIterator:
 
 
 def size_of(message: str | bytes) -> int:
-    """The bytes of a whole message's payload."""
+    """Return the size of a message in bytes, for text as UTF-8."""
     if isinstance(message, bytes) or message.isascii():
         return len(message)
     return len(message.encode())

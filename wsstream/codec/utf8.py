@@ -10,10 +10,10 @@ _IncrementalDecoder = codecs.getincrementaldecoder("utf-8")
 
 
 class UTF8Validator:
-    """Checks UTF-8 that arrives in pieces, and fails at the first byte that proves it wrong.
+    """Checks UTF-8 that arrives in pieces, and refuses it at the first byte that proves it wrong.
 
-    Overlong forms, surrogates and values above U+10FFFF are refused (RFC 3629), also when only the
-    first bytes of the code point are there.
+    Overlong forms, surrogates and values above U+10FFFF are not UTF-8 (RFC 3629). They are refused even if
+    only the first bytes of the code point have arrived.
     """
 
     __slots__ = ("_decoder",)
@@ -22,9 +22,9 @@ class UTF8Validator:
         self._decoder = _IncrementalDecoder()
 
     def feed(self, piece: bytes | memoryview, *, last: bool) -> bool:
-        """Whether all up to the end of `piece` is valid; with `last`, also that no code point is cut off.
+        """Return whether the text is valid up to the end of `piece`; with `last`, also that it is complete.
 
-        A piece that is refused changes nothing.
+        A refused piece changes nothing.
         """
         before = self._decoder.getstate()
         try:
@@ -32,20 +32,21 @@ class UTF8Validator:
         except UnicodeDecodeError:
             return False
         waiting = self._decoder.getstate()[0]
-        if waiting[:1] == b"\xed" and waiting[1:] >= b"\xa0":  # Python waits for a surrogate's third byte
+        # a surrogate, for whose third byte Python's decoder would wait
+        if waiting[:1] == b"\xed" and waiting[1:] >= b"\xa0":
             self._decoder.setstate(before)
             return False
         return True
 
 
 def split_point(text: memoryview, limit: int) -> int:
-    """The largest length up to `limit` bytes at which `text`, valid UTF-8, may be cut between code points.
+    """Return the largest length, at most `limit` bytes, at which valid UTF-8 ends between code points.
 
-    0 if not even the first code point fits.
+    0 if the first code point of `text` is longer than `limit`.
     """
     if limit >= len(text):
         return len(text)
-    for cut in range(limit, max(limit - 4, 0), -1):
-        if text[cut] & 0xC0 != 0x80:
+    for cut in range(limit, max(limit - 4, 0), -1):  # a code point has at most 4 bytes
+        if text[cut] & 0xC0 != 0x80:  # the first byte of a code point
             return cut
     return 0

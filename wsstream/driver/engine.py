@@ -54,6 +54,7 @@ class Steps(Failures, Protocol):
 
     def read(self) -> Next:
         """Take a step of reading."""
+        ...
 
     def write(self) -> None:
         """Take a step of sending."""
@@ -61,10 +62,12 @@ class Steps(Failures, Protocol):
     @property
     def output(self) -> Output:
         """What the writing side needs."""
+        ...
 
     @property
     def deadline(self) -> float:
         """When `tick` is to be called next, in the clock's seconds."""
+        ...
 
     def tick(self) -> None:
         """Do what the clock has due."""

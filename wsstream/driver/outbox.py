@@ -12,7 +12,7 @@ from wsstream.driver.flow import FlowControl
 from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.turn import Turn
 from wsstream.protocol.connection import Connection
-from wsstream.protocol.file_frames import FILE_STEP
+from wsstream.protocol.file_frames import SENDFILE_SIZE
 from wsstream.protocol.state import State
 
 __all__ = ["Outbox"]
@@ -92,7 +92,7 @@ class Outbox:
     def _file_frame(self) -> int:
         """Bytes of a file in each frame: whole steps, or else whole pages."""
         size = min(self._flow.frame_size, _LARGEST_FILE_FRAME)
-        return size - size % (FILE_STEP if size >= FILE_STEP else _PAGE)
+        return size - size % (SENDFILE_SIZE if size >= SENDFILE_SIZE else _PAGE)
 
     def _is_copied(self) -> bool:
         if self._connection.copies or self._flow.frame_size <= LARGEST:

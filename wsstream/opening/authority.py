@@ -21,7 +21,7 @@ _MAX_HOST = 253  # characters of a DNS name (RFC 1035 section 2.3.4)
 
 
 class Authority(NamedTuple):
-    """The part of a URL that says where: user and password, host, port; see :class:`URL`."""
+    """User and password, host, and port of a URL; see :class:`~wsstream.opening.url.URL`."""
 
     userinfo: tuple[str, str] | None
     host: str
@@ -32,10 +32,10 @@ class Authority(NamedTuple):
 
 
 def parse_authority(authority: str) -> Authority:
-    """Take the authority of a URL into its parts.
+    """Parse the authority of a URL.
 
     Raises:
-        InvalidURL: there is no host, or a part is malformed.
+        InvalidURL: the host is missing, or a part is malformed.
     """
     match = _AUTHORITY.fullmatch(authority)
     if match is None:
@@ -53,7 +53,7 @@ def _parse_port(port: str | None) -> int | None:
     if not port:
         return None  # RFC 3986 section 3.2.3: an empty port is the default port
     if len(port) > 5 or not 1 <= int(port) <= 65535:
-        raise InvalidURL(f"port {port[:20]} is not in 1..65535")
+        raise InvalidURL(f"the port of a URL must be between 1 and 65535, got {port[:20]}")
     return int(port)
 
 
@@ -69,7 +69,7 @@ def _parse_userinfo(userinfo: str) -> tuple[str, str]:
 
 
 def parse_host(host: str) -> str:
-    """The host of a URL as :class:`URL` has it.
+    """Parse the host of a URL, and return it as in :class:`~wsstream.opening.url.URL`.
 
     Raises:
         InvalidURL: it is neither a host name, nor an IPv4 address, nor an IPv6 address in brackets.
@@ -79,7 +79,7 @@ def parse_host(host: str) -> str:
     host = _percent_decoded(host).lower()
     if not host:
         raise InvalidURL("the URL has no host")
-    if len(host) > _MAX_HOST + 1:  # the last dot is no part of the limit
+    if len(host) > _MAX_HOST + 1:  # a trailing dot does not count
         raise InvalidURL("the URL has a host of more than 253 characters")
     name = host if host.isascii() else _a_labels(host)
     labels = name.removesuffix(".").split(".")
@@ -111,28 +111,28 @@ def _parse_ipv4(host: str) -> str:
 
 
 def _a_labels(host: str) -> str:
-    import idna  # here, as its tables take a while to load and few hosts need them
+    import idna  # here, as its tables load slowly and few hosts need them
 
     try:
         return idna.encode(host, uts46=True).decode("ascii").lower()
-    except UnicodeError:  # idna.IDNAError is one; it quotes the whole host
+    except UnicodeError:  # or idna.IDNAError, its subclass, which quotes all of the host
         pass
     raise InvalidURL(f"{_shown(host)} is not an internationalised domain name")
 
 
 def _shown(host: str) -> str:
-    # A percent-encoded @ is no end of a user name and a password, but somebody may have taken it for one.
+    # A user may have written a percent-encoded @ after a user name and a password; it does not end them.
     return quoted(host.rpartition("@")[2])
 
 
 def _percent_decoded(text: str) -> str:
     try:
         return unquote(text, errors="strict")
-    except UnicodeDecodeError:  # has what may be a password
+    except UnicodeDecodeError:  # its message may quote a password
         pass
     raise InvalidURL("the URL has a percent-encoded part that is not UTF-8")
 
 
 def bracketed(host: str) -> str:
-    """`host` as it stands before a port: an IPv6 address in brackets."""
+    """`host` as it is written before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Negotiating permessage-deflate (RFC 7692 section 7.1): the offer, the answer, and what was agreed on."""
+"""Negotiating permessage-deflate (RFC 7692 section 7.1): the offer, the response, and the agreement."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _WINDOWS: Final[dict[str | None, int]] = {
 
 @dataclass(slots=True)
 class _Params:
-    """The parameters of an offer or of a response. A window of ``None`` was not mentioned."""
+    """The parameters of an offer or of a response. ``None`` means that the parameter was absent."""
 
     server_no_takeover: bool = False
     client_no_takeover: bool = False
     server_window: int | None = None
     client_window: int | None = None
-    client_window_offered: bool = False  # mentioned, with or without a value
+    client_window_offered: bool = False  # the parameter was present, with or without a value
 
 
 def make_offer(options: Deflate) -> Extension:
-    """What a client with `options` offers."""
+    """The offer of a client with `options`."""
     params: list[tuple[str, str | None]] = []
     if not options.peer_context_takeover:
         params.append(("server_no_context_takeover", None))
@@ -37,13 +37,13 @@ def make_offer(options: Deflate) -> Extension:
         params.append(("client_no_context_takeover", None))
     if options.peer_window_bits < 15:
         params.append(("server_max_window_bits", str(options.peer_window_bits)))
-    # Without a value it only says that the server may ask for a smaller window (section 7.1.2.2).
+    # Section 7.1.2.2: without a value it only lets the server ask for a smaller window.
     params.append(("client_max_window_bits", str(options.window_bits) if options.window_bits < 15 else None))
     return Extension(_NAME, tuple(params))
 
 
 def accept_offer(options: Deflate, offers: Sequence[Extension]) -> tuple[Extension, Agreed] | None:
-    """A server's answer to `offers`: the first that is valid and can be met; ``None`` declines all."""
+    """A server's response to the first offer that is valid and can be met; ``None`` declines all."""
     for offer in offers:
         params = _parse(offer, response=False) if offer.name == _NAME else None
         answer = None if params is None else _answer(options, params)
@@ -55,10 +55,10 @@ def accept_offer(options: Deflate, offers: Sequence[Extension]) -> tuple[Extensi
 def _answer(options: Deflate, offer: _Params) -> tuple[Extension, Agreed] | None:
     send_window = min(options.window_bits, offer.server_window or 15)
     if send_window < 9:
-        return None  # zlib makes no raw deflate with a window of 2**8
+        return None  # zlib cannot compress with a window of 2**8 bytes
     receive_window = min(options.peer_window_bits, offer.client_window or 15)
     if receive_window < 15 and not offer.client_window_offered:
-        return None  # the client cannot be told of a smaller window
+        return None  # section 7.1.2.2: without it in the offer, the server must not ask for a smaller window
     params: list[tuple[str, str | None]] = []
     send_takeover = options.context_takeover and not offer.server_no_takeover
     receive_takeover = options.peer_context_takeover and not offer.client_no_takeover
@@ -75,7 +75,7 @@ def _answer(options: Deflate, offer: _Params) -> tuple[Extension, Agreed] | None
 
 
 def confirm_response(options: Deflate, accepted: Sequence[Extension]) -> Agreed | None:
-    """What a client makes of the extensions that the server accepted; ``None``: no compression.
+    """Check the extensions that the server accepted; ``None`` means no compression.
 
     Raises:
         ValueError: the response is not a valid answer to `make_offer` (section 7.1).
@@ -91,18 +91,18 @@ def confirm_response(options: Deflate, accepted: Sequence[Extension]) -> Agreed 
         raise ValueError("the server did not accept server_no_context_takeover")
     receive_window = params.server_window or 15
     if receive_window > options.peer_window_bits:
-        raise ValueError("the server's window is larger than what was asked for")
+        raise ValueError("the server's window is larger than the one that was asked for")
     send_window = min(options.window_bits, params.client_window or 15)
     if params.client_window is not None and params.client_window > options.window_bits:
-        raise ValueError("the server asks for a larger window than what was offered")
+        raise ValueError("the server asks for a larger window than the one that was offered")
     if send_window < 9:
-        raise ValueError("the server asks for a window of 2**8 bytes, which zlib does not make")
+        raise ValueError("the server asks for a window of 2**8 bytes, with which zlib cannot compress")
     send_takeover = options.context_takeover and not params.client_no_takeover
     return Agreed(options, send_window, send_takeover, receive_window, not params.server_no_takeover)
 
 
 def _parse(extension: Extension, *, response: bool) -> _Params | None:
-    """The parameters, or ``None`` if one is unknown, doubled or has a wrong value (section 7)."""
+    """The parameters, or ``None`` if one is unknown, occurs twice or has a wrong value (section 7)."""
     if len({name for name, _ in extension.params}) != len(extension.params):
         return None
     params = _Params()

@@ -1,8 +1,7 @@
-"""The header grammar of the opening handshake (RFC 6455 section 9.1).
+"""The ``Sec-WebSocket-Extensions`` header field (RFC 6455 section 9.1): parsing and formatting.
 
-A list is what RFC 6455 inherits from RFC 2616 section 2.1 and RFC 9110 section 5.6.1 keeps: header
-fields of one name are one list, blanks around an element and empty elements count for nothing, but
-one element there must be. Every pattern is possessive, so that no input makes it go back.
+It is a list as in :mod:`~wsstream.opening.grammar`, but its elements have parameters. All quantifiers are
+possessive, so no input causes backtracking.
 """
 
 from __future__ import annotations
@@ -12,14 +11,13 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from wsstream.display import quoted
+from wsstream.opening.grammar import TCHAR, TOKEN, is_token
 
-__all__ = ["Extension", "format_extensions", "is_token", "parse_extensions", "parse_token_list"]
+__all__ = ["Extension", "format_extensions", "parse_extensions"]
 
-_TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_TOKEN = re.compile(rf"{_TCHAR}++")
 # The value of a quoted string must be a token once it is unquoted.
 _PARAMETER = re.compile(
-    rf'[ \t]*+;[ \t]*+({_TCHAR}++)(?:[ \t]*+=[ \t]*+(?:({_TCHAR}++)|"((?:\\?+{_TCHAR})++)"))?+'
+    rf'[ \t]*+;[ \t]*+({TCHAR}++)(?:[ \t]*+=[ \t]*+(?:({TCHAR}++)|"((?:\\?+{TCHAR})++)"))?+'
 )
 _EMPTY_ELEMENTS = re.compile(r"[ \t,]*+")
 _END_OF_ELEMENT = re.compile(r"[ \t]*+(?:,|\Z)")
@@ -28,35 +26,11 @@ _END_OF_ELEMENT = re.compile(r"[ \t]*+(?:,|\Z)")
 class Extension(NamedTuple):
     """An extension as it is offered or accepted: its name and its parameters in their order.
 
-    A parameter is a pair of its name and its value; the value is ``None`` where there is none.
+    A parameter is a pair of its name and its value, or ``None`` if it has no value.
     """
 
     name: str
     params: tuple[tuple[str, str | None], ...] = ()
-
-
-def is_token(text: str) -> bool:
-    """Whether `text` is a token of HTTP (RFC 9110 section 5.6.2). The empty string is none."""
-    return _TOKEN.fullmatch(text) is not None
-
-
-def parse_token_list(values: Iterable[str]) -> tuple[str, ...]:
-    """Parse header fields of one name as a list of tokens.
-
-    Args:
-        values: the values of the fields. No field at all is the empty list.
-
-    Raises:
-        ValueError: an element is not a token, or there are fields but no element.
-    """
-    values = tuple(values)
-    tokens = tuple(token for value in values for item in value.split(",") if (token := item.strip(" \t")))
-    for number, token in enumerate(tokens, 1):
-        if not is_token(token):  # nor shown: it may be a secret
-            raise ValueError(f"element {number} is not a token")
-    if values and not tokens:
-        raise ValueError("the list is empty")
-    return tokens
 
 
 def parse_extensions(values: Iterable[str]) -> tuple[Extension, ...]:
@@ -104,7 +78,7 @@ def _skip_empty(value: str, position: int) -> int:
 
 
 def _parse_extension(value: str, position: int) -> tuple[Extension, int]:
-    name = _TOKEN.match(value, position)
+    name = TOKEN.match(value, position)
     if name is None:
         raise ValueError(f"{quoted(value[position:], 40)} does not begin with a token")
     params: list[tuple[str, str | None]] = []

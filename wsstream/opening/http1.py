@@ -1,6 +1,6 @@
-"""The opening handshake over HTTP/1.1: Upgrade, with h11 as the judge of what is unusual.
+"""The opening handshake over HTTP/1.1, by Upgrade. h11 parses all that is not the usual request.
 
-The bounds of :mod:`wsstream.opening.http1_heads` and :mod:`wsstream.opening.http1_exchange` hold for
+The bounds of :mod:`wsstream.opening.http1_heads` and :mod:`wsstream.opening.http1_request` hold for
 any peer.
 """
 
@@ -16,27 +16,23 @@ import h11
 
 from wsstream.errors import HandshakeError
 from wsstream.opening.extensions import Extension
-from wsstream.opening.handshake import (
-    NONCE_SIZE,
-    Offer,
-    RequestRefused,
-    accepting_headers,
-    check_response,
-    client_request_headers,
-)
-from wsstream.opening.http import HeaderPairs, Headers, PeerAddress, Request, Response
-from wsstream.opening.http1_exchange import Exchange
+from wsstream.opening.handshake import NONCE_SIZE
+from wsstream.opening.handshake_client import check_response, client_request_headers
+from wsstream.opening.handshake_server import Offer, RequestRejected, accepting_headers
+from wsstream.opening.headers import HeaderPairs, Headers
+from wsstream.opening.http import PeerAddress, Request, Response
 from wsstream.opening.http1_heads import HeadBuffer, decoded, not_a_request, read_by_h11, read_opening
+from wsstream.opening.http1_request import RequestResponse
 from wsstream.opening.url import URL
 
-__all__ = ["Accepted", "ClientHandshake", "ServerHandshake"]
+__all__ = ["ClientHandshake", "ServerHandshake", "Upgraded"]
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The end of a client's opening handshake: the connection is open.
+class Upgraded:
+    """The result of a client's opening handshake that succeeded.
 
-    `trailing` is what followed the handshake in the same data: the first bytes of the first frames.
+    `trailing` holds the bytes that came after the response in the same data: the start of the first frames.
     """
 
     response: Response
@@ -49,16 +45,16 @@ class ClientHandshake:
     """The client's side of one opening handshake over HTTP/1.1.
 
     Args:
-        url: where to.
+        url: the server.
         key: the nonce of ``Sec-WebSocket-Key``: 16 random bytes.
-        subprotocols: what :func:`~wsstream.opening.handshake.validate_subprotocols` gave.
-        extensions: what to offer.
+        subprotocols: as :func:`~wsstream.opening.handshake.validate_subprotocols` returned them.
+        extensions: those to offer.
         headers: more header fields for the request.
         origin: the value of ``Origin``.
 
     Raises:
-        TypeError: `headers` or `origin` has something else than ``str``.
-        ValueError: the key has another size, or `headers` or `origin` is not fit to be sent.
+        TypeError: `origin`, or a name or a value of `headers`, is not a ``str``.
+        ValueError: the key has another size, or `headers` or `origin` is malformed.
     """
 
     request: Request
@@ -81,30 +77,30 @@ class ClientHandshake:
         fields = client_request_headers(url, self._key, subprotocols, extensions, origin, headers)
         self.request = Request(url.target, fields)
         self._url = url
-        self._exchange = Exchange("GET", url.target, fields)
+        self._request_response = RequestResponse("GET", url.target, fields)
 
     def data_to_send(self) -> bytes:
-        """What has to be sent now: the request at the first call, nothing later."""
-        return self._exchange.data_to_send()
+        """The request at the first call, nothing later."""
+        return self._request_response.data_to_send()
 
     @property
-    def answered(self) -> bool:
-        """Whether the server refused, and no more than a part of the body of its answer is missing."""
-        return self._exchange.answered
+    def head_received(self) -> bool:
+        """Whether the server rejected the handshake, and at most a part of its response's body is missing."""
+        return self._request_response.head_received
 
-    def receive_data(self, data: bytes) -> Accepted | None:
-        """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
+    def receive_data(self, data: bytes) -> Upgraded | None:
+        """Parse received data, ``b""`` at the end of the stream; ``None`` means that more is needed.
 
-        To be called until it gives something else or raises; the end may be told as soon as it is
-        `answered`, though the stream goes on.
+        Call this until it returns a result or raises. Once `head_received` is true, ``b""`` may be given
+        though the stream goes on.
 
         Raises:
-            HandshakeRejected: the status is not 101. Raised when the first KiB of the body is there,
-                all of it, or as much as there will be.
-            HandshakeError: the answer is not HTTP/1.1, does not open a WebSocket, or is cut off.
+            HandshakeRejected: the status is not 101. Raised when the body, or the first KiB of it, is
+                complete, or the stream has ended.
+            HandshakeError: the response is not HTTP/1.1, does not open a WebSocket, or is cut off.
         """
         try:
-            response = self._exchange.receive_data(data)
+            response = self._request_response.receive_data(data)
         except EOFError as exc:
             raise self._failure("the server closed the connection before it answered") from exc
         except h11.RemoteProtocolError as exc:
@@ -114,15 +110,15 @@ class ClientHandshake:
         agreement = check_response(
             response, key=self._key, subprotocols=self._subprotocols, extensions=self._extensions
         )
-        return Accepted(response, agreement.subprotocol, agreement.extensions, self._exchange.rest())
+        return Upgraded(response, agreement.subprotocol, agreement.extensions, self._request_response.rest())
 
     def broken(self, cause: Exception) -> HandshakeError:
-        """The error for a connection that broke before the server answered. `cause` is only named."""
+        """The error for a connection that broke before the server responded. The message names `cause`."""
         return self._failure(f"the connection broke before the server answered: {cause}")
 
     def _failure(self, message: str) -> HandshakeError:
         error = HandshakeError(message)
-        if self._url.scheme == "ws" and self._exchange.may_be_tls:
+        if self._url.scheme == "ws" and self._request_response.may_be_tls:
             error.hint = "if the port speaks TLS, use wss://"
         return error
 
@@ -130,15 +126,15 @@ class ClientHandshake:
 class ServerHandshake:
     """The server's side of one opening handshake over HTTP/1.1.
 
-    A request is answered once: by :meth:`accept`, if
-    :func:`~wsstream.opening.handshake.check_request` made an :class:`Offer` of it, or by
+    A request gets one response: by :meth:`accept`, if
+    :func:`~wsstream.opening.handshake_server.check_request` returned an :class:`Offer` for it, or else by
     :meth:`reject`.
 
     Args:
         peer: the address of the peer, for the request.
 
     Attributes:
-        response: what `accept` answered.
+        response: the one that `accept` made.
     """
 
     response: Response
@@ -150,19 +146,18 @@ class ServerHandshake:
 
     @property
     def trailing(self) -> bytes:
-        """What followed the request in the same data: a client may not send frames so early, but it can."""
+        """The bytes after the request in the same data. A client must wait for the response, but may not."""
         return self._head.rest()
 
     def receive_data(self, data: bytes) -> Request | None:
-        """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
+        """Parse received data, ``b""`` at the end of the stream; ``None`` means that more is needed.
 
-        To be called until it gives a request or raises. The request may be any; its body, if it
-        has one, is not read.
+        Call this until it returns a request or raises. Any request is returned; a body is not read.
 
         Raises:
-            RequestRefused: it is no HTTP request, its head is beyond a limit, or it is a CONNECT. To be
-                answered.
-            HandshakeError: the stream ended before the request did. There is nobody to answer.
+            RequestRejected: it is not an HTTP request, its head is beyond a limit, or it is a CONNECT. The
+                response is to be sent.
+            HandshakeError: the stream ended before the request did, so that no response can be sent.
         """
         if not data:
             raise HandshakeError("the client closed the connection before the end of its request")
@@ -171,11 +166,12 @@ class ServerHandshake:
         try:
             return self._next_request()
         except h11.RemoteProtocolError as exc:
-            # While the client reads the answer nothing of its head is held, not even by a traceback's frames.
+            # Hold nothing of the head while the client reads the response, not even in the frames of a
+            # traceback.
             self._head = HeadBuffer(not_a_request)
             reason = f"The request cannot be read: {exc}."
             response = Response(exc.error_status_hint, body=f"{reason}\n")
-            raise RequestRefused(response, reason) from exc.with_traceback(None)
+            raise RequestRejected(response, reason) from exc.with_traceback(None)
 
     def _next_request(self) -> Request | None:
         head = self._head.take()
@@ -188,9 +184,9 @@ class ServerHandshake:
         assert isinstance(event, h11.Request)
         self._method = event.method
         if event.method == b"CONNECT":
-            # An answer 2xx to it would open a tunnel (RFC 9110 section 9.3.6).
+            # A response 2xx to it would open a tunnel (RFC 9110 section 9.3.6).
             reason = "This is a WebSocket server, not a proxy."
-            raise RequestRefused(Response(405, {"Allow": "GET"}, f"{reason}\n"), reason)
+            raise RequestRejected(Response(405, {"Allow": "GET"}, f"{reason}\n"), reason)
         return Request(
             event.target.decode("ascii"),
             decoded(event.headers.raw_items()),
@@ -207,27 +203,24 @@ class ServerHandshake:
         extensions: Sequence[Extension] = (),
         headers: HeaderPairs = (),
     ) -> bytes:
-        """The answer 101 as bytes. The connection is open when they are sent.
+        """The response 101 as bytes. The connection is open when they are sent.
 
         Args:
-            offer: what `check_request` made of the request that this object gave.
+            offer: as `check_request` returned it for the request of this object.
             subprotocol: one of those offered, or ``""`` for none.
-            extensions: the extensions accepted, with the parameters to answer.
+            extensions: the accepted extensions, with the parameters of the response.
             headers: more header fields.
 
         Raises:
-            TypeError, ValueError: as :func:`~wsstream.opening.handshake.accepting_headers`.
+            TypeError, ValueError: as :func:`~wsstream.opening.handshake_server.accepting_headers`.
         """
         fields = accepting_headers(offer, subprotocol=subprotocol, extensions=extensions, headers=headers)
         self.response = Response.received(101, fields)
         return _head_of_response(101, fields)
 
     def reject(self, response: Response) -> bytes:
-        """The whole of another answer as bytes, after which the connection has to be closed.
-
-        The answer to a HEAD has no body.
-        """
-        # RFC 9110 section 7.8: who sends Upgrade names it in Connection.
+        """Any other response as bytes; no body if the request was a HEAD. Close the connection after it."""
+        # RFC 9110 section 7.8: a sender of Upgrade names it in Connection.
         framing = [("Connection", "close, upgrade" if "upgrade" in response.headers else "close")]
         if response.status not in (204, 304):  # RFC 9110 section 8.6
             framing.append(("Content-Length", str(len(response.body))))

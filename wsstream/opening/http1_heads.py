@@ -1,19 +1,18 @@
 """Reading the heads of HTTP/1.1: the first line and the header fields of a request or a response.
 
-The requests that open nearly all WebSockets are read by one pattern, :func:`read_opening`, in a tenth
-of the time that h11 takes; it knows no more than well-formed GETs, and whatever else comes is h11's to
-judge.
+One pattern, :func:`read_opening`, reads the requests that open nearly all WebSockets, in a tenth of the time
+that h11 takes. It matches well-formed GETs only; h11 parses all other heads.
 
-h11 gets a head when it is complete, and not before it passed the checks of :class:`HeadBuffer`. h11 would
-join folded lines, and its pattern for a field goes back once for each blank: the time for a field of
-blanks and one bad byte grows with the square of its length, to 16 seconds for 64 KiB. No field that
-passes the checks makes it go back.
+h11 gets a head when it is complete and has passed the checks of :class:`HeadBuffer`. h11 would join folded
+lines, and its field regex backtracks once per blank: the time for a field of blanks and one bad byte grows
+with the square of its length, to 16 seconds for 64 KiB. It does not backtrack for fields that pass the
+checks.
 
-The limits hold for any peer, and are counted before anything is parsed: a limit of bytes alone would
-let 64 KiB of tiny fields cost 40 ms and a megabyte. One byte at a time gives the same result as all at
-once, and takes time in proportion.
+The limits hold for any peer and are counted before anything is parsed: with a limit of bytes alone, 64 KiB of
+tiny fields would cost 40 ms and a megabyte. One byte at a time gives the same result as all at once, and
+takes time in proportion.
 
-No message quotes more of a head than the name of a field: what a peer sent may be a secret.
+No message quotes more of a head than the name of a field: any other part may be a secret.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from collections.abc import Callable, Iterable
 import h11
 
 from wsstream.display import excerpt
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 
 __all__ = [
     "MAX_FIELDS",
@@ -39,18 +38,18 @@ __all__ = [
 ]
 
 MAX_HEAD_SIZE = 64 * 1024
-"""Bytes of a head, from its first line to the empty line, both included."""
+"""Bytes of a head, from its first line to the empty line, inclusive."""
 MAX_FIELDS = 100
 """Header fields of a head."""
 MAX_ITEMS = 1000
-"""Commas and semicolons in the header fields of a head: what separates list elements, parameters, cookies."""
+"""Commas and semicolons in the header fields of a head, which separate elements, parameters and cookies."""
 
-_BEGINNING = 24  # bytes that tell HTTP from other protocols: the longest is the preface of HTTP/2
+_BEGINNING = 24  # bytes that tell HTTP from other protocols; the longest signature is the preface of HTTP/2
 _END_OF_HEAD = re.compile(rb"\n\r?\n")  # where h11 ends it
 # Up to a control character (RFC 9110 section 5.5), a bare CR (RFC 9112 section 2.2) or a folded line
 # (section 5.2). The inner quantifier is possessive, and there are no more lines than fields.
 _TEXT = re.compile(rb"(?:[\t -~\x80-\xff]++|\r?\n(?![ \t]))*")
-# What h11 takes too (RFC 9112 sections 3 and 5), as far as an opening handshake has it.
+# A subset of the heads that h11 takes (RFC 9112 sections 3 and 5).
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _OPENING = re.compile(rb"GET ([!-~]++) HTTP/1\.1\r\n(?:%b:[\t -~\x80-\xff]*+\r\n)*\r\n" % _TOKEN)
 _AFTER_TARGET = len(b" HTTP/1.1\r")
@@ -59,19 +58,19 @@ _FIELD = re.compile(rb"(%b)([ \t]*+):" % _TOKEN)
 
 _PROXY_PROTOCOL = (
     "this looks like the PROXY protocol, which this server does not read; "
-    "the proxy in front of it has to send HTTP alone"
+    "the proxy in front of it must send HTTP alone"
 )
-_FOREIGN = {  # how what is no HTTP/1.1 begins, and what to say of it
+_FOREIGN = {  # how other protocols begin, and the reason to give
     b"\x16\x03": "this looks like TLS, which this port does not speak: a URL for it begins with ws://",
     b"PROXY TCP4 ": _PROXY_PROTOCOL,
     b"PROXY TCP6 ": _PROXY_PROTOCOL,
     b"PROXY UNKNOWN": _PROXY_PROTOCOL,
     b"\r\n\r\n\0\r\nQUIT\n": _PROXY_PROTOCOL,  # its version 2
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "this looks like HTTP/2, and a WebSocket is opened by HTTP/1.1 here",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n": "this looks like HTTP/2, but a WebSocket is opened by HTTP/1.1 here",
     b"SSH-": "this looks like SSH, not HTTP",
 }
 _SIGNATURES = tuple(_FOREIGN)
-_OF_H11 = {  # how a message of h11 begins, and what to say in its place: some quote the peer
+_OF_H11 = {  # how a message of h11 begins, and the one to use instead: some of them quote the peer
     "illegal request line": "its first line is not a method, a target and a version of HTTP",
     "illegal status line": "its first line is not a version of HTTP, a status and a phrase",
     "Missing mandatory Host": "it has no Host field",
@@ -87,8 +86,8 @@ class HeadBuffer:
     """Collects bytes up to the empty line that ends a head.
 
     Args:
-        what_it_is: what to say of the first bytes, up to 24 of them, if no head begins like that;
-            ``None`` if one does, ``""`` if that cannot be told yet.
+        what_it_is: returns the reason to reject the first bytes, up to 24, if no head begins like that;
+            ``None`` if one does, ``""`` if that is not certain yet.
     """
 
     def __init__(self, what_it_is: Callable[[bytes], str | None]) -> None:
@@ -98,14 +97,14 @@ class HeadBuffer:
         self._lines = 0  # in what was searched
 
     def feed(self, data: bytes) -> None:
-        """Add what has arrived."""
+        """Add received data."""
         self._data += data
 
     def take(self) -> bytes | None:
-        """The head once it is complete, ``None`` before; what follows it is kept.
+        """The head once it is complete, else ``None``; the bytes after it are kept.
 
         Raises:
-            h11.RemoteProtocolError: it is beyond a limit, or malformed in a way that h11 would not refuse.
+            h11.RemoteProtocolError: it is beyond a limit, or malformed in a way that h11 would accept.
         """
         # At once: a peer that speaks TLS or SSH may never send an empty line.
         if (foreign := self._what_it_is(bytes(self._data[:_BEGINNING]))) is not None:
@@ -118,7 +117,7 @@ class HeadBuffer:
         return self._split(size) if match else None
 
     def _check_limits(self, size: int) -> None:
-        # Lines of the first 64 KiB only, or which limit is met first could depend on the pieces.
+        # Only in the first 64 KiB, or the limit that is met first could depend on how the data was cut.
         self._lines += self._data.count(b"\n", self._searched, min(size, MAX_HEAD_SIZE))
         self._searched = size
         if self._lines > MAX_FIELDS + 2:
@@ -138,12 +137,12 @@ class HeadBuffer:
         return head
 
     def rest(self) -> bytes:
-        """What follows the head."""
+        """The bytes after the head."""
         return bytes(self._data)
 
 
 def not_a_request(beginning: bytes) -> str | None:
-    """What to say of the first bytes that came, if no request begins like that; see :class:`HeadBuffer`."""
+    """Why no request begins with these bytes; ``None`` if one does. See :class:`HeadBuffer`."""
     if beginning.startswith(_SIGNATURES):
         return next(name for signature, name in _FOREIGN.items() if beginning.startswith(signature))
     if len(beginning) < _BEGINNING and any(signature.startswith(beginning) for signature in _SIGNATURES):
@@ -152,9 +151,9 @@ def not_a_request(beginning: bytes) -> str | None:
 
 
 def read_opening(head: bytes) -> tuple[str, Headers] | None:
-    """Target and header fields, if `head` is a well-formed GET of HTTP/1.1 without a word on a body.
+    """Target and header fields of a well-formed GET of HTTP/1.1 with no header field about a body.
 
-    ``None`` means: h11 has to judge. What is not ``None``, it would give just so.
+    They are the same that h11 would return. ``None`` for any other head, which h11 must parse.
     """
     opening = _OPENING.fullmatch(head)
     if opening is None:
@@ -169,20 +168,20 @@ def read_by_h11(connection: h11.Connection, head: bytes) -> object:
     """The event that h11 makes of `head`.
 
     Raises:
-        h11.RemoteProtocolError: it is malformed. In words that quote no more than the name of a field.
+        h11.RemoteProtocolError: it is malformed. The message quotes no more than the name of a field.
     """
     connection.receive_data(head)
     try:
         return connection.next_event()
     except h11.RemoteProtocolError as exc:
         text, status = _what_is_wrong(head, str(exc)), exc.error_status_hint
-        exc.__traceback__ = None  # a frame of h11 holds the error, and so the error itself and the head
+        exc.__traceback__ = None  # its frames hold the error and the head: a reference cycle
     # Not in the clause: h11's own error, which quotes a whole line, would be the context.
     raise h11.RemoteProtocolError(text, status)
 
 
 def decoded(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Header fields as h11 gives them, of a head that passed the checks of :class:`HeadBuffer`."""
+    """Headers of fields that h11 returned for a head that passed the checks of :class:`HeadBuffer`."""
     return Headers.of_lines(b"\n" + b"".join([b"%b: %b\r\n" % field for field in fields]))
 
 
@@ -193,7 +192,7 @@ def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def _character_fault(head: bytes) -> str | None:
-    """What to say of the first character that may not stand where it does."""
+    """The fault of the first character that is not allowed in its place; ``None`` if all are."""
     match = _TEXT.match(head)
     assert match is not None  # it matches the empty string
     at = match.end()

@@ -1,7 +1,7 @@
 """Which proxy a connection goes through: the URLs of proxies, and the variables of the environment.
 
-The variables have no standard. What is read here is what curl and Go have in common, with what RFC
-6455 section 4.1 adds for WebSockets.
+There is no standard for the variables. They are read as curl and Go have in common, and as RFC 6455 section
+4.1 adds for WebSockets.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["Proxy", "environment_proxy", "is_exempt", "parse_proxy_url"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
-# By `URL.secure`. RFC 6455 section 4.1: for WebSockets the proxy for HTTPS is preferred to the one
-# for HTTP, as it is known to let CONNECT pass. HTTP_PROXY in capitals is not read: in a CGI program
-# it is the request's header field "Proxy".
+# By `URL.secure`. RFC 6455 section 4.1: a client of WebSockets prefers the proxy for HTTPS to the one for
+# HTTP, as it is more likely to let CONNECT pass. HTTP_PROXY in capitals is not read: in a CGI program it
+# holds the header field "Proxy" of the request.
 _GENERAL = ("all_proxy", "ALL_PROXY")
 _VARIABLES = {
     True: ("https_proxy", "HTTPS_PROXY", *_GENERAL),
@@ -35,7 +35,7 @@ _Address: TypeAlias = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where a proxy is and what it speaks. ``str()`` is its URL, without the userinfo.
+    """The address and the protocol of a proxy. ``str()`` is its URL, without the userinfo.
 
     Attributes:
         scheme: ``"http"``, ``"https"``, ``"socks5"`` or ``"socks5h"``.
@@ -59,7 +59,7 @@ class Proxy:
 
 
 def parse_proxy_url(url: str) -> Proxy:
-    """Take the URL of a proxy into its parts. By default the port is 80, 443 or, for SOCKS, 1080.
+    """Parse the URL of a proxy. By default the port is 80, 443 or, for SOCKS, 1080.
 
     Raises:
         TypeError: `url` is not a ``str``.
@@ -73,20 +73,22 @@ def parse_proxy_url(url: str) -> Proxy:
     if scheme not in _DEFAULT_PORTS:
         raise InvalidURL(f"the URL has the scheme {scheme[:20]!r}, not http, https, socks5 or socks5h")
     if path not in ("", "/") or query:
-        raise InvalidURL("the URL of a proxy has neither a path nor a query")
+        raise InvalidURL("the URL of a proxy must not have a path or a query")
     userinfo, host, port = parse_authority(authority)
     proxy = Proxy(scheme, host, port or _DEFAULT_PORTS[scheme], userinfo)
     if proxy.is_socks and userinfo and not all(part.isascii() and 0 < len(part) < 256 for part in userinfo):
-        raise InvalidURL("SOCKS5 takes a user name and a password of 1 to 255 ASCII characters (RFC 1929)")
+        raise InvalidURL(
+            "user name and password for SOCKS5 must be 1 to 255 ASCII characters each (RFC 1929)"
+        )
     return proxy
 
 
 def environment_proxy(url: URL, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy that the variables of `environment` name for `url`; ``None``: none.
+    """The proxy that the variables of `environment` name for `url`, or ``None``.
 
-    In this order: ``https_proxy``, for ``ws`` also ``http_proxy``, ``all_proxy``. The first two and
-    ``no_proxy`` (see :func:`is_exempt`) may be in capitals; if both are set, those in lower case count.
-    An empty variable counts as one that is not set. A value without a scheme is an HTTP proxy.
+    The first of these counts that is set and not empty: ``https_proxy``, ``HTTPS_PROXY``, for ``ws`` also
+    ``http_proxy``, then ``all_proxy``, ``ALL_PROXY``. For ``no_proxy`` or ``NO_PROXY`` see
+    :func:`is_exempt`. A value without a scheme is an HTTP proxy.
 
     Raises:
         InvalidURL: the value of the variable that counts is not the URL of a proxy.
@@ -102,12 +104,12 @@ def environment_proxy(url: URL, environment: Mapping[str, str]) -> Proxy | None:
 
 
 def is_exempt(url: URL, no_proxy: str) -> bool:
-    """Whether the host of `url` is among those that `no_proxy` lists: they are reached without a proxy.
+    """Whether `no_proxy` lists the host of `url`, so that it is reached without a proxy.
 
-    The list is separated by commas or blanks. An element is ``*`` for all, a domain for itself and
-    all below it (a leading dot or ``*.`` makes no difference), an IP address or a network
-    (``10.0.0.0/8``); behind a colon may stand a port, then only that is meant. Names are not
-    resolved: a network is compared with hosts that are addresses. What is malformed is passed over.
+    Commas or blanks separate the elements. An element is ``*`` for all hosts, a domain for itself and all
+    names below it (a leading dot or ``*.`` makes no difference), an IP address, or a network
+    (``10.0.0.0/8``). If a colon and a port follow, only that port is exempt. Names are not resolved: a
+    network is compared only with hosts that are addresses. Malformed elements are ignored.
     """
     host = url.host.removesuffix(".")
     try:

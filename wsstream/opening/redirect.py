@@ -1,30 +1,30 @@
-"""Which redirects a client follows, and what goes with it to another origin."""
+"""Which redirects a client follows, and what it sends to another origin."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from wsstream.errors import HandshakeRejected, InvalidURL
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.url import URL
 
 __all__ = ["MAX_LOCATION", "Destination", "not_followed", "redirected"]
 
 MAX_LOCATION = 8000
-"""Characters of a URL that a redirect may lead to: what RFC 9110 section 4.1 asks everybody to support."""
+"""Characters of a URL to which a redirect may lead, as many as RFC 9110 section 4.1 asks all to support."""
 _STATUSES = frozenset({301, 302, 303, 307, 308})
-# Credentials, and the name of a virtual host: meant for the origin that they were given for.
+# Credentials, and the name of a virtual host: the caller gave them for one origin.
 _FOR_ONE_ORIGIN = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where an opening handshake goes, with what was given for it.
+    """Where an opening handshake goes, and what the caller gave for it.
 
     Attributes:
-        url: where to.
+        url: the server.
         headers: more header fields for the request.
-        server_hostname: the name to verify by TLS, ``None`` for the URL's host.
+        server_hostname: the name to verify by TLS; ``None`` for the URL's host.
     """
 
     url: URL
@@ -33,15 +33,15 @@ class Destination:
 
 
 def redirected(here: Destination, rejection: HandshakeRejected) -> Destination:
-    """Where `rejection`, the answer to a request to `here`, leads.
+    """The destination to which `rejection`, the response to a request to `here`, redirects.
 
-    Another origin (scheme, host or port) gets neither credentials nor a ``Host`` of the caller's;
-    another host not the `server_hostname`.
+    Another origin (scheme, host or port) gets neither the caller's credentials nor its ``Host``; another
+    host does not get the `server_hostname`.
 
     Raises:
-        HandshakeRejected: `rejection` itself, if it is no redirect, does not have exactly one
-            ``Location``, or has one that is not followed: no WebSocket URL, or from ``wss`` to
-            ``ws``. Its ``__cause__`` says why.
+        HandshakeRejected: `rejection` itself, if it is not a redirect with exactly one ``Location``, or if
+            that is not followed: it is not a WebSocket URL, or leads from ``wss`` to ``ws``. Its
+            ``__cause__`` says why.
     """
     locations = [value for name, value in rejection.headers if name == "location"]
     if rejection.status not in _STATUSES or len(locations) != 1:
@@ -58,7 +58,7 @@ def redirected(here: Destination, rejection: HandshakeRejected) -> Destination:
 
 
 def not_followed(rejection: HandshakeRejected, most: int) -> None:
-    """Have `rejection` say, if it is a redirect, that `most` are followed and this is one more."""
+    """Add a hint to `rejection`, if it is a redirect: only `most` redirects are followed."""
     if rejection.status in _STATUSES:
         rejection.hint = f"this redirect was not followed, as max_redirects is {most}"
 

@@ -1,4 +1,4 @@
-"""Connecting again, without I/O: which answers will not change, and how long to wait.
+"""Connecting again, without I/O: after which ends it makes sense, and how long to wait.
 
 Sources: RFC 6455 section 7.2.3 (backoff), the registry of close codes and what their authors said of
 1012 and 1013 (https://www.ietf.org/mail-archive/web/hybi/current/msg09649.html), RFC 9110 section 10.2.3
@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 MAX_RETRY_AFTER: Final = 3600.0
-"""Seconds: a longer Retry-After counts as this, so that no server can send a client to sleep for a year."""
+"""Seconds; a longer Retry-After counts as this, so that no server can make a client wait for a year."""
 
-# This side or the peer does not fit the other: protocol, kind of data, UTF-8, policy, extensions.
+# The two sides do not fit: protocol, kind of data, UTF-8, policy, extensions.
 _FINAL_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1010})
 _PASSING_4XX: Final = frozenset({408, 429})  # Request Timeout, Too Many Requests
 _FINAL_5XX: Final = frozenset({501, 505})  # Not Implemented, HTTP Version Not Supported
@@ -47,13 +47,14 @@ class Backoff:
     """Growing random delays: exponential backoff with full jitter, without an end.
 
     Each delay is random between 0 and a limit; the limit is `initial` seconds at first and grows by
-    `factor` each time, up to `maximum` seconds. So clients that lost their connections in the same
-    moment do not come back in the same moment. The defaults begin as RFC 6455 section 7.2.3 proposes.
+    `factor` each time, up to `maximum` seconds. So clients that lost their connections at the same time do
+    not come back at the same time. The defaults begin as RFC 6455 section 7.2.3 proposes.
 
     Raises:
         TypeError: a value is not a number.
-        ValueError: `initial` is not above 0, `maximum` is below it, `factor` is below 1, or one of
-            them is not finite.
+        ValueError: `initial` is not greater than 0, `maximum` is less than `initial`, `factor` is less than
+        1,
+            or one of them is not finite.
     """
 
     initial: float = 5.0
@@ -79,7 +80,11 @@ class Backoff:
 
 
 def check_delay(name: str, value: object) -> None:
-    """Raise TypeError or ValueError unless `value` is a finite number that is not negative."""
+    """Check that `value` is a finite number that is not negative.
+
+    Raises:
+        TypeError, ValueError: it is not.
+    """
     check_number(name, value, finite=True)
 
 
@@ -94,9 +99,9 @@ def status_may_change(status: int) -> bool:
 
 
 def socks_reply_may_change(reply: object) -> bool:
-    """Whether another request may fare better than one that a SOCKS proxy answered so (RFC 1928 section 6).
+    """Whether another request may fare better than one with this reply of a SOCKS proxy (RFC 1928 section 6).
 
-    The others say that the proxy will not or cannot do it, whatever the state of the network.
+    The other replies say that the proxy does not connect, whatever the state of the network.
     """
     return reply in _PASSING_SOCKS
 
@@ -109,10 +114,10 @@ def pause_after_code(code: int, uniform: Callable[[float, float], float] = rando
 def pause_after_response(headers: Iterable[tuple[str, str]], now: float) -> float:
     """Seconds that a response asks a client to stay away (Retry-After), at most `MAX_RETRY_AFTER`.
 
-    0 if it does not, or not in a way that RFC 9110 knows.
+    0 if it does not ask, or not in a format of RFC 9110.
 
     Args:
-        headers: (name, value), names in lower case; of several with one name the first counts.
+        headers: (name, value), names in lower case; of several with one name, the first counts.
         now: seconds since the epoch; a date is compared with the response's own Date if there is one,
             as the clocks of the two sides may differ.
     """

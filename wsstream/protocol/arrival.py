@@ -1,8 +1,8 @@
 """How long a message may take to arrive. The time is an argument, in seconds.
 
 Any byte is a sign of life for :mod:`~wsstream.protocol.keepalive`, so a peer may drip a message for as long
-as it likes. Who does not want that bounds the time of a message, or asks for a least rate. The clock stands
-still while reading is paused: then it is this side that does not take the message.
+as it likes. An application that does not want that limits the time of a message, or sets a least rate. The
+clock stands still while reading is paused: then it is this side that does not take the message.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from wsstream.arguments import check_number
 __all__ = ["GRACE", "Arrival", "ReceiveRate"]
 
 GRACE = 5.0
-"""Seconds that a message may take before a least rate counts: a short pause of the network is no drip."""
+"""Seconds that a message may take before a least rate counts: the network may pause for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiveRate:
-    """What a server asks of the rate at which messages arrive.
+    """The least rate at which a server wants messages to arrive.
 
     Attributes:
-        at_least: bytes per second. A message may take 5 seconds, and one more for each so many of its
-            bytes that have arrived; the time in which reading is paused does not count.
+        at_least: bytes per second. A message may take 5 seconds, and one more for each `at_least` bytes of
+            it that have arrived. The time in which reading is paused does not count.
 
     Raises:
         TypeError: `at_least` is not a number.
@@ -46,15 +46,15 @@ class Arrival:
         rate: the least rate, or ``None``.
     """
 
-    __slots__ = ("_at_least", "_began", "_paused", "_received", "_timeout", "_touched")
+    __slots__ = ("_at_least", "_began", "_paused_since", "_received", "_timeout", "_touched")
 
     def __init__(self, timeout: float | None, rate: ReceiveRate | None) -> None:
         self._timeout = inf if timeout is None else timeout
         self._at_least = inf if rate is None else rate.at_least
-        self._began = inf  # when the message began, later by the time of the pauses
-        self._touched = inf  # what the timeout counts from
-        self._received = 0  # bytes since then
-        self._paused: float | None = None
+        self._began = inf  # when the message began, plus the time of the pauses; inf between messages
+        self._touched = inf  # when the timeout began to count
+        self._received = 0  # bytes of the message
+        self._paused_since: float | None = None
 
     def received(self, now: float, size: int, *, inside: bool, crossed: bool, in_chunks: bool) -> None:
         """Bytes came.
@@ -63,8 +63,8 @@ class Arrival:
             now: the time.
             size: their number.
             inside: whether a message, or a frame, has begun and not ended.
-            crossed: whether the end of one was among the bytes.
-            in_chunks: whether somebody reads the message in chunks.
+            crossed: whether the bytes included the end of a message.
+            in_chunks: whether the application reads the message in chunks.
         """
         if not inside:
             self._began = self._touched = inf
@@ -78,20 +78,20 @@ class Arrival:
 
     def pause(self, now: float) -> None:
         """Reading stops."""
-        if self._paused is None:
-            self._paused = now
+        if self._paused_since is None:
+            self._paused_since = now
 
     def resume(self, now: float) -> None:
         """Reading goes on."""
-        if self._paused is not None:
-            self._began += now - self._paused
-            self._touched += now - self._paused
-            self._paused = None
+        if self._paused_since is not None:
+            self._began += now - self._paused_since
+            self._touched += now - self._paused_since
+            self._paused_since = None
 
     @property
     def deadline(self) -> float:
-        """When the message has taken too long."""
-        if self._paused is not None or self._began == inf:
+        """When the message will have taken too long; infinite if it may go on."""
+        if self._paused_since is not None or self._began == inf:
             return inf
         late = inf if self._at_least == inf else self._began + GRACE + self._received / self._at_least
         return min(self._touched + self._timeout, late)

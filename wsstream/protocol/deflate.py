@@ -1,8 +1,8 @@
 """permessage-deflate (RFC 7692): the two directions of compression.
 
-Both directions work in steps. Compression makes each fragment as it is sent and never holds a message.
-Decompression gives at most as many bytes as are asked for: what waits in a buffer is compressed data,
-and a message that inflates a thousandfold does so only as fast as it is read.
+Both directions work in steps. The deflater compresses each fragment as it is sent and never holds a message.
+The inflater returns at most as many bytes as the caller asks for: received data is buffered compressed, and a
+message that inflates a thousandfold does so only as fast as it is read.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["ZLIB", "Agreed", "Deflate", "Deflater", "Inflater"]
 ZLIB: Final[str] = "zlib" if find_spec("zlib_ng") is None else "zlib_ng.zlib_ng"
 zlib: Any = import_module(ZLIB)
 
-_TAIL: Final = b"\x00\x00\xff\xff"  # section 7.2.1: left off at the end of a message
+_TAIL: Final = b"\x00\x00\xff\xff"  # section 7.2.1: the sender removes it from the end of a message
 _SLICE: Final = 4096  # bytes
-_EMPTY_BLOCK: Final = b"\x00"  # section 7.2.3.6: what is left of the tail's block
-_NEAR: Final = 3  # bytes; what a usual compressor puts behind the last byte of a message is shorter
-_NEAR_MOST: Final = 4096  # bytes that so few bytes inflate to: 258 for two bits, and what was begun before
-_EMPTY_BLOCKS: Final = b"\x00\x00\x00\xff\xff" * 16  # stored
+_EMPTY_BLOCK: Final = b"\x00"  # section 7.2.3.6: an empty message, after the tail was removed
+_NEAR: Final = 3  # bytes; usual compressors need fewer to end the block after the last byte of a message
+_NEAR_MOST: Final = 4096  # more bytes than 3 can inflate to: 258 for two bits, and the rest of a code before
+_EMPTY_BLOCKS: Final = b"\x00\x00\x00\xff\xff" * 16  # stored blocks of no bytes
 _FINAL_BLOCK: Final = b"\x03\x00"  # empty; RFC 1951 section 3.2.6
 
 
@@ -33,17 +33,21 @@ _FINAL_BLOCK: Final = b"\x03\x00"  # empty; RFC 1951 section 3.2.6
 class Deflate:
     """Compression of messages, for ``compression=`` of `connect`, `serve` and `accept`.
 
-    A window of 2**n bytes is what a sender looks back at; both ends pay for it while takeover lets a
-    message refer to the messages before it. The docs tell the memory of each setting.
+    A sender can refer back to the last 2**n bytes, its window. Both ends keep that memory between messages as
+    long as context takeover lets a message refer to earlier ones. The documentation lists the memory that
+    each setting takes.
 
     Attributes:
-        level: 0 (none) to 9 (best), as in ``zlib``; -1 is zlib's own choice.
-        mem_level: 1 to 9: how much memory our compressor uses beside its window.
-        window_bits: of our compressor, 9 to 15.
-        peer_window_bits: the most that the peer's may use, 9 to 15.
-        context_takeover: our compressor remembers earlier messages.
-        peer_context_takeover: the peer's may.
-        min_size: messages that are sent whole and have fewer bytes go out uncompressed.
+        level: 0 (none) to 9 (best), as in ``zlib``; -1 is zlib's default.
+        mem_level: 1 to 9, the memory of this side's compressor besides its window.
+        window_bits: 9 to 15, for this side's compressor.
+        peer_window_bits: 9 to 15, the most that the peer's compressor may use.
+        context_takeover: whether this side's compressor may refer to earlier messages.
+        peer_context_takeover: whether the peer's may.
+        min_size: bytes; smaller messages are sent uncompressed, unless they are written in chunks.
+
+    Raises:
+        TypeError, ValueError: a setting has the wrong type, or is out of its range.
     """
 
     level: int = 6
@@ -66,12 +70,12 @@ class Deflate:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What was agreed on, seen from one endpoint.
+    """The parameters that both sides agreed on, as one side uses them.
 
     Attributes:
-        options: this endpoint's.
+        options: this side's settings.
         send_window, receive_window: window bits of the two directions.
-        send_takeover, receive_takeover: whether contexts live on after a message.
+        send_takeover, receive_takeover: whether a context is kept after the end of a message.
     """
 
     options: Deflate
@@ -85,7 +89,7 @@ class Agreed:
 
 
 class Deflater:
-    """Compresses what one endpoint sends. The context is made at first use."""
+    """Compresses the messages that one side sends. The context is made at first use."""
 
     __slots__ = ("_agreed", "_context")
 
@@ -95,11 +99,11 @@ class Deflater:
 
     @property
     def min_size(self) -> int:
-        """Bytes; smaller messages are not worth it."""
+        """Bytes of the smallest message that is worth compressing."""
         return self._agreed.options.min_size
 
     def compress(self, payload: bytes | memoryview, *, last: bool) -> bytes:
-        """The payload of the next frame of a message; `last` ends the message."""
+        """Compress `payload`, and return it as the payload of the next frame; `last` ends the message."""
         if self._context is None:
             options = self._agreed.options
             self._context = zlib.compressobj(
@@ -111,13 +115,13 @@ class Deflater:
             return data + end
         if not self._agreed.send_takeover:
             self._context = None
-        return data + end[: -len(_TAIL)] or _EMPTY_BLOCK
+        return data + end[: -len(_TAIL)] or _EMPTY_BLOCK  # section 7.2.1, and 7.2.3.6 for an empty message
 
 
 class Inflater:
-    """Decompresses what one endpoint receives, in steps. The context is made at first use.
+    """Decompresses the messages that one side receives, in steps. The context is made at first use.
 
-    Feed a piece, take bytes until none come, feed the next; after the last piece `end` the message.
+    `feed` compressed data and `take` bytes until none come, and so on; after the last data `end` the message.
     """
 
     __slots__ = ("_agreed", "_begun", "_context", "_data", "_start")
@@ -127,28 +131,28 @@ class Inflater:
         self._context: Any = None
         self._begun = False  # the message has at least one compressed byte
         self._data = b""  # compressed
-        self._start = 0  # how much of that zlib has consumed
+        self._start = 0  # what zlib has consumed of it
 
     @property
     def remembers(self) -> bool:
-        """Whether a message that nobody wants has to be inflated all the same, for those after it."""
+        """Whether later messages may refer to this one, so that even an unwanted message must be inflated."""
         return self._agreed.receive_takeover
 
     def feed(self, data: bytes) -> None:
-        """The next compressed bytes of the message."""
+        """Add the next compressed bytes of the message."""
         self._begun = self._begun or bool(data)
         self._data = self._data[self._start :] + data
         self._start = 0
 
     def take(self, max_bytes: int) -> bytes:
-        """Up to `max_bytes` (at least 1) inflated bytes; ``b""`` when more has to be fed.
+        """Return up to `max_bytes` (at least 1) inflated bytes; ``b""`` if `feed` has to add data first.
 
         Raises:
             ValueError: the data is not deflate.
         """
         assert max_bytes > 0  # zlib reads 0 as "no limit"
         while True:
-            # In slices, as zlib copies what it leaves of its input.
+            # In slices, as zlib copies the input that it does not consume.
             piece = self._data[self._start : self._start + _SLICE]
             if self._context is None:
                 if not piece:
@@ -168,10 +172,10 @@ class Inflater:
                 return chunk
 
     def take_whole(self, data: bytes, max_bytes: int) -> tuple[bytes, bool]:
-        """Feed `data`, all of a message, and take up to `max_bytes` (at least 1) inflated bytes.
+        """Feed `data`, a complete message, and return up to `max_bytes` (at least 1) inflated bytes.
 
-        They are the message, and it has been ended, if the second value is true. Otherwise go on with
-        `take` until none come, and `end` it.
+        If the second value is true, they are the message, which has been ended. Otherwise `take` the rest
+        until no bytes come, and `end` the message.
 
         Raises:
             ValueError: the data is not deflate, or ends inside a block.
@@ -195,19 +199,17 @@ class Inflater:
         self._end(near=bool(last))
         return chunk, True
 
-    def _leave(self, chunk: bytes, behind: bytes) -> tuple[bytes, bool]:
-        """Leave to `take` what zlib has not consumed, and what is `behind` that."""
+    def _leave(self, chunk: bytes, rest: bytes) -> tuple[bytes, bool]:
+        """Leave to `take` the input that zlib has not consumed, and the `rest` of the data after it."""
         context = self._context
-        self._data, self._start = (
-            (context.unused_data if context.eof else context.unconsumed_tail) + behind,
-            0,
-        )
+        self._data = (context.unused_data if context.eof else context.unconsumed_tail) + rest
+        self._start = 0
         if context.eof:
             self._context = None
         return chunk, False
 
     def end(self) -> None:
-        """The message was taken to its end: forget it, unless the next ones may refer to it.
+        """End the message, all of which was taken. Its context is kept if later messages may refer to it.
 
         Raises:
             ValueError: its data ended inside a block.
@@ -215,52 +217,59 @@ class Inflater:
         self._end(near=False)
 
     def _end(self, *, near: bool) -> None:
-        """`near`: the last three bytes of the data gave an inflated one."""
+        """`near` says that the last inflated byte came from the last three bytes of the data."""
         context, begun = self._context, self._begun
         if not begun:
             raise ValueError("a compressed message has no data (one byte at least: section 7.2.3.6)")
-        if context is not None:  # None: after a final block
+        if context is not None:  # it is None after a final block
+            ends_at_boundary = self._ends_at_boundary_near if near else self._ends_at_boundary
             try:
-                border = self._ends_at_border_near(context) if near else self._ends_at_border(context)
+                complete = ends_at_boundary(context)
             except zlib.error:
-                border = False
-            if not border:
+                complete = False
+            if not complete:
                 raise ValueError("a compressed message ends inside a block")
             if context.eof:  # the tail was the end of a final block
                 self._context = None
         self.forget()
 
-    def _ends_at_border(self, context: Any) -> bool:
-        """Put the tail behind the data (section 7.2.2); whether it was the end of an empty block."""
+    def _ends_at_boundary(self, context: Any) -> bool:
+        """Whether the data and the tail (section 7.2.2) end where a block may begin."""
         if context.decompress(_TAIL, 1):
             return False
         if context.eof:
             return not context.unused_data
-        # zlib does not tell where it is. Only between two blocks can a final block follow.
+        # zlib does not say whether it is inside a block. Only between two blocks can a final block follow.
         probe = context.copy() if self.remembers else context
         probe.decompress(_FINAL_BLOCK, 1)
         return bool(probe.eof)
 
-    def _ends_at_border_near(self, context: Any) -> bool:
-        """The same without a copy of 40 KiB, if the data's last three bytes gave an inflated one.
+    def _ends_at_boundary_near(self, context: Any) -> bool:
+        """As `_ends_at_boundary`, without copying the context of 40 KiB, if the last inflated byte is near.
 
-        Empty blocks change nothing between two blocks. Elsewhere so many are noticed: as the content of
-        a stored block they come out, in the middle of a code of at most 48 bits they make a byte or an
-        error, and what looks final ends. They could only pass unnoticed as part of a block's table of
-        codes, which takes up to 286 bytes; but of one that begins in the last 22 bits of the data, each
-        of all 2**20 beginnings becomes a wrong one by the tail and these blocks.
+        Sixteen empty blocks follow the tail. Between two blocks they change nothing, so they do no harm to a
+        message that is complete. If the data ends inside a block, zlib shows it, depending on where that is:
+
+        - in the content of a stored block: the empty blocks come out as content;
+        - in a code of literals and distances, which has 48 bits at most: they make a byte, or an error;
+        - in a final block: it ends among the empty blocks, so that not all of them are left over. All are if
+          the tail itself ends the block; then the message is complete;
+        - in the table of codes that begins a block with dynamic codes. It can have 286 bytes, so that all
+          empty blocks could be taken as a part of it. But such a block begins after the last inflated byte,
+          so in the last 22 bits of the data, and none of the 2**20 tables that begin so is valid when the
+          tail and the empty blocks follow: a test tries them all.
         """
         if context.decompress(_TAIL + _EMPTY_BLOCKS, 1):
             return False
         return not context.eof or context.unused_data == _EMPTY_BLOCKS
 
     def forget(self) -> None:
-        """Be done with the message, wherever it is."""
+        """Drop the rest of the message, wherever it is; and the context, unless messages may refer to it."""
         self._data, self._start, self._begun = b"", 0, False
         if not self.remembers:
             self._context = None
 
     def release(self) -> None:
-        """No message will follow."""
+        """Drop everything: no message will follow."""
         self.forget()
         self._context = None

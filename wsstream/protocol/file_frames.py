@@ -1,20 +1,19 @@
-"""Parts of files that stand in the output queue for their bytes, which only the transport reads."""
+"""Parts of files in the output queue. Only the transport reads their bytes, when they leave."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["FILE_STEP", "FileEnded", "FileFrames", "FileRange", "HasDescriptor"]
+__all__ = ["SENDFILE_SIZE", "FileEnded", "FileFrames", "FileRange", "HasDescriptor"]
 
 
-FILE_STEP = 60 * 1024
-"""Bytes of a file that leave at once: with a header they fit into one packet buffer of Linux, of at most
-17 pages and 64 KiB. A few bytes more, which need another one, nearly double the cost.
-"""
+SENDFILE_SIZE = 60 * 1024
+"""Bytes of a file in one call of ``sendfile``. With a header they fit into one packet buffer of Linux, which
+has at most 17 pages and 64 KiB; a few bytes more need a second one and nearly double the cost."""
 
 
 class HasDescriptor(Protocol):
-    """What keeps a file open while somebody refers to it."""
+    """Keeps a file open as long as the object lives."""
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -22,13 +21,13 @@ class HasDescriptor(Protocol):
 
 
 class FileEnded(EOFError):
-    """The file has become shorter than a part of it whose length was promised to the peer."""
+    """The file became shorter after a frame's header promised its length to the peer."""
 
 
 class FileRange:
     """The bytes of `file` from `start` to `stop`. Slices like a ``memoryview``.
 
-    The bytes that leave are those that the file has at that moment.
+    They are read when they leave, so a change of the file until then is sent.
     """
 
     __slots__ = ("file", "start", "stop")
@@ -47,12 +46,12 @@ class FileRange:
 
 
 class FileFrames:
-    """Whole frames of one size, each with the same `header`: many in one piece, since each costs time.
+    """Frames of one size, which have the same `header`. They are one entry, as each entry costs time.
 
     Args:
-        header: of each frame.
-        payload: of all of them, a multiple of `size`.
-        size: bytes of payload of each frame.
+        header: that of each frame.
+        payload: the payloads of all frames; its length is a multiple of `size`.
+        size: bytes of payload in each frame.
     """
 
     __slots__ = ("header", "payload", "size")
@@ -67,7 +66,12 @@ class FileFrames:
         return payload + payload // self.size * len(self.header)
 
     def after(self, count: int) -> tuple[int, FileRange | None, FileFrames | None]:
-        """When `count` bytes have left: how many are of an incomplete frame, its payload, and the rest."""
+        """What is left after `count` bytes have left.
+
+        Returns:
+            How many of these bytes belong to a frame that is incomplete, the payload of that frame, and the
+            frames after it; ``None`` for a payload or frames that do not exist.
+        """
         frames, begun = divmod(count, len(self.header) + self.size)
         payload = self.payload[frames * self.size :]
         part = payload[: self.size] if begun else None

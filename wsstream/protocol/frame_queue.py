@@ -1,14 +1,18 @@
-"""What waits to be sent: encoded frames, in the order in which they may leave.
+"""Encoded frames that wait to be sent, in the order in which they may leave.
 
-Control frames have a lane of their own that goes before data, though never into the middle of a
-frame (RFC 6455 section 5.4). Every Ping gets its Pong while the transport takes what it is offered;
-while it takes nothing only the latest Pong is kept (section 5.5.3), so a flood of Pings costs nothing.
-Close stands behind the data or, if urgent, takes its place; nothing follows it.
+Control frames have a lane of their own that goes before data, though never into the middle of a frame
+(RFC 6455 section 5.4). Every Ping gets its Pong while the transport takes what it is offered; while it takes
+nothing, only the latest Pong is kept (section 5.5.3), so a flood of Pings costs nothing. Close comes after
+the data or, if urgent, takes its place; nothing follows it.
+
+An entry of a lane is a piece and its `Kind`. The kind of the entry that left last says whether a control
+frame may leave now: after a `PART` it may not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from typing import Any, TypeAlias
 
 from wsstream.codec.batch import CLOSED_FOR_END
@@ -19,11 +23,36 @@ from wsstream.protocol.file_frames import FileFrames, FileRange
 __all__ = ["FrameQueue", "Piece"]
 
 Piece: TypeAlias = bytes | memoryview | FileRange | FileFrames
+"""What is offered to the transport as one item: a buffer, or a part of a file."""
 
 _MAX_BUFFERS = 64  # for one gathering write
 _MAX_OFFERED = 256  # pieces
-_SMALL = 2048  # bytes; such pieces share a buffer
+_SMALL = 2048  # bytes; pieces up to this size are joined: the copy costs less than one more buffer
 _MAX_PONGS = 16  # for the Pings of one read; of more, the earliest are not answered
+
+
+class Kind(Enum):
+    """What the piece of an entry is."""
+
+    PART = auto()
+    """Bytes of a data frame, and more of the same frame follow."""
+    END = auto()
+    """Data frames, or the last bytes of one."""
+    FILE_FRAMES = auto()
+    """Data frames with their payload in a file."""
+    FILE_END = auto()
+    """The payload of one such frame, or the last bytes of it."""
+    PONG = auto()
+    PING = auto()
+    CLOSE = auto()
+
+
+# Names of this module are found faster than attributes of the class.
+_PART, _END, _FILE_FRAMES, _FILE_END = Kind.PART, Kind.END, Kind.FILE_FRAMES, Kind.FILE_END
+_PONG, _PING, _CLOSE = Kind.PONG, Kind.PING, Kind.CLOSE
+_CONTROL = frozenset({_PONG, _PING, _CLOSE})
+
+_Entry: TypeAlias = tuple[Any, Kind]  # the kind says which Piece it is
 
 
 class FrameQueue:
@@ -33,24 +62,21 @@ class FrameQueue:
         next_key: for the frames of `batch`, if they are masked.
 
     Attributes:
-        batch: small messages behind all other data; they leave as one piece, into which no control frame
-            goes. Shut when nothing may follow any more.
-        files: parts of files that wait; while there are any, `pieces` tells what to offer.
+        batch: small messages after all other data; they leave as one piece, into which no control frame
+            goes. Closed when nothing may follow any more.
+        files: how many entries are parts of files; while there are any, offer `pieces`, not `buffers`.
         sent: bytes that have left.
         dropped: bytes of data that were put and will never leave.
         message_cut: an urgent Close dropped the rest of a message of which a part has left.
     """
 
     __slots__ = (
-        "_at_border",
-        "_close",
-        "_close_urgent",
+        "_control",
         "_data",
         "_head",
-        "_offered",
-        "_ping",
-        "_pongs",
+        "_last",
         "_size",
+        "_stalled",
         "batch",
         "dropped",
         "files",
@@ -66,16 +92,13 @@ class FrameQueue:
 
     def _reset(self) -> None:
         self.files = 0
-        self._head: memoryview | FileRange | None = None  # what is left of a piece of which a part has gone
-        self._at_border = True  # behind the head, or behind all that has left
-        self._offered = False  # and nothing was taken since: the transport is full
-        self._pongs: list[bytes] = []
-        self._ping: bytes | None = None
-        self._data: list[tuple[Piece, bool]] = []  # (piece, it ends its frame)
-        self._close: bytes | None = None
-        self._close_urgent = False
-        self._size = 0  # without the batch
         self.message_cut = False
+        self._control: list[_Entry] = []  # Pongs, then at most one Ping, then an urgent Close
+        self._data: list[_Entry] = []  # and at its end a Close that is not urgent
+        self._last = _END  # the kind of the entry that began to leave last
+        self._head: memoryview | FileRange | None = None  # the rest of that entry
+        self._stalled = False  # the transport took nothing since the last offer
+        self._size = 0  # without the batch
 
     @property
     def size(self) -> int:
@@ -84,97 +107,123 @@ class FrameQueue:
 
     @property
     def ready(self) -> bool:
-        """Whether `buffers` offers something, and not all that waits is behind an incomplete frame."""
-        return bool(self._head or self._data or self.batch or (self._at_border and self._has_control()))
+        """Whether `buffers` offers something: not if only control frames wait, after an incomplete frame."""
+        return bool(self._head or self._data or self.batch or (self._control and self._last is not _PART))
 
     @property
     def sendable(self) -> int:
-        """Bytes that wait, but none if all are of control frames behind an incomplete frame.
+        """Bytes that wait; 0 if they are only control frames after an incomplete frame.
 
-        Those wait for the application to go on; it must not wait for them.
+        Those wait for the application to complete the frame; it must not wait for them.
         """
         return self.size if self.ready else 0
 
     @property
     def ping_waits(self) -> bool:
-        """Whether a Ping has been put and nothing of it has left."""
-        return self._ping is not None
+        """Whether a Ping was put and nothing of it has left."""
+        return any(kind is _PING for _, kind in self._control[-2:])  # only Close can follow it
 
     @property
     def pong_waits(self) -> bool:
-        """Whether a Pong has been put and nothing of it has left."""
-        return bool(self._pongs)
+        """Whether a Pong was put and nothing of it has left."""
+        return bool(self._control) and self._control[0][1] is _PONG
+
+    def _count_pongs(self) -> int:
+        count = len(self._control)
+        while count and self._control[count - 1][1] is not _PONG:  # at most Ping and Close
+            count -= 1
+        return count
 
     def put_data(self, piece: bytes | memoryview, *, ends_frame: bool = True) -> None:
-        """Queue a frame, or with `ends_frame` false a part of one, which never changes."""
+        """Queue a frame, or with `ends_frame` false a part of one. The bytes of `piece` must not change."""
         if self.batch:
-            self._take_burst()
-        self._data.append((piece, ends_frame))
+            self._take_batch()
+        self._data.append((piece, _END if ends_frame else _PART))
         self._size += len(piece)
 
     def put_frames(self, headers: Sequence[bytes], payloads: Sequence[memoryview]) -> None:
-        """Queue whole frames of data, each in two parts."""
+        """Queue data frames, each given by its header and its payload."""
         for header, payload in zip(headers, payloads, strict=True):
             self.put_data(header, ends_frame=False)
             self.put_data(payload)
 
     def put_file(self, frames: FileFrames) -> None:
-        """Queue frames of data whose payload is in a file."""
+        """Queue data frames whose payload is in a file."""
         if self.batch:
-            self._take_burst()
-        self._data.append((frames, True))
+            self._take_batch()
+        self._data.append((frames, _FILE_FRAMES))
         self._size += len(frames)
         self.files += 1
 
-    def _take_burst(self) -> None:
+    def _take_batch(self) -> None:
         piece = self.batch.take()
-        self._data.append((piece, True))
+        self._data.append((piece, _END))
         self._size += len(piece)
 
     def put_pong(self, frame: bytes) -> None:
-        """Queue a Pong: behind those that wait, or in their place while the transport takes nothing."""
-        dropped = len(self._pongs) if self._offered else len(self._pongs) + 1 - _MAX_PONGS
-        if dropped > 0:
-            self._size -= sum(map(len, self._pongs[:dropped]))
-            del self._pongs[:dropped]
-        self._pongs.append(frame)
+        """Queue a Pong after those that wait, or in their place while the transport takes nothing."""
+        # Section 5.5.3: an endpoint may answer only the Ping that it received last.
+        waiting = self._count_pongs()
+        surplus = waiting if self._stalled else waiting + 1 - _MAX_PONGS
+        if surplus > 0:
+            self._size -= sum(len(piece) for piece, _ in self._control[:surplus])
+            del self._control[:surplus]
+            waiting -= surplus
+        self._control.insert(waiting, (frame, _PONG))
         self._size += len(frame)
 
     def put_ping(self, frame: bytes) -> None:
-        """Queue a Ping in place of one that waits."""
-        self._size += len(frame) - len(self._ping or b"")
-        self._ping = frame
+        """Queue a Ping, in place of one that waits."""
+        pongs = self._count_pongs()
+        if self.ping_waits:
+            self._size -= len(self._control.pop(pongs)[0])
+        self._control.insert(pongs, (frame, _PING))
+        self._size += len(frame)
 
     def put_close(self, frame: bytes, *, urgent: bool) -> bool:
-        """Queue the Close frame; if `urgent`, in place of the data, save the rest of a frame half gone.
+        """Queue the Close frame after the data; if `urgent`, in place of all data but a frame half gone.
 
         Returns false if Close can never leave, because the frame before it is not complete.
         """
         self.batch.closed_for |= CLOSED_FOR_END
         if self.batch:
-            self._take_burst()
+            self._take_batch()
         if urgent:
             self._drop_data()
-            if not self._at_border and not self._data:
-                return False
-        elif not (self._data[-1][1] if self._data else self._at_border):
+        if (self._data[-1][1] if self._data else self._last) is _PART:
             return False
-        self._close = frame
-        self._close_urgent = urgent
+        (self._control if urgent else self._data).append((frame, _CLOSE))
         self._size += len(frame)
         return True
 
+    def _drop_data(self) -> None:
+        """Drop the data, except for the rest of a frame of which a part has left."""
+        kept = 0
+        if self._last is _PART:
+            ends = (number for number, (_, kind) in enumerate(self._data, 1) if kind is not _PART)
+            kept = next(ends, 0)
+        frame_cut = self._last is _PART and not kept
+        dropped = self._data[kept:]
+        self.message_cut = frame_cut or (bool(dropped) and _is_continuation(*dropped[0]))
+        size = sum(len(piece) for piece, _ in dropped)
+        self._size -= size
+        self.dropped += size
+        self.files -= sum(kind is _FILE_FRAMES or kind is _FILE_END for _, kind in dropped)
+        del self._data[kept:]
+
     def clear(self) -> None:
-        """Drop everything that waits, and take nothing more; the counts of what has left stay."""
+        """Drop everything queued and accept nothing more. The counters of sent bytes are kept."""
         self.batch.closed_for |= CLOSED_FOR_END
-        data = [self._head or b"", self.batch.take(), *(piece for piece, _ in self._data)]
-        self.dropped += sum(map(len, data))
+        entries: list[_Entry] = [(self._head or b"", self._last), (self.batch.take(), _END), *self._data]
+        self.dropped += sum(len(piece) for piece, kind in entries if kind not in _CONTROL)
         self._reset()
+
+    # -- to the transport --------------------------------------------------------------------
 
     def buffers(self) -> list[bytes | memoryview]:
         """What to offer to the transport next, in order; at most 64 buffers. `advance` tells what it took.
 
-        Without parts of files.
+        Only while `files` is 0.
         """
         pieces: list[Any] = self.pieces()
         return _joined(pieces)
@@ -182,111 +231,67 @@ class FrameQueue:
     def pieces(self) -> list[Piece]:
         """As `buffers`, with the parts of files, in up to 256 pieces."""
         if self.batch:
-            self._take_burst()
+            self._take_batch()
         if not self._size:
             return []
-        self._offered = True
-        result: list[Piece] = []
-        if len(self._data) == 1 and self._at_border and self._head is None and not self._has_control():
-            return [self._data[0][0]]  # mostly it is this
-        if self._head is not None:
-            result.append(self._head)
-        if self._at_border:
-            result += self._control()
-        for piece, ends_frame in self._data:
+        self._stalled = True
+        data, mid_frame = self._data, self._last is _PART
+        if len(data) == 1 and not mid_frame and self._head is None and not self._control:
+            return [data[0][0]]  # the usual case: one piece of data and nothing else
+        result: list[Piece] = [] if self._head is None else [self._head]
+        if not mid_frame:
+            result += [frame for frame, _ in self._control]
+        for piece, kind in data:
             result.append(piece)
-            if len(result) >= _MAX_OFFERED or (ends_frame and not self._at_border):
-                return result
-        if self._close is not None and (self._at_border or self._data) and not self._close_urgent:
-            result.append(self._close)
+            if len(result) >= _MAX_OFFERED or (mid_frame and kind is not _PART):
+                break  # at the end of the frame it is the turn of the control frames
         return result
 
     def advance(self, count: int) -> None:
         """The first `count` bytes of `buffers()` or `pieces()` have left, at least 1."""
-        self._offered = False
+        self._stalled = False
         self._size -= count
         self.sent += count
         while count:
-            if self._head is not None:
-                piece = self._head
+            if (head := self._head) is not None:
+                piece: Any = head
+                self._head = None
             else:
-                whole = self._pop()
-                if len(whole) <= count:  # most frames: no need of a view
-                    count -= len(whole)
-                    if self.files and isinstance(whole, FileRange | FileFrames):
-                        self.files -= 1
-                    continue
-                if isinstance(whole, FileFrames):
-                    count = self._unfold(whole, count)
-                    continue
-                piece = whole if isinstance(whole, FileRange) else memoryview(whole)
+                # In the order of `pieces`.
+                lane = self._control if self._control and self._last is not _PART else self._data
+                assert lane, "more was sent than offered"
+                piece, self._last = lane.pop(0)
             size = len(piece)
-            self._head = piece[count:] if size > count else None
-            if self._head is None and isinstance(piece, FileRange):
-                self.files -= 1
-            count -= min(size, count)
+            if size <= count:
+                count -= size
+                if self.files and (self._last is _FILE_FRAMES or self._last is _FILE_END):
+                    self.files -= 1
+            elif self._last is _FILE_FRAMES:
+                count = self._unfold(piece, count)
+            else:
+                self._head = piece[count:] if self._last is _FILE_END else memoryview(piece)[count:]
+                return
 
     def _unfold(self, frames: FileFrames, count: int) -> int:
-        """Put back what is left when `count` bytes have left; how many of these are of the first frame then.
+        """Put back what is left when `count` bytes have left; return how many of them the first frame has.
 
-        The control frames that were offered before it have left.
+        The control frames that were offered before `frames` have left.
         """
         begun, payload, rest = frames.after(count)
-        left: list[tuple[Piece, bool]] = []
+        left: list[_Entry] = []
         if payload is not None:
-            left += [(frames.header, False), (payload, True)]
+            left += [(frames.header, _PART), (payload, _FILE_END)]
         if rest is not None:
-            left.append((rest, True))
+            left.append((rest, _FILE_FRAMES))
         self._data[:0] = left
         self.files += (payload is not None) + (rest is not None) - 1
         return begun
 
-    def _has_control(self) -> bool:
-        return bool(self._pongs or self._ping or self._close)
 
-    def _control(self) -> Iterator[bytes]:
-        lane = (*self._pongs, self._ping, self._close if self._close_urgent else None)
-        return (frame for frame in lane if frame is not None)
-
-    def _pop(self) -> Piece:
-        """Take the next piece, in the same order as `buffers`."""
-        if self._at_border:
-            if self._pongs:
-                return self._pongs.pop(0)
-            if (frame := self._ping) is not None:
-                self._ping = None
-                return frame
-        if self._data:  # at a border behind an urgent Close there is none
-            piece, self._at_border = self._data.pop(0)
-            return piece
-        frame = self._close
-        assert frame is not None, "more was sent than offered"
-        self._close = None
-        return frame
-
-    def _drop_data(self) -> None:
-        kept: list[tuple[Piece, bool]] = []
-        if not self._at_border:
-            for piece, ends_frame in self._data:
-                kept.append((piece, ends_frame))
-                if ends_frame:
-                    break
-            else:
-                kept.clear()
-        dropped = self._data[len(kept) :]
-        frame_cut = not self._at_border and not kept
-        self.message_cut = frame_cut or any(_is_continuation(piece) for piece, _ in dropped[:1])
-        size = sum(len(piece) for piece, _ in dropped)
-        self._size -= size
-        self.dropped += size
-        self.files -= sum(isinstance(piece, FileRange | FileFrames) for piece, _ in dropped)
-        self._data = kept
-
-
-def _is_continuation(start: Piece) -> bool:
-    if isinstance(start, FileFrames):
-        start = start.header
-    return not isinstance(start, FileRange) and start[0] & 15 == Opcode.CONTINUATION
+def _is_continuation(start: Any, kind: Kind) -> bool:
+    """Whether a frame that begins with the entry `start` continues a message."""
+    header = start.header if kind is _FILE_FRAMES else start
+    return int(header[0]) & 15 == Opcode.CONTINUATION
 
 
 def _joined(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:

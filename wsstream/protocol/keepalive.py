@@ -1,20 +1,22 @@
 """When to send a Ping, and when to give the peer up. The time is an argument, in seconds.
 
-One rule: `interval` seconds without a byte from the peer, and a Ping is due, whether or not output lets it
-leave; another one each `interval`; `timeout` seconds after the first of them the peer is given up, unless
-there is a sign of life. *A byte that comes from the peer is one, and so is a byte that moves on towards it
-while output is blocked*: a peer that reads slowly but steadily is alive, however much of our data its Pong
-waits behind. That holds for `REACH` bytes behind the Ping; no buffer on the way holds more.
+Only our own Pings are here; the connection answers the peer's (:mod:`~wsstream.protocol.connection`).
 
-While reading is paused the clock stands still: the peer is not dead, we are only not listening. What goes out
-`interval` seconds after our last frame then is a Pong: it asks nothing, and the peer sees that we live.
+One rule: `interval` seconds after the peer's last byte a Ping is due, whether or not output lets it leave,
+and another one each `interval`; `timeout` seconds after the first of them the peer is given up, unless it
+shows a sign of life. *A byte that comes from the peer is one, and so is a byte that moves on towards it while
+output is blocked*: a peer that reads slowly but steadily is alive, however much of our data its Pong waits
+behind. That holds for `REACH` bytes after the Ping; no buffer on the way holds more.
 
-Nobody tells when output moves on inside the kernel, so the owner of the clock looks, four times in the
+While reading is paused the clock stands still: the peer is not dead, this side is not listening. `interval`
+seconds after its last frame it then sends a Pong, which asks nothing and shows the peer that it lives.
+
+Nobody reports when output moves on inside the kernel, so the owner of the clock looks, four times in the
 shorter of the two periods while output is blocked. What moved since the last look counts from that look on:
-no peer is given up later than `interval` + `timeout` after its last sign of life. Only one that took its time
-before gets more: the system of a slow reader opens its window when a good part of it is free, so a reader of
-100 kB/s takes half a megabyte every five seconds. It may take half as long again as the longest time so far,
-up to twice `interval` + `timeout`.
+no peer is given up later than `interval` + `timeout` after its last sign of life. Only a peer that paused for
+long before gets more: the system of a slow reader opens its window when a good part of it is free, so a
+reader of 100 kB/s takes half a megabyte every five seconds. It may take half as long again as its longest
+pause so far, up to twice `interval` + `timeout`.
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ from math import inf
 __all__ = ["REACH", "STANDSTILL", "Action", "Keepalive"]
 
 REACH = 64 << 20
-"""Bytes behind a Ping that still count as signs of life when they move on. A peer that took more and gave no
+"""Bytes after a Ping that still count as signs of life when they move on. A peer that took more and sent no
 Pong has something that reads for it, but is not there itself."""
 
 STANDSTILL = 30.0
 """Seconds in which neither side reads and neither can send, after which the log says so."""
 
-_LONGEST_PERIOD = 40.0  # seconds; bounds the time between two looks where there are no Pings
+_LONGEST_PERIOD = 40.0  # seconds; bounds the time between two looks if there are no Pings
 
 
 class Action(Enum):
@@ -42,8 +44,23 @@ class Action(Enum):
     PONG = auto()
     """An unsolicited Pong (RFC 6455 section 5.5.3): traffic that asks nothing of the peer."""
     STANDSTILL = auto()
-    """Both directions stand still: nobody here reads, and the peer does not either. Told once."""
+    """Both directions stand still: nobody here reads, and the peer does not either. Due once."""
     TIMEOUT = auto()
+
+
+class _Peer(Enum):
+    ALIVE = auto()
+    """Bytes came, or moved on, since the last Ping was due."""
+    ASKED = auto()
+    """A Ping was due, and the peer has shown no sign of life since."""
+
+
+class _Output(Enum):
+    FREE = auto()
+    BLOCKED = auto()
+    """At the last look, bytes waited for the peer."""
+    REPORTED = auto()
+    """Blocked, and the standstill has been reported."""
 
 
 class Keepalive:
@@ -59,21 +76,21 @@ class Keepalive:
     """
 
     __slots__ = (
-        "_asked",
-        "_asked_behind",
-        "_blocked",
+        "_asked_since",
         "_gap",
-        "_heard",
         "_interval",
-        "_looked",
+        "_last_look",
+        "_last_ping",
+        "_last_received",
+        "_last_sent",
         "_moved",
         "_moved_at",
+        "_moved_before_ping",
+        "_output",
         "_owes_pong",
         "_pace",
-        "_paused",
-        "_pinged",
-        "_reported",
-        "_spoke",
+        "_paused_since",
+        "_peer",
         "timeout",
     )
 
@@ -81,54 +98,55 @@ class Keepalive:
         self._interval = inf if interval is None else interval
         self.timeout = inf if timeout is None else timeout
         self._pace = min(self._interval, self.timeout, _LONGEST_PERIOD) / 4
-        self._heard = now  # something came, or we began to listen again
-        self._pinged = -inf
-        self._asked: float | None = None  # the clock of the first Ping since then: when it began
-        self._asked_behind = 0  # bytes that had moved on when that Ping left
-        self._paused: float | None = None  # since when reading is
-        self._spoke = now  # the last frame left
-        self._owes_pong = False  # reading was paused since then: the peer's Pings may wait unseen
+        self._peer = _Peer.ALIVE
+        self._asked_since = inf  # when the first Ping since ASKED was due, later by the time of the pauses
+        self._moved_before_ping = 0  # bytes that had moved on when that Ping left
+        self._last_received = now  # when bytes came, or reading was resumed
+        self._last_ping = -inf  # when one was due
+        self._last_sent = now  # when frames left
+        self._paused_since: float | None = None
+        self._owes_pong = False  # reading was paused since frames left: the peer's Pings may wait unseen
         # of the output
-        self._blocked = False
-        self._gap = 0.0  # the longest time in which blocked output stood still and then moved on
-        self._looked = now
+        self._output = _Output.FREE
+        self._last_look = now
         self._moved = 0
         self._moved_at = now
-        self._reported = False  # the standstill
+        self._gap = 0.0  # the longest time in which blocked output stood still and then moved on
 
     def received(self, now: float) -> None:
         """Bytes came."""
-        self._heard = now
-        self._asked = None
+        self._last_received = now
+        self._peer = _Peer.ALIVE
 
     def sent(self, now: float) -> None:
         """Frames left. That alone is no sign of life: the kernel takes them without the peer."""
-        self._spoke = now
-        self._owes_pong = self._paused is not None
+        self._last_sent = now
+        self._owes_pong = self._paused_since is not None
 
     def pause(self, now: float) -> None:
         """Reading stops; bytes cannot be seen any more."""
-        if self._paused is None:
-            self._paused = now
+        if self._paused_since is None:
+            self._paused_since = now
             self._owes_pong = True
 
     def resume(self, now: float) -> None:
         """Reading goes on."""
-        if self._paused is not None:
-            if self._asked is not None:
-                self._asked += now - max(self._paused, self._asked)
-            self._paused = None
-            self._heard = now
-            self._reported = False
+        if self._paused_since is not None:
+            if self._peer is _Peer.ASKED:
+                self._asked_since += now - max(self._paused_since, self._asked_since)
+            self._paused_since = None
+            self._last_received = now
+            if self._output is _Output.REPORTED:
+                self._output = _Output.BLOCKED
 
     @property
     def watches_output(self) -> bool:
         """Whether output was blocked at the last look, so that there will be another one."""
-        return self._blocked
+        return self._output is not _Output.FREE
 
     @property
     def standing_since(self) -> float:
-        """Since when blocked output has not moved on."""
+        """When blocked output moved on last."""
         return self._moved_at
 
     def look(self, now: float, moved: int, blocked: bool, ping_waits: bool) -> None:
@@ -137,25 +155,29 @@ class Keepalive:
         Args:
             now: the time.
             moved: bytes in all that have moved on, as far as this side can tell.
-            blocked: whether more of them wait for the peer.
+            blocked: whether more bytes wait for the peer.
             ping_waits: whether the last Ping is among those.
         """
         moved = max(moved, self._moved)
         if ping_waits:
-            self._asked_behind = moved
-        if self._blocked and moved > self._moved:
-            if self._asked is not None and moved - self._asked_behind <= REACH:
-                self._asked = max(self._asked, self._looked)
-            self._gap = max(self._gap, now - self._moved_at)
-            self._moved_at = now
-            self._reported = False
-        elif not self._blocked:
+            self._moved_before_ping = moved
+        if self._output is _Output.FREE:
             self._gap = 0.0
             self._moved_at = now
-        self._moved, self._blocked, self._looked = moved, blocked, now
+        elif moved > self._moved:
+            if self._peer is _Peer.ASKED and moved - self._moved_before_ping <= REACH:
+                self._asked_since = max(self._asked_since, self._last_look)
+            self._gap = max(self._gap, now - self._moved_at)
+            self._moved_at = now
+        if not blocked:
+            self._output = _Output.FREE
+        elif self._output is _Output.FREE or moved > self._moved:
+            self._output = _Output.BLOCKED
+        self._moved, self._last_look = moved, now
 
     @property
     def _patience(self) -> float:
+        """Seconds from `_asked_since` until the peer is given up."""
         if not self._gap:
             return self.timeout
         return max(self.timeout, min(1.5 * self._gap, 2 * (self._interval + self.timeout)))
@@ -163,34 +185,34 @@ class Keepalive:
     @property
     def deadline(self) -> float:
         """When `look`, if output is blocked, and then `tick` should be called next."""
-        deadline = self._looked + self._pace if self._blocked else inf
+        deadline = self._last_look + self._pace if self.watches_output else inf
         if self._owes_pong:
-            deadline = min(deadline, self._spoke + self._interval)
-        if self._paused is None:
-            deadline = min(deadline, max(self._heard, self._pinged) + self._interval)
-            if self._asked is not None:
-                deadline = min(deadline, self._asked + self._patience)
+            deadline = min(deadline, self._last_sent + self._interval)
+        if self._paused_since is None:
+            deadline = min(deadline, self._next_ping)
+            if self._peer is _Peer.ASKED:
+                deadline = min(deadline, self._asked_since + self._patience)
         return deadline
 
+    @property
+    def _next_ping(self) -> float:
+        return max(self._last_received, self._last_ping) + self._interval
+
     def tick(self, now: float) -> Action:
-        """What is due `now`; what it returns counts as done. To be repeated until that is nothing."""
-        if self._paused is None:
-            if self._asked is not None and now >= self._asked + self._patience:
+        """An action that is due `now`, and counts as done. Call this until it returns NOTHING."""
+        if self._paused_since is None:
+            if self._peer is _Peer.ASKED and now >= self._asked_since + self._patience:
                 return Action.TIMEOUT
-            if now >= max(self._heard, self._pinged) + self._interval:
-                self._pinged = now
-                if self._asked is None:
-                    self._asked, self._asked_behind = now, self._moved
+            if now >= self._next_ping:
+                self._last_ping = now
+                if self._peer is _Peer.ALIVE:
+                    self._peer = _Peer.ASKED
+                    self._asked_since, self._moved_before_ping = now, self._moved
                 return Action.PING
-        elif self._stands_still(now):
-            self._reported = True
+        elif self._output is _Output.BLOCKED and now >= max(self._paused_since, self._moved_at) + STANDSTILL:
+            self._output = _Output.REPORTED
             return Action.STANDSTILL
-        if self._owes_pong and now >= self._spoke + self._interval:
+        if self._owes_pong and now >= self._last_sent + self._interval:
             self.sent(now)
             return Action.PONG
         return Action.NOTHING
-
-    def _stands_still(self, now: float) -> bool:
-        assert self._paused is not None
-        since = max(self._paused, self._moved_at)
-        return self._blocked and not self._reported and now >= since + STANDSTILL

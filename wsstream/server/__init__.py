@@ -1,1 +1,1 @@
-"""Taking connections: `serve` listens, `accept` takes one stream that is already there."""
+"""The server's role: `serve` listens, `accept` takes one stream that is already open."""

@@ -7,24 +7,24 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from wsstream.log import Log
-from wsstream.server.upgrade import client_name
 from wsstream.streams.leaving import in_cancelled_scope, judge, leave, program_end
 from wsstream.streams.websocket import WebSocketStream, ending_of
+from wsstream.upgrade.client_name import client_name
 
-__all__ = ["Handler", "Handling"]
+__all__ = ["Handler", "HandlerRunner"]
 
 Handler: TypeAlias = Callable[[WebSocketStream], Awaitable[object]]
 
 log = Log("wsstream.server")
 
 
-class Handling:
-    """Runs a handler, closes the connection when it ends, and says in the log how it ended.
+class HandlerRunner:
+    """Runs the application's handler, closes the connection when it ends, and logs how it ended.
 
     Args:
         handler: the application's.
-        all_cancelled: whether all tasks are being cancelled, as when a program ends. Then that one is, is no
-            failure.
+        all_cancelled: whether all tasks are being cancelled, as when a program ends. Then the cancellation
+            of a handler is not a failure.
 
     Attributes:
         connections: those whose handlers run.
@@ -36,10 +36,11 @@ class Handling:
         self._all_cancelled = all_cancelled
 
     async def run(self, ws: WebSocketStream) -> None:
-        """Run the handler with one connection. Whatever it raises is judged here.
+        """Run the handler with one connection, which is closed when this returns, raises or is cancelled.
 
         Raises:
-            KeyboardInterrupt, SystemExit: as the handler did, perhaps in a group.
+            KeyboardInterrupt, SystemExit: the handler raised this, perhaps in a group. All else it raises is
+                logged here.
         """
         self.connections.add(ws)
         log.info("%s: open", _Name(ws))
@@ -47,14 +48,14 @@ class Handling:
             try:
                 await _awaitable(self._handler(ws))
             except BaseException as error:
-                await self._left_by(ws, error)
+                await self._end_after(ws, error)
             else:
                 await leave(ending_of(ws), None)
         finally:
             self.connections.discard(ws)
             log.info("%s: closed, %s", _Name(ws), ws.close_info)
 
-    async def _left_by(self, ws: WebSocketStream, error: BaseException) -> None:
+    async def _end_after(self, ws: WebSocketStream, error: BaseException) -> None:
         verdict = judge(error)
         if verdict.failed:
             log.error("%s: the handler failed", _Name(ws), cause=error)
@@ -69,7 +70,7 @@ class Handling:
 
 
 class _Name:
-    """A connection in a log line; put into words only if the line is wanted."""
+    """A connection in a log line; the text is made only if the line is wanted."""
 
     __slots__ = ("_ws",)
 

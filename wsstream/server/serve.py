@@ -1,4 +1,4 @@
-"""Opening connections as a server: `serve` listens, `accept` takes one stream that is already there."""
+"""`serve`: a server that listens, and its handlers."""
 
 from __future__ import annotations
 
@@ -7,100 +7,29 @@ import socket
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 
 import anyio
-from anyio.abc import ByteStream
 
-from wsstream.arguments import check_int, check_number
+from wsstream.arguments import check_int, check_number, check_type
 from wsstream.close_codes import CloseCode
 from wsstream.display import never_raises, without_query
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
+from wsstream.opening.decision import ProcessRequest
 from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
-from wsstream.server.handlers import Handler, Handling
-from wsstream.server.reception import Reception
-from wsstream.server.upgrade import Acceptor, Opening, ProcessRequest
+from wsstream.server.admission import Admission
+from wsstream.server.handlers import Handler, HandlerRunner
 from wsstream.streams.block import AsyncBlock
-from wsstream.streams.leaving import is_closing, leave
-from wsstream.streams.websocket import WebSocketStream, ending_of
-from wsstream.transports.anyio_stream import StreamTransport
+from wsstream.streams.leaving import is_closing
+from wsstream.streams.websocket import ending_of
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName
+from wsstream.upgrade.server import UpgradePolicy
 
-__all__ = ["Server", "accept", "serve"]
-
-
-def accept(
-    transport: ByteStream,
-    *,
-    subprotocols: Iterable[str] = (),
-    origins: Iterable[str | None] | None = None,
-    process_request: ProcessRequest | None = None,
-    max_message_size: int | None = 2**20,
-    compression: Deflate | None = None,
-    flow: FlowControl = FlowControl(),  # noqa: B008 - immutable
-    open_timeout: float | None = 10,
-    close_timeout: float | None = 10,
-    ping_interval: float | None = 20,
-    ping_timeout: float | None = 20,
-    receive_timeout: float | None = None,
-    receive_rate: ReceiveRate | None = None,
-) -> AbstractAsyncContextManager[WebSocketStream]:
-    """``async with accept(stream) as ws``: the server's side over a byte stream that is already open.
-
-    The stream is owned from now on. Leaving the block closes as leaving that of :func:`connect` does.
-    The arguments are those of :func:`serve`.
-
-    Raises:
-        HandshakeError: on entering: no opening handshake came, or it was refused; the answer was sent.
-        TimeoutError: on entering: `open_timeout` has passed; the message says what was waited for.
-    """
-    options = ConnectionOptions(
-        max_message_size=max_message_size,
-        compression=compression,
-        flow=flow,
-        open_timeout=open_timeout,
-        close_timeout=close_timeout,
-        ping_interval=ping_interval,
-        ping_timeout=ping_timeout,
-        receive_timeout=receive_timeout,
-        receive_rate=receive_rate,
-    )
-    return _Accept(transport, Acceptor(subprotocols, origins, process_request, options))
-
-
-class _Accept(AsyncBlock[WebSocketStream]):
-    use = "accept(stream) as ws"
-
-    def __init__(self, stream: ByteStream, acceptor: Acceptor) -> None:
-        self._stream = stream
-        self._acceptor = acceptor
-        self._ws: WebSocketStream | None = None
-
-    @never_raises
-    def __repr__(self) -> str:
-        return f"<accept: {self._ws or type(self._stream).__name__!r}>"
-
-    async def __aenter__(self) -> WebSocketStream:
-        self.enter_once()
-        timeout = self._acceptor.options.open_timeout
-        transport = StreamTransport(self._stream)
-        opening = Opening(self._acceptor, transport, transport.extra("peername"))
-        with anyio.move_on_after(timeout):
-            self._ws = await opening.run()
-            return self._ws
-        raise TimeoutError(
-            f"the opening handshake did not end within open_timeout, {timeout} s: "
-            f"still waiting for {opening.waits_for}"
-        )
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        assert self._ws is not None
-        await leave(ending_of(self._ws), exc)
+__all__ = ["Server", "serve"]
 
 
 def serve(
@@ -129,16 +58,17 @@ def serve(
 ) -> AbstractAsyncContextManager[Server]:
     """``async with serve(handler, host, port) as server``: run a server while the block runs.
 
-    Each connection gets a task that awaits ``handler(ws)`` and then closes as the body of :func:`connect`
-    does. What a handler raises ends its own connection: it is logged, with the connection's id, and answered
-    with 1011. Only ``KeyboardInterrupt`` and ``SystemExit`` go further: they stop the server, leave the event
-    loop on asyncio, and are raised by `wait_closed` and by leaving the block.
+    Each connection gets a task that awaits ``handler(ws)`` and then closes the connection as the end of a
+    block of :func:`connect` does. An exception of a handler ends only its own connection: it is logged, with
+    the connection's id, and the client gets 1011. Only ``KeyboardInterrupt`` and ``SystemExit`` go further:
+    they stop the server, leave the event loop on asyncio, and are raised by `wait_closed` and by leaving the
+    block.
 
     The handlers see the context variables of the task that enters the block. Another task may leave it.
     Leaving stops listening, closes all connections with 1001 and waits for their handlers. After
-    `shutdown_timeout` seconds the connections that are left are dropped and their handlers cancelled, after 2
-    seconds those whose clients read nothing while output waits for them. If the
-    block was cancelled, or left by ``KeyboardInterrupt`` or ``SystemExit``, they are cancelled at once.
+    `shutdown_timeout` seconds it drops the connections that are left and cancels their handlers; after 2
+    seconds already, those whose clients read nothing while output waits for them. If the block is cancelled,
+    or left by ``KeyboardInterrupt`` or ``SystemExit``, it cancels the handlers at once.
 
     Args:
         handler: called with each open :class:`WebSocketStream`.
@@ -148,29 +78,29 @@ def serve(
         listeners: listening sockets to use instead; owned from now on.
         ssl: the TLS context; with it the server speaks ``wss``.
         subprotocols: those the server speaks, the preferred first.
-        origins: the ``Origin`` values that are let in (``None`` in it: no such header); by default all.
+        origins: the ``Origin`` values to admit, ``None`` for requests without one; by default all.
         process_request: sees each HTTP request first; may be asynchronous. Returns ``None`` to go on, an
-            :class:`Accept` to take part in the answer, or a :class:`Response` to send instead.
-        max_handshakes: clients that have not sent a whole request. When there is one too many, the one that
-            came first is dropped.
-        max_connections: clients whose request is there or whose connection is open. More are answered with
-            503.
-        shutdown_timeout: seconds that handlers get to end.
+            :class:`Accept` to take part in the response, or a :class:`Response` to send instead.
+        max_handshakes: how many clients may be at sending their request. If there is one too many, the oldest
+            is dropped.
+        max_connections: how many clients may have sent their request or have an open connection. Others get
+        503.
+        shutdown_timeout: seconds for the handlers to end.
         max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout:
             as for :func:`connect`.
         receive_timeout: as for :func:`connect`.
-        receive_rate: a :class:`ReceiveRate`, the least rate at which a message has to arrive; slower ones
-            fail with 1008. ``None``: any rate.
+        receive_rate: a :class:`ReceiveRate`, the least rate at which messages must arrive; the connection of
+        a
+            slower one fails with 1008. ``None``: any rate.
 
     Raises:
-        OSError: on entering: cannot listen. On leaving: the server had to stop listening, and neither
-            `wait_closed` nor the body of the block raised that.
-        TypeError, ValueError: an argument is not as it should be.
+        OSError: on entering: the system refuses to listen. On leaving: the server had to stop listening, and
+            neither `wait_closed` nor the body of the block raised that.
+        TypeError, ValueError: an argument is wrong.
     """
     if not callable(handler):
         raise TypeError(f"handler must be an async function, got {type(handler).__name__}")
-    if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
-        raise TypeError(f"ssl must be an ssl.SSLContext or None, got {type(ssl).__name__}")
+    check_type("ssl", ssl, ssl_module.SSLContext | None, "an ssl.SSLContext or None")
     if sum((host is not None or port != 0, path is not None, listeners is not None)) > 1:
         raise ValueError("give either host and port, or path, or listeners")
     options = ConnectionOptions(
@@ -196,11 +126,9 @@ def serve(
             return given
         return await listen_tcp(host, port) if path is None else [listen_unix(path)]
 
-    acceptor = Acceptor(subprotocols, origins, process_request, options, own_tasks=True)
+    policy = UpgradePolicy(subprotocols, origins, process_request, options, own_tasks=True)
 
-    def make_server() -> Server:
-        return Server(handler, acceptor, ssl, max_handshakes, max_connections, shutdown_timeout)
-
+    make_server = partial(Server, handler, policy, ssl, max_handshakes, max_connections, shutdown_timeout)
     return _Serve(listen, make_server)
 
 
@@ -214,18 +142,18 @@ class Server:
     def __init__(
         self,
         handler: Handler,
-        acceptor: Acceptor,
+        policy: UpgradePolicy,
         ssl: ssl_module.SSLContext | None,
         max_handshakes: int | None,
         max_connections: int | None,
         shutdown_timeout: float | None,
     ) -> None:
-        handling = Handling(handler, lambda: self._reception.cancelled)
-        self.connections = handling.connections
+        runner = HandlerRunner(handler, lambda: self._admission.cancelled)
+        self.connections = runner.connections
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
         self._names: list[SocketName | str | bytes] = []  # of the listeners
-        self._reception = Reception(acceptor, ssl, max_handshakes, max_connections, handling.run)
+        self._admission = Admission(policy, ssl, max_handshakes, max_connections, runner.run)
         self._error_raised = False
 
     @never_raises
@@ -243,9 +171,9 @@ class Server:
 
     @property
     def url(self) -> str:
-        """A URL that :func:`connect` takes on this machine; of a Unix socket, ``ws+unix:`` and its path.
+        """The server's URL, for :func:`connect` on this machine: that of the first listener that has one.
 
-        Of several listeners it is that of the first one that has a URL.
+        For a Unix socket it is ``ws+unix:`` and the path.
 
         Raises:
             ValueError: all listen on IPv6 addresses with a scope (``fe80::1%eth0``), which no URL can hold.
@@ -253,50 +181,52 @@ class Server:
         return url_of(self._names, secure=self._ssl is not None)
 
     def close(self) -> None:
-        """Stop listening, so that `wait_closed` returns. The open connections go on."""
-        self._reception.close()
+        """Stop listening, so that `wait_closed` returns. The open connections stay open."""
+        self._admission.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the server stops listening, mostly because `close` was called. May be cancelled.
+        """Wait until the server stops listening: usually because `close` was called.
+
+        If this is cancelled, the server goes on, and it may be called again.
 
         Raises:
-            OSError: it had to stop, as the system accepts no more connections for it.
-            KeyboardInterrupt, SystemExit: it stopped because a handler or ``process_request`` raised this.
+            OSError: the server had to stop, as the system accepts no more connections for it.
+            KeyboardInterrupt, SystemExit: a handler or ``process_request`` raised this, which stopped it.
         """
-        await self._reception.closed.wait()
+        await self._admission.closed.wait()
         self._raise_error()
 
     @property
     def _is_closed(self) -> bool:
-        return self._reception.closed.is_set()
+        return self._admission.closed.is_set()
 
     def _raise_error(self) -> None:
-        if self._reception.error is not None:
+        if self._admission.error is not None:
             self._error_raised = True
-            raise self._reception.error
+            raise self._admission.error
 
     # -- for the context manager -------------------------------------------------------------
 
     def _start(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept on `listeners`."""
+        """Accept connections on `listeners`."""
         self._names = [listener.getsockname() for listener in listeners]
-        self._reception.listen(listeners)
+        self._admission.listen(listeners)
 
     async def _shut_down(self) -> None:
-        """Close everything with 1001 and wait for the handlers, for `shutdown_timeout` seconds at most."""
+        """Close all connections with 1001 and wait for the handlers, `shutdown_timeout` seconds at most."""
         self.close()
-        self._reception.dismiss_handshakes()
+        self._admission.drop_handshakes()
         with anyio.move_on_after(self._shutdown_timeout):
             for ws in tuple(self.connections):
                 ending_of(ws).close(CloseCode.GOING_AWAY, "", hurried=True)
-            await self._reception.wait_idle()
+            await self._admission.wait_idle()
         for ws in tuple(self.connections):
             ws.abort()  # the Close frame has gone out, and the peer had its time
 
     def _cancel(self) -> None:
-        """Cancel whatever runs."""
+        """Cancel all tasks."""
         self.close()
-        self._reception.cancel()
+        self._admission.cancel()
 
 
 class _Serve(AsyncBlock[Server]):
@@ -306,7 +236,7 @@ class _Serve(AsyncBlock[Server]):
         self, listen: Callable[[], Awaitable[list[socket.socket]]], make_server: Callable[[], Server]
     ) -> None:
         self._listen = listen
-        self._make_server = make_server  # which needs the event loop
+        self._make_server = make_server  # needs a running event loop
         self._server: Server | None = None
 
     @never_raises
@@ -332,6 +262,6 @@ class _Serve(AsyncBlock[Server]):
             server._cancel()
             if not is_closing(exc):
                 with anyio.CancelScope(shield=True):
-                    await server._reception.wait_idle()
+                    await server._admission.wait_idle()
         if exc is None and not server._error_raised:
             server._raise_error()

@@ -79,7 +79,7 @@ class _Server:
         self._websocket: WebSocketStream | None = None
 
     async def run(self) -> None:
-        from wsstream.server.serve import accept
+        from wsstream.server.accept import accept
 
         try:
             async with accept(self._stream, **self._options) as self._websocket:

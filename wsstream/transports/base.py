@@ -12,9 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
+import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
+
 from wsstream.protocol.frame_queue import Piece
 
-__all__ = ["Backlog", "Transport", "receive_some", "send_all"]
+__all__ = ["Backlog", "Transport", "receive_some", "release", "send_all"]
+
+_RELEASE_TIMEOUT = 2.0  # seconds
 
 
 class Backlog(NamedTuple):
@@ -180,3 +185,11 @@ async def send_all(transport: Transport, data: bytes) -> None:
         view = view[count:]
         if (view and count == 0) or (not view and transport.unsent):
             await transport.wait_writable()
+
+
+async def release(transport: Transport) -> None:
+    """Drop a transport that no driver owns. Takes 2 seconds at most, and ends even if it is cancelled."""
+    transport.close()
+    with anyio.move_on_after(_RELEASE_TIMEOUT, shield=True):
+        await transport.aclose()
+    await cancel_shielded_checkpoint()

@@ -12,7 +12,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.proxy_url import Proxy
 from wsstream.opening.url import URL
 from wsstream.transports.anyio_stream import StreamTransport

@@ -15,7 +15,15 @@ from wsstream.opening.url import unix_url
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.resolve import Address, SocketName, resolve
 
-__all__ = ["UnixListener", "accept", "close_listener", "listen_all", "listen_tcp", "listen_unix", "url_of"]
+__all__ = [
+    "UnixListener",
+    "accept_socket",
+    "close_listener",
+    "listen_all",
+    "listen_tcp",
+    "listen_unix",
+    "url_of",
+]
 
 # How often to look for a port that is free in all address families.
 PORT_ATTEMPTS = 8
@@ -200,7 +208,7 @@ def url_of(names: Sequence[SocketName | str | bytes], *, secure: bool) -> str:
     )
 
 
-async def accept(listener: socket.socket) -> socket.socket:
+async def accept_socket(listener: socket.socket) -> socket.socket:
     """Wait for a connection and accept it. If cancelled, no connection was accepted.
 
     Skips connections that the peer gave up before.
@@ -228,7 +236,7 @@ async def accept(listener: socket.socket) -> socket.socket:
 
 
 def close_listener(listener: socket.socket) -> None:
-    """Close `listener`; a task in :func:`accept` is woken with :class:`anyio.ClosedResourceError`.
+    """Close `listener`; a task in :func:`accept_socket` is woken with :class:`anyio.ClosedResourceError`.
 
     May be called in a task, in a callback of the event loop and in a signal handler, and more than once.
     """

@@ -15,14 +15,14 @@ from typing import Any, cast
 import anyio
 
 from wsstream.errors import ProxyError
-from wsstream.opening.http import Headers
+from wsstream.opening.headers import Headers
 from wsstream.opening.proxy_connect import TunnelHandshake
 from wsstream.opening.proxy_url import Proxy
 from wsstream.transports.base import Transport, receive_some, send_all
-from wsstream.transports.exchange import ask
 from wsstream.transports.failures import add_tls_hint, reported
 from wsstream.transports.progress import Progress
 from wsstream.transports.resolve import resolve
+from wsstream.transports.round_trip import round_trip
 from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.tcp_connect import open_tcp
 from wsstream.transports.tls import TLSTransport, default_client_context
@@ -62,10 +62,10 @@ async def open_tunnel(
     progress.wait_for(f"answer from the proxy {proxy} for {progress.url}", "the connection to it was open")
     try:
         if proxy.is_socks:
-            await _ask_by_socks(transport, proxy, host, port)
+            await _socks_connect(transport, proxy, host, port)
         else:
             with _named(proxy):
-                await ask(transport, TunnelHandshake(proxy, host, port, headers))
+                await round_trip(transport, TunnelHandshake(proxy, host, port, headers))
     except BaseException:
         transport.close()
         raise
@@ -114,14 +114,14 @@ def require_socks() -> None:
         ) from exc
 
 
-async def _ask_by_socks(transport: Transport, proxy: Proxy, host: str, port: int) -> None:
+async def _socks_connect(transport: Transport, proxy: Proxy, host: str, port: int) -> None:
     from python_socks import ProxyError as Refusal
     from python_socks import ProxyType
     from python_socks.async_.anyio import Proxy as Socks
 
     user, password = proxy.userinfo or (None, None)
-    way = cast(Any, _Way(transport, proxy))
-    socks = Socks(ProxyType.SOCKS5, proxy.host, proxy.port, user, password, rdns=True, forward=way)
+    forward = cast(Any, _ForwardStream(transport, proxy))
+    socks = Socks(ProxyType.SOCKS5, proxy.host, proxy.port, user, password, rdns=True, forward=forward)
     try:
         await socks.connect(host, port, timeout=math.inf)
     except Refusal as exc:
@@ -130,7 +130,7 @@ async def _ask_by_socks(transport: Transport, proxy: Proxy, host: str, port: int
         raise ProxyError(f"the answer of the proxy {proxy} is malformed") from exc
 
 
-class _Way:
+class _ForwardStream:
     """The transport in the form that python-socks needs for the connection to the proxy, its ``forward``.
 
     python-socks never asks for more bytes than its answer has, so it takes none of the server's.
@@ -140,7 +140,7 @@ class _Way:
         self._transport = transport
         self._proxy = proxy
 
-    async def connect(self, **_: object) -> _Way:
+    async def connect(self, **_: object) -> _ForwardStream:
         return self
 
     async def send(self, item: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 
-from wsstream.protocol.file_frames import FILE_STEP, FileEnded, FileFrames, FileRange
+from wsstream.protocol.file_frames import SENDFILE_SIZE, FileEnded, FileFrames, FileRange
 from wsstream.protocol.frame_queue import Piece
 from wsstream.transports.base import Backlog, Transport
 from wsstream.transports.eventloop import event_loop
@@ -263,7 +263,7 @@ class SocketTransport(BaseSocketTransport):
         at, to = start, self._sock.fileno()
         while at < stop:
             try:
-                taken = os.sendfile(to, fd, at, min(stop - at, FILE_STEP))
+                taken = os.sendfile(to, fd, at, min(stop - at, SENDFILE_SIZE))
             except BlockingIOError:
                 break
             if not taken:

@@ -8,6 +8,7 @@ masking; those that go to a server are masked by the player. Each row is played 
 | ``("only", role)`` | the rule is for this role |
 | ``("in", data)`` | the peer sends frames, of which the last may be cut anywhere |
 | ``("raw", data)`` | the peer sends these very bytes |
+| ``("case", case)`` | the peer sends a case of the catalogue, up to the byte that proves the violation |
 | ``("mismasked", data)`` | the peer masks as a server, unmasked as a client |
 | ``("sees", message)`` | the application gets this message next |
 | ``("part", data)`` | it gets this much of a message that is not complete |
@@ -40,6 +41,7 @@ from typing import Any, cast
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketListener
+from kit import backends
 
 import wsstream
 from wsstream import CloseInfo, ConnectionBroken, ConnectionClosed, InvalidUTF8, ProtocolViolation
@@ -47,13 +49,13 @@ from wsstream.codec.events import Chunk, Close, Event, Ping
 from wsstream.errors import check_close_arguments
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State, WrongState
-from wsstream.testing import EXAMPLE_KEY, Frame, RawPeer, parse_frames, ping, pong, text
+from wsstream.testing import EXAMPLE_KEY, Frame, FrameCase, RawPeer, Role, parse_frames, ping, pong, text
 from wsstream.testing import close as close_frame
 
 Row = Sequence[tuple[str, Any]]
 Opened = Callable[..., AbstractAsyncContextManager[tuple[wsstream.WebSocketStream, RawPeer]]]
 
-ROLES = ("client", "server")
+ROLES: tuple[Role, Role] = ("client", "server")
 ALL = 1 << 62
 LIMIT = 10  # seconds for a row over a socket
 
@@ -93,7 +95,7 @@ def frames_of(data: bytes) -> list[Frame]:
 class Player:
     """The bookkeeping of both players."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: Role) -> None:
         self.role = role
         self.keys: list[bytes | None] = []
         self.over = False
@@ -132,7 +134,7 @@ class Player:
 class WithoutIO(Player):
     """Plays a row on a Connection; `bytewise` gives it each byte alone and sees where it fails."""
 
-    def __init__(self, role: str, *, bytewise: bool) -> None:
+    def __init__(self, role: Role, *, bytewise: bool) -> None:
         super().__init__(role)
         self.connection = Connection(client=role == "client")
         self.bytewise = bytewise
@@ -154,6 +156,10 @@ class WithoutIO(Player):
 
     def on_only(self, role: str) -> None:
         assert role == self.role
+
+    def on_case(self, case: FrameCase) -> None:
+        data = case.data(self.role)
+        self.on_in("raw", data[: case.proof(self.role)] if self.bytewise else data)
 
     def on_in(self, verb: str, data: bytes) -> None:
         data = self.to_endpoint(verb, data)
@@ -289,7 +295,7 @@ def to_endpoint() -> Callable[[str, bytes], bytes]:
 class OverSocket(Player):
     """Plays a row on a WebSocketStream and the raw peer that is connected to it."""
 
-    def __init__(self, role: str, ws: wsstream.WebSocketStream, peer: RawPeer, tasks: Any) -> None:
+    def __init__(self, role: Role, ws: wsstream.WebSocketStream, peer: RawPeer, tasks: Any) -> None:
         super().__init__(role)
         self.ws = ws
         self.peer = peer
@@ -326,6 +332,9 @@ class OverSocket(Player):
 
     async def on_only(self, role: str) -> None:
         assert role == self.role
+
+    async def on_case(self, case: FrameCase) -> None:
+        await self.on_in("raw", case.data(self.role)[: case.proof(self.role)])
 
     async def on_in(self, verb: str, data: bytes) -> None:
         await self.peer.send(self.to_endpoint(verb, data))
@@ -487,10 +496,10 @@ class OverSocket(Player):
                     pass
 
 
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module")
+def anyio_backend(request: pytest.FixtureRequest) -> backends.Backend:
     """One event loop, and so one server, for a module."""
-    return str(request.param)
+    return backends.backend(request.param, request.node)
 
 
 class Handler:

@@ -137,7 +137,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], list[str], Any]] = {
     "4.1-accept-of-another-key": ({}, ["Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOA="], FAILS),
     "4.1-accept-is-the-key": ({}, ["Sec-WebSocket-Accept: {key}"], FAILS),
     "4.1-accept-in-another-case": ({}, ["Sec-WebSocket-Accept: {ACCEPT}"], FAILS),
-    "4.1-accept-with-more-behind": ({}, ["Sec-WebSocket-Accept: {accept}="], FAILS),
+    "4.1-accept-with-more-after": ({}, ["Sec-WebSocket-Accept: {accept}="], FAILS),
     "4.1-accept-twice": ({}, ["Sec-WebSocket-Accept: {accept}", "Sec-WebSocket-Accept: {accept}"], FAILS),
     "4.1-accept-in-blanks": ({}, ["Sec-WebSocket-Accept: \t {accept} \t "], ""),
     # Sec-WebSocket-Extensions

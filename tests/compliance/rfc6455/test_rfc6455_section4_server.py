@@ -17,7 +17,12 @@ import pytest
 import wsstream
 from wsstream import Deflate, Request, Response, WebSocketStream
 from wsstream.opening.deflate_offer import accept_offer
-from wsstream.opening.handshake import RequestRefused, check_request, select_subprotocol, validate_origins
+from wsstream.opening.handshake_server import (
+    RequestRejected,
+    check_request,
+    select_subprotocol,
+    validate_origins,
+)
 from wsstream.opening.http1 import ServerHandshake
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -69,7 +74,7 @@ ROWS: dict[str, tuple[list[str], int, list[str]]] = {
     # 3 Upgrade
     "4.2.1-upgrade-missing": (["-Upgrade"], 426, UPGRADE),
     "4.2.1-upgrade-to-another-protocol": (["Upgrade: h2c"], 426, UPGRADE),
-    "4.2.1-upgrade-with-more-behind": (["Upgrade: websockets"], 426, UPGRADE),
+    "4.2.1-upgrade-with-more-after": (["Upgrade: websockets"], 426, UPGRADE),
     "4.2.1-upgrade-in-any-case": (["Upgrade: WebSocket"], 101, []),
     "4.2.1-upgrade-among-others": (["Upgrade: h2c, websocket"], 101, []),
     # 4 Connection
@@ -258,7 +263,7 @@ def answer_to(pieces: list[bytes]) -> bytes:
         if (response := process(parsed)) is not None:
             return handshake.reject(response)
         offer = check_request(parsed, origins=validate_origins(ORIGINS))
-    except RequestRefused as refused:
+    except RequestRejected as refused:
         return handshake.reject(refused.response)
     accepted = accept_offer(Deflate(), offer.extensions)
     subprotocol = select_subprotocol(offer.subprotocols, SUBPROTOCOLS)

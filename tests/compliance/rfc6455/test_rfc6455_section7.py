@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from kit.compliance_rows import CLEANLY, PEER_ANSWERS, PEER_CLOSES, WE_CLOSE, Row, catalogue_rows
 
 from wsstream.codec.events import Chunk, Close
 from wsstream.testing import binary, close, continuation, frame, ping, pong, text
@@ -17,47 +18,23 @@ FIRST = text("a", fin=False)
 LOST = (1006, "", False)
 DEFINED = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014)
 FREE = (3000, 3001, 3999, 4000, 4999)
-NEVER = {1004: "7.4.1", 1005: "7.4.1", 1006: "7.4.1", 1015: "7.4.1"} | dict.fromkeys(
-    (0, 1, 255, 256, 767, 999, 1016, 1023, 1024, 1100, 2000, 2815, 2816, 2999, 5000, 5119, 5120, 65535),
-    "7.4.2",
-)
-FIRST_BYTES = {code >> 8 for code in (*DEFINED, *range(3000, 5000))}
+NEVER = [name.rpartition("-") for name in catalogue_rows("7") if "close-code" in name and name[-1].isdigit()]
 
-
-def up_to_the_proof(code: int) -> bytes:
-    """A Close frame up to the byte that proves that it has no code that may be sent."""
-    return close(code, "why")[: 4 if code >> 8 in FIRST_BYTES else 3]
-
-
-ROWS: dict[str, list[tuple[str, Any]]] = {
+ROWS: dict[str, Row] = {
+    **catalogue_rows("7"),
     # 7.1.1 Close the WebSocket connection
-    "7.1.1-server-closes-tcp-first-when-we-began": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("in", close(1000)),
-        ("ends", (1000, "", True)),
-    ],
-    "7.1.1-server-closes-tcp-first-when-the-peer-began": [
-        ("in", close(1000)),
-        ("out", close(1000)),
-        ("ends", (1000, "", True)),
-    ],
-    "7.1.1-server-closes-tcp-first-when-both-began": [
-        ("app", Close(1000)),
-        ("in", close(1000)),
-        ("out", close(1000)),
-        ("ends", (1000, "", True)),
-    ],
+    "7.1.1-server-closes-tcp-first-when-we-began": [*WE_CLOSE, *PEER_ANSWERS],
+    "7.1.1-server-closes-tcp-first-when-the-peer-began": [*PEER_CLOSES, CLEANLY],
+    "7.1.1-server-closes-tcp-first-when-both-began": [("app", Close(1000)), *PEER_CLOSES, CLEANLY],
     "7.1.1-trailing-bytes-are-discarded": [
         ("in", close(1000) + frame(3, bytes(5000)) + text("late")),
         ("out", close(1000)),
-        ("ends", (1000, "", True)),
+        CLEANLY,
     ],
-    "7.1.1-trailing-bytes-behind-the-answer-are-discarded": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
+    "7.1.1-trailing-bytes-after-the-answer-are-discarded": [
+        *WE_CLOSE,
         ("in", close(1000) + frame(3, bytes(5000))),
-        ("ends", (1000, "", True)),
+        CLEANLY,
     ],
     # 7.1.2 Start the closing handshake
     "7.1.2-close-has-code-and-reason": [
@@ -72,52 +49,21 @@ ROWS: dict[str, list[tuple[str, Any]]] = {
         ("in", close()),
         ("ends", (1005, "", True)),
     ],
-    "7.1.2-close-has-no-code": [
-        ("app", Close()),
-        ("out", close()),
-        ("in", close(1000)),
-        ("ends", (1000, "", True)),
-    ],
-    "7.1.2-close-is-sent-once": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("in", close(1000)),
-        ("in", close(1001)),
-        ("ends", (1000, "", True)),
-    ],
+    "7.1.2-close-has-no-code": [("app", Close()), ("out", close()), *PEER_ANSWERS],
+    "7.1.2-close-is-sent-once": [*WE_CLOSE, ("in", close(1000)), ("in", close(1001)), CLEANLY],
     # 7.1.3 The closing handshake is started
-    "7.1.3-closing-when-close-was-sent": [
-        ("state", "open"),
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("state", "closing"),
-        ("in", close(1000)),
-        ("ends", (1000, "", True)),
-    ],
+    "7.1.3-closing-when-close-was-sent": [("state", "open"), *WE_CLOSE, ("state", "closing"), *PEER_ANSWERS],
     "7.1.3-closing-when-close-was-received": [
         ("only", "client"),  # a server is done with TCP at once
-        ("in", close(1000)),
-        ("out", close(1000)),
+        *PEER_CLOSES,
         ("state", "closing"),
         ("refused", "a"),
-        ("ends", (1000, "", True)),
+        CLEANLY,
     ],
     # 7.1.4 The connection is closed
-    "7.1.4-closed-with-tcp": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("state", "closing"),
-        ("in", close(1000)),
-        ("ends", (1000, "", True)),
-        ("state", "closed"),
-    ],
+    "7.1.4-closed-with-tcp": [*WE_CLOSE, ("state", "closing"), *PEER_ANSWERS, ("state", "closed")],
     "7.1.4-not-cleanly-without-the-closing-handshake": [("eof", None), ("ends", LOST), ("state", "closed")],
-    "7.1.4-not-cleanly-without-the-answer": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("eof", None),
-        ("ends", LOST),
-    ],
+    "7.1.4-not-cleanly-without-the-answer": [*WE_CLOSE, ("eof", None), ("ends", LOST)],
     "7.1.4-not-cleanly-inside-a-message": [
         ("in", FIRST + close(1000)),
         ("out", close(1000)),
@@ -131,8 +77,7 @@ ROWS: dict[str, list[tuple[str, Any]]] = {
     # 7.1.5 The close code
     "7.1.5-that-of-the-peers-close": [("in", close(4321)), ("out", close(4321)), ("ends", (4321, "", True))],
     "7.1.5-that-of-the-peers-close-though-we-began": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
+        *WE_CLOSE,
         ("in", close(4321)),
         ("ends", (4321, "", True)),
     ],
@@ -173,11 +118,7 @@ ROWS: dict[str, list[tuple[str, Any]]] = {
         ("in", close(1000, "theirs")),
         ("ends", (1000, "theirs", True)),
     ],
-    "7.1.6-empty-without-one": [("in", close(1000)), ("out", close(1000)), ("ends", (1000, "", True))],
-    "7.1.6-empty-without-a-body": [("in", close()), ("out", close()), ("ends", (1005, "", True))],
     # 7.1.7 Fail the WebSocket connection
-    "7.1.7-close-says-why": [("in", frame(3)[:1]), ("fails", 1002)],
-    "7.1.7-close-says-why-of-text": [("in", text(b"\xff")), ("fails", 1007)],
     "7.1.7-nothing-is-processed-any-more": [("in", frame(3, b"x")[:1]), ("fails", 1002)],
     "7.1.7-what-came-before-is-delivered": [
         ("in", text("a") + ping() + frame(3)[:1]),
@@ -185,25 +126,14 @@ ROWS: dict[str, list[tuple[str, Any]]] = {
         ("sees", "a"),
         ("fails", 1002),
     ],
-    "7.1.7-inside-their-message": [("in", FIRST + text("b")[:1]), ("fails", 1002)],
     "7.1.7-inside-our-message": [
         ("app", Chunk("text", b"a", False)),
         ("out", FIRST),
         ("in", frame(3)[:1]),
         ("fails", 1002),
     ],
-    "7.1.7-after-our-close-no-other-is-sent": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("in", frame(3)[:1]),
-        ("breaks", 1002),
-    ],
-    "7.1.7-after-our-close-text-is-still-checked": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("in", text(b"\xff")),
-        ("breaks", 1007),
-    ],
+    "7.1.7-after-our-close-no-other-is-sent": [*WE_CLOSE, ("in", frame(3)[:1]), ("breaks", 1002)],
+    "7.1.7-after-our-close-text-is-still-checked": [*WE_CLOSE, ("in", text(b"\xff")), ("breaks", 1007)],
     # 7.2.1 The transport is lost
     "7.2.1-idle": [("eof", None), ("ends", LOST), ("refused", "a")],
     "7.2.1-inside-a-header": [("in", binary(bytes(300))[:3]), ("eof", None), ("ends", LOST)],
@@ -223,22 +153,9 @@ ROWS: dict[str, list[tuple[str, Any]]] = {
         ("ends", LOST),
     ],
     # 7.3 Normal closure
-    "7.3-we-close": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("in", close(1000)),
-        ("ends", (1000, "", True)),
-    ],
-    "7.3-the-peer-closes": [("in", close(1000)), ("out", close(1000)), ("ends", (1000, "", True))],
+    "7.3-we-close": [*WE_CLOSE, *PEER_ANSWERS],
+    "7.3-the-peer-closes": [*PEER_CLOSES, CLEANLY],
     # 7.4 Status codes
-    **{
-        f"7.4.1-code-{code}": [
-            ("in", close(code, "why")),
-            ("out", close(code, "why")),
-            ("ends", (code, "why", True)),
-        ]
-        for code in DEFINED
-    },
     **{
         f"7.4.1-code-{code}-out": [
             ("app", Close(code)),
@@ -249,10 +166,6 @@ ROWS: dict[str, list[tuple[str, Any]]] = {
         for code in DEFINED
     },
     **{
-        f"7.4.2-code-{code}": [("in", close(code)), ("out", close(code)), ("ends", (code, "", True))]
-        for code in FREE
-    },
-    **{
         f"7.4.2-code-{code}-out": [
             ("app", Close(code)),
             ("out", close(code)),
@@ -261,19 +174,8 @@ ROWS: dict[str, list[tuple[str, Any]]] = {
         ]
         for code in FREE
     },
-    **{
-        f"{section}-no-code-{code}": [("in", up_to_the_proof(code)), ("fails", 1002)]
-        for code, section in NEVER.items()
-    },
-    **{f"{section}-no-code-{code}-out": [("invalid", Close(code))] for code, section in NEVER.items()},
-    "7.4.1-no-code-1005-with-a-reason": [("in", close(1005, "why")[:4]), ("fails", 1002)],
-    "7.4.1-no-code-1006-inside-a-message": [("in", FIRST + close(1006)), ("fails", 1002)],
-    "7.4.1-no-code-1015-as-the-answer": [
-        ("app", Close(1000)),
-        ("out", close(1000)),
-        ("in", close(1015)),
-        ("breaks", 1002),
-    ],
+    **{f"{name}-{code}-out": [("invalid", Close(int(code)))] for name, _, code in NEVER},
+    "7.4.1-no-code-1015-as-the-answer": [*WE_CLOSE, ("in", close(1015)), ("breaks", 1002)],
 }
 
 

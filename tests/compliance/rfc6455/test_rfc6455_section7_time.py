@@ -14,9 +14,9 @@ import pytest
 
 import wsstream
 from wsstream import CloseInfo
-from wsstream.testing import RawPeer, memory_pair, virtual_clock
+from wsstream.testing import RawPeer, memory_pair
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 CLOSE_TIMEOUT = 7
 
@@ -53,11 +53,6 @@ TIMES: dict[str, tuple[list[str], float, CloseInfo]] = {
         CloseInfo(1002, "opcode 3 is reserved", False),
     ),
 }
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return virtual_clock(request.param)
 
 
 @asynccontextmanager

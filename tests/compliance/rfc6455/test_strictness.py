@@ -1,7 +1,6 @@
 """What goes beyond the letter of RFC 6455: the order of things around a violation, and the bounds.
 
-`ILLEGAL_FRAMES` and `LEGAL_SEQUENCES` go to an application that echoes, over a socket, in one piece with a
-complete message in front.
+`ILLEGAL_FRAMES` go to an application that echoes, over a socket, in one piece after a complete message.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import pytest
 from wsstream import CloseInfo, ConnectionBroken, InvalidUTF8, ProtocolViolation, WebSocketStream
 from wsstream.testing import (
     ILLEGAL_FRAMES,
-    LEGAL_SEQUENCES,
     FrameCase,
     binary,
     close,
@@ -76,49 +74,6 @@ async def test_what_was_complete_is_delivered_and_echoed_before_the_connection_f
     assert type(end.__cause__) is (InvalidUTF8 if case.code == 1007 else ProtocolViolation)
 
 
-@pytest.mark.slow
-@ROLES
-@pytest.mark.parametrize("case", LEGAL_SEQUENCES, ids=str)
-async def test_what_is_legal_is_delivered_and_echoed(
-    case: FrameCase, role: Any, opened: Any, to_endpoint: Any
-) -> None:
-    seen: list[str | bytes] = []
-    ends: list[BaseException | None] = []
-    messages = [event.value for event in case.events if event.kind in ("text", "binary")]
-    pings = [event.value for event in case.events if event.kind == "ping"]
-    closes = [event.value for event in case.events if event.kind == "close"]
-    data: list[tuple[int, bytes]] = []
-    pongs: list[bytes] = []
-    with anyio.fail_after(LIMIT):
-        async with opened(role) as (ws, peer), anyio.create_task_group() as tasks:
-            tasks.start_soon(collect, ws, seen, ends)
-            await peer.send(case.data(role))
-            while not closes and (len(data) < len(messages) or len(pongs) < len(pings)):
-                found = await peer.read_frame()
-                if found.opcode == 10:
-                    pongs.append(found.payload)
-                else:
-                    payload = found.payload
-                    opcode = found.opcode
-                    while not found.fin:
-                        found = await peer.read_frame()
-                        payload += found.payload
-                    data.append((opcode, payload))
-            if not closes:
-                await peer.close(1000)
-            last = await peer.read_frame()
-            while last.opcode != 8:  # an echo of what came before the Close
-                last = await peer.read_frame()
-            await peer.aclose()
-    code, reason = closes[0] if closes else (1000, "")  # type: ignore[misc]
-    assert seen == messages
-    assert (last.close_code or 1005, last.close_reason) == (code, reason)
-    if not closes:
-        assert data == [payload_of(message) for message in messages]
-        assert pongs == pings
-        assert ends == [None]
-
-
 VIOLATIONS = {
     "reserved bit": (frame(1, rsv2=True)[:1], 1002),
     "bad byte in a partial frame": (text(b"\xff", declared_length=1000), 1007),
@@ -126,6 +81,7 @@ VIOLATIONS = {
 }
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize("violation", VIOLATIONS.values(), ids=VIOLATIONS)
 async def test_a_violation_fails_the_connection_though_nobody_reads(
@@ -143,9 +99,10 @@ async def test_a_violation_fails_the_connection_though_nobody_reads(
                 await ws.receive()
 
 
+@pytest.mark.heavy_after_first
 @ROLES
 @pytest.mark.parametrize(("last", "code"), [(frame(3), 1002), (close(1000), 1000)], ids=["failed", "closed"])
-async def test_behind_the_end_little_is_read_from_a_peer_that_goes_on_sending(
+async def test_after_the_end_little_is_read_from_a_peer_that_goes_on_sending(
     last: bytes, code: int, role: Any, opened: Any, to_endpoint: Any
 ) -> None:
     """What has arrived is read, so that Close is not lost by a reset; a peer that floods is dropped."""
@@ -166,7 +123,7 @@ async def test_behind_the_end_little_is_read_from_a_peer_that_goes_on_sending(
 
 
 @ROLES
-async def test_a_pong_behind_our_unfinished_frame_waits_and_holds_nothing_up(role: Any, opened: Any) -> None:
+async def test_a_pong_after_our_unfinished_frame_waits_and_holds_nothing_up(role: Any, opened: Any) -> None:
     """It cannot leave before the frame is complete (section 5.4), nor can Close; so TCP is closed at once."""
     with anyio.fail_after(5):  # less than close_timeout
         async with opened(role) as (ws, peer):
@@ -187,9 +144,7 @@ async def test_a_pong_behind_our_unfinished_frame_waits_and_holds_nothing_up(rol
 
 
 @ROLES
-async def test_a_pong_behind_our_unfinished_frame_leaves_when_that_is_complete(
-    role: Any, opened: Any
-) -> None:
+async def test_a_pong_after_our_unfinished_frame_leaves_when_that_is_complete(role: Any, opened: Any) -> None:
     with anyio.fail_after(LIMIT):
         async with opened(role) as (ws, peer):
             async with ws.writable.message(size=8) as message:

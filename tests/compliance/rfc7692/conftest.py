@@ -6,7 +6,6 @@ A row knows nothing of roles. Where a parameter belongs to one side, it is writt
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
+from kit.zlib_peer import NAME
 
 import wsstream
 from wsstream import ConnectionBroken, Deflate, InvalidUTF8, MessageTooBig, ProtocolViolation, StreamEnded
@@ -28,8 +28,6 @@ from wsstream.protocol.state import State
 from wsstream.testing import EXAMPLE_KEY, Frame, RawPeer, frame, parse_frames
 
 HEADER = "Sec-WebSocket-Extensions"
-NAME = "permessage-deflate"
-TAIL = b"\x00\x00\xff\xff"
 ALL = 1 << 62
 ALWAYS = Deflate(min_size=0)
 Sent = tuple[int, bytes, dict[str, bool]]
@@ -42,83 +40,15 @@ class Outcome(NamedTuple):
     code: int | None = None
 
 
-def other(role: str) -> str:
-    return "client" if role == "server" else "server"
-
-
-def params_for(role: str, params: str) -> str:
-    return params.format(ours=role, theirs=other(role))
+def answer_for(role: str, params: str | None) -> str | None:
+    """The server's answer where our endpoint has this role."""
+    theirs = "client" if role == "server" else "server"
+    return None if params is None else NAME + params.format(ours=role, theirs=theirs)
 
 
 def encode(frames: Iterable[Sent], mask: bytes | None) -> bytes:
     """The bytes of frames that are given as (opcode, payload, options of `wsstream.testing.frame`)."""
     return b"".join(frame(opcode, payload, mask=mask, **options) for opcode, payload, options in frames)
-
-
-# -- the peer's two contexts ---------------------------------------------------------------------
-
-
-class Zlib:
-    """What an endpoint in the role of the peer compresses and inflates with, by zlib alone.
-
-    `answer` is what was agreed on: the parameters of the server's answer.
-    """
-
-    def __init__(self, role: str, answer: str) -> None:
-        params = dict(parse_extensions([answer])[0].params)
-        theirs = other(role)
-        self.receive_window = int(params.get(f"{role}_max_window_bits") or 15)
-        self.receive_takeover = f"{role}_no_context_takeover" not in params
-        self._send_window = int(params.get(f"{theirs}_max_window_bits") or 15)
-        self._send_takeover = f"{theirs}_no_context_takeover" not in params
-        self._compress: Any = None
-        self._inflate: Any = None
-
-    def pieces(self, *parts: bytes) -> list[bytes]:
-        """The payloads of a message that is fragmented in `parts`."""
-        if self._compress is None or not self._send_takeover:
-            no_references = zlib.Z_HUFFMAN_ONLY if self._send_window == 8 else zlib.Z_DEFAULT_STRATEGY
-            self._compress = zlib.compressobj(wbits=-max(self._send_window, 9), strategy=no_references)
-        data = [self._compress.compress(part) + self._compress.flush(zlib.Z_SYNC_FLUSH) for part in parts]
-        return [*data[:-1], data[-1].removesuffix(TAIL)]
-
-    def message(self, payload: bytes) -> bytes:
-        return self.pieces(payload)[0]
-
-    def inflate(self, payload: bytes) -> bytes:
-        """A whole message; fails where it refers to what lies further back than the window."""
-        if self._inflate is None or not self.receive_takeover:
-            self._inflate = zlib.decompressobj(wbits=-self.receive_window)
-        return inflate_strictly(self._inflate, payload + TAIL)
-
-
-def inflate_strictly(context: Any, data: bytes) -> bytes:
-    """Inflate with no more memory than the window of `context`, and see that a block has just ended.
-
-    zlib finds too distant references only beyond the output of one call, so each gives a single byte.
-    """
-    out = []
-    for start in range(len(data)):
-        piece = data[start : start + 1]
-        while byte := context.decompress(piece, 1):
-            out.append(byte)
-            piece = context.unconsumed_tail
-    assert not context.eof, "our endpoint sends no final blocks"
-    probe = context.copy()
-    assert probe.decompress(b"\x03\x00") == b"", "the data ends inside a block"
-    assert probe.eof, "the data ends inside a block"
-    return b"".join(out)
-
-
-@pytest.fixture
-def peer_zlib() -> Callable[[str, str], Zlib]:
-    """``peer_zlib(role, answer)``: `role` is our endpoint's."""
-    return Zlib
-
-
-@pytest.fixture
-def strict_inflate() -> Callable[[Any, bytes], bytes]:
-    return inflate_strictly
 
 
 # -- without I/O ---------------------------------------------------------------------------------
@@ -143,8 +73,8 @@ class Offline:
     def __init__(self, role: str, params: str | None, options: Deflate, limit: int | None) -> None:
         self.role = role
         self.mask = EXAMPLE_KEY if role == "server" else None
-        self.answer = None if params is None else NAME + params_for(role, params)
-        agreed = None if self.answer is None else agree(role, self.answer, options)
+        answer = answer_for(role, params)
+        agreed = None if answer is None else agree(role, answer, options)
         self.connection = Connection(client=role == "client", deflate=agreed)
         self.inbox = Inbox(FlowControl(), self.connection.inflater)
         self.limit = limit
@@ -214,10 +144,7 @@ def offline() -> Callable[..., Offline]:
     """``offline(role, params, options, limit)``: with `params` ``None`` nothing was negotiated."""
 
     def make(
-        role: str,
-        params: str | None = "",
-        options: Deflate = ALWAYS,
-        limit: int | None = 1 << 20,
+        role: str, params: str | None = "", options: Deflate = ALWAYS, limit: int | None = 1 << 20
     ) -> Offline:
         return Offline(role, params, options, limit)
 
@@ -239,7 +166,7 @@ class Online:
         await self.peer.send(encode(frames, self.peer.mask))
 
     async def run(self, frames: Iterable[Sent], *, close: bool) -> Outcome:
-        """Have the peer send `frames`, and Close behind them if it shall; take all messages there are."""
+        """Have the peer send `frames`, then Close if `close`; take all messages."""
         messages: list[str | bytes] = []
         await self.send(frames)
         if close:
@@ -319,12 +246,10 @@ def online() -> Callable[..., Opening]:
     """``online(role, params, options, limit)``: as `offline`, over TCP, with the same agreement."""
 
     def make(
-        role: str,
-        params: str | None = "",
-        options: Deflate = ALWAYS,
-        limit: int | None = 1 << 20,
+        role: str, params: str | None = "", options: Deflate = ALWAYS, limit: int | None = 1 << 20
     ) -> Opening:
-        fields = [] if params is None else [NAME + params_for(role, params)]
+        answer = answer_for(role, params)
+        fields = [] if answer is None else [answer]
         opened = client_of_ours if role == "client" else server_of_ours
         compression = None if params is None else options
         return opened(fields, compression=compression, max_message_size=limit)

@@ -7,9 +7,8 @@ import os
 import resource
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,9 @@ import anyio
 import pytest
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
+from kit.endpoints import check_echo, echo
+from kit.leaks import nothing_left, open_sockets
+from kit.waiting import until
 
 from wsstream import (
     CloseInfo,
@@ -32,22 +34,7 @@ from wsstream import (
 )
 from wsstream.testing import RateStream, RawPeer, reset_stream
 
-pytestmark = pytest.mark.anyio
-
-
-async def _echo(ws: WebSocketStream) -> None:
-    async for message in ws:
-        await ws.send(message)
-
-
-async def _check_echo(ws: WebSocketStream) -> None:
-    await ws.send("there and back")
-    assert await ws.receive() == "there and back"
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await anyio.sleep(0.1)
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
 
 async def _stream(server: Server) -> ByteStream:
@@ -68,31 +55,12 @@ def _status(answer: bytes) -> int:
     return int(answer.split()[1])
 
 
-def _sockets() -> set[str]:
-    folder, found = Path("/proc/self/fd"), set()
-    for name in os.listdir(folder):
-        try:
-            found.add(os.readlink(folder / name))
-        except FileNotFoundError:
-            pass  # that of the listing itself
-    return {target for target in found if target.startswith("socket:")}
-
-
-@contextmanager
-def _nothing_left() -> Iterator[None]:
-    """No task and no socket that was not there before."""
-    tasks, files = {task.id for task in anyio.get_running_tasks()}, _sockets()
-    yield
-    assert [task for task in anyio.get_running_tasks() if task.id not in tasks] == []
-    assert _sockets() <= files
-
-
 # -- max_connections -------------------------------------------------------------------------
 
 
-async def test_one_connection_too_many_is_told_to_come_back() -> None:
+async def test_one_connection_too_many_gets_503_with_retry_after() -> None:
     async with (
-        serve(_echo, "127.0.0.1", max_connections=2) as server,
+        serve(echo, "127.0.0.1", max_connections=2) as server,
         connect(server.url) as first,
         connect(server.url) as second,
     ):
@@ -101,15 +69,16 @@ async def test_one_connection_too_many_is_told_to_come_back() -> None:
                 pytest.fail("entered")
         assert caught.value.status == 503
         assert dict(caught.value.headers)["retry-after"].isdigit()
-        await _check_echo(first)
+        await check_echo(first)
         await second.aclose()
-        await _until(lambda: len(server.connections) == 1)
+        await until(lambda: len(server.connections) == 1)
         async with connect(server.url) as third:
-            await _check_echo(third)
+            await check_echo(third)
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("how", ["vanishes", "garbage", "handler-fails"])
-async def test_a_slot_gets_free_however_a_connection_ends(how: str) -> None:
+async def test_any_end_of_a_connection_frees_its_place(how: str) -> None:
     async def handler(ws: WebSocketStream) -> None:
         await ws.receive()
         if how == "handler-fails":
@@ -131,7 +100,7 @@ async def test_a_slot_gets_free_however_a_connection_ends(how: str) -> None:
             await ws.send("x")
 
 
-async def test_the_limit_holds_when_all_come_at_once() -> None:
+async def test_the_limit_holds_when_all_clients_come_at_once() -> None:
     started = 0
 
     async def hold(request: Request) -> None:
@@ -141,7 +110,7 @@ async def test_the_limit_holds_when_all_come_at_once() -> None:
 
     for _ in range(8):  # who comes first is a matter of chance on Trio
         started = 0
-        async with serve(_echo, "127.0.0.1", max_connections=5, process_request=hold) as server:
+        async with serve(echo, "127.0.0.1", max_connections=5, process_request=hold) as server:
             with ExitStack() as stack:
                 address = ("127.0.0.1", server.port)
                 clients = [stack.enter_context(socket.create_connection(address)) for _ in range(12)]
@@ -162,7 +131,7 @@ def _received(client: socket.socket) -> bytes | None:
         return None
 
 
-async def test_requests_that_the_application_looks_at_count() -> None:
+async def test_requests_in_process_request_count_as_connections() -> None:
     looking = anyio.Event()
 
     async def hold(request: Request) -> None:
@@ -170,7 +139,7 @@ async def test_requests_that_the_application_looks_at_count() -> None:
             looking.set()
             await anyio.sleep_forever()
 
-    async with serve(_echo, "127.0.0.1", max_connections=1, process_request=hold) as server:
+    async with serve(echo, "127.0.0.1", max_connections=1, process_request=hold) as server:
         async with await _stream(server) as slow:
             await slow.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
             await looking.wait()
@@ -182,41 +151,41 @@ async def test_requests_that_the_application_looks_at_count() -> None:
             assert _status(await _all_of(slow)) == 503  # the place is taken until open_timeout
         await anyio.sleep(10)
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
-async def test_a_request_that_was_answered_takes_no_place() -> None:
+async def test_an_answered_request_takes_no_place() -> None:
     """Not even while its client still has to read the answer."""
     hook = lambda request: Response(200) if request.path == "/healthz" else None  # noqa: E731
     async with (
-        serve(_echo, "127.0.0.1", max_connections=1, process_request=hook) as server,
+        serve(echo, "127.0.0.1", max_connections=1, process_request=hook) as server,
         await _stream(server) as stream,
     ):
         await stream.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         assert _status(await stream.receive()) == 200
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
 
 
 # -- max_handshakes --------------------------------------------------------------------------
 
 
-async def test_silent_clients_take_no_place_of_those_that_ask() -> None:
-    async with serve(_echo, "127.0.0.1", max_connections=100) as server:
+async def test_silent_clients_take_no_place_of_connections() -> None:
+    async with serve(echo, "127.0.0.1", max_connections=100) as server:
         with ExitStack() as stack:
             for _ in range(100):
                 stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             await anyio.sleep(0.5)
             async with connect(server.url) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HT"], ids=["silent", "half-a-head"])
-async def test_of_too_many_opening_handshakes_the_oldest_is_dropped(
+async def test_the_oldest_of_too_many_opening_handshakes_is_dropped(
     said: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1", max_handshakes=3) as server:
+    async with serve(echo, "127.0.0.1", max_handshakes=3) as server:
         with ExitStack() as stack:
             clients = []
             for _ in range(5):
@@ -226,13 +195,13 @@ async def test_of_too_many_opening_handshakes_the_oldest_is_dropped(
             assert [_received(client) for client in clients] == [b"", b"", None, None, None]
             names = ["{}:{}".format(*client.getsockname()) for client in clients[:2]]
             async with connect(server.url) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
                 assert [_received(client) for client in clients[2:]] == [b"", None, None]
     lines = [line for line in caplog.messages if "more than 3 opening handshakes" in line]
     assert [line.partition(": ")[0] for line in lines[:2]] == names
 
 
-async def test_a_request_that_the_application_looks_at_is_not_silent() -> None:
+async def test_a_request_in_process_request_is_not_a_pending_handshake() -> None:
     seen: list[str] = []
 
     async def look(request: Request) -> None:
@@ -240,15 +209,15 @@ async def test_a_request_that_the_application_looks_at_is_not_silent() -> None:
         await anyio.sleep(2)
 
     options: dict[str, Any] = {"max_handshakes": 1, "process_request": look}
-    async with serve(_echo, "127.0.0.1", **options) as server, anyio.create_task_group() as tasks:
+    async with serve(echo, "127.0.0.1", **options) as server, anyio.create_task_group() as tasks:
 
         async def client(path: str) -> None:
             async with connect(server.url + path) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
 
         for number in range(3):
             tasks.start_soon(client, f"/{number}")
-            await _until(lambda number=number: len(seen) > number)  # type: ignore[misc]
+            await until(lambda number=number: len(seen) > number)  # type: ignore[misc]
         with ExitStack() as stack:
             for _ in range(3):
                 stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
@@ -256,21 +225,21 @@ async def test_a_request_that_the_application_looks_at_is_not_silent() -> None:
     assert seen == ["/0", "/1", "/2"]
 
 
-async def test_clients_that_were_refused_and_do_not_go_are_bounded_too() -> None:
-    async with serve(_echo, "127.0.0.1", max_handshakes=3) as server:
-        before, start = len(_sockets()), anyio.current_time()
+async def test_rejected_clients_that_stay_count_as_pending_handshakes() -> None:
+    async with serve(echo, "127.0.0.1", max_handshakes=3) as server:
+        before, start = len(open_sockets()), anyio.current_time()
         async with AsyncExitStack() as stack:
             for number in range(1, 11):
                 stream = await stack.enter_async_context(await _stream(server))
                 await stream.send(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert _status(await stream.receive()) == 405
                 await checkpoint()
-                assert len(_sockets()) - before <= number + 3
+                assert len(open_sockets()) - before <= number + 3
             assert anyio.current_time() - start < 1  # they were not just given up meanwhile
 
 
 async def test_silent_tls_clients_are_dropped_in_their_turn(tls: SimpleNamespace) -> None:
-    async with serve(_echo, "127.0.0.1", ssl=tls.server, max_handshakes=2) as server:
+    async with serve(echo, "127.0.0.1", ssl=tls.server, max_handshakes=2) as server:
         with ExitStack() as stack:
             clients = []
             for said in (b"", b"\x16\x03\x01\x02\x00\x01", b""):
@@ -279,19 +248,19 @@ async def test_silent_tls_clients_are_dropped_in_their_turn(tls: SimpleNamespace
                 await anyio.sleep(0.2)
             assert [_received(client) for client in clients] == [b"", None, None]
             async with connect(server.url, ssl=tls.client) as ws:
-                await _check_echo(ws)
+                await check_echo(ws)
 
 
 @pytest.mark.parametrize("limit", ["max_handshakes", "max_connections"])
-async def test_none_is_no_limit(limit: str) -> None:
-    async with serve(_echo, "127.0.0.1", **{limit: None}) as server, connect(server.url) as ws:
-        await _check_echo(ws)
+async def test_none_means_no_limit(limit: str) -> None:
+    async with serve(echo, "127.0.0.1", **{limit: None}) as server, connect(server.url) as ws:
+        await check_echo(ws)
 
 
 async def test_without_descriptors_slow_handshakes_make_room() -> None:
     """Silent clients cannot keep others out by taking all the descriptors that the system has."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         with ExitStack() as stack:
             silent = [
                 stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(5)
@@ -308,7 +277,7 @@ async def test_without_descriptors_slow_handshakes_make_room() -> None:
                     ours.connect(("127.0.0.1", server.port))
                     ours.sendall((_UPGRADE + _VERSION + _KEY + "\r\n").encode())
                     start = anyio.current_time()
-                    await _until(lambda: server.connections)
+                    await until(lambda: server.connections)
                     assert anyio.current_time() - start < 2
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -354,10 +323,10 @@ _VERSION = "Sec-WebSocket-Version: 13\r\n"
         pytest.param("GET / HTTP/1.1\r\nX: " + "x" * (1 << 20), 431, b"", id="head-of-1-mib"),
     ],
 )
-async def test_what_is_no_handshake_is_answered_with_its_fault(
+async def test_a_request_that_opens_no_websocket_is_answered_with_its_fault(
     request_: str, status: int, field: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serve(_echo, "127.0.0.1") as server:
+    async with serve(echo, "127.0.0.1") as server:
         async with await _stream(server) as stream, anyio.create_task_group() as tasks:
             tasks.start_soon(_send, stream, request_.encode("latin-1"))
             answer = await _all_of(stream)
@@ -366,7 +335,7 @@ async def test_what_is_no_handshake_is_answered_with_its_fault(
         assert field in answer.lower()
         assert b"connection: close" in answer.lower()
         async with connect(server.url) as ws:
-            await _check_echo(ws)
+            await check_echo(ws)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
@@ -377,11 +346,11 @@ async def _send(stream: ByteStream, data: bytes) -> None:
         pass
 
 
-async def test_a_head_without_an_end_is_not_collected() -> None:
+async def test_an_endless_head_is_rejected() -> None:
     """A client that sends 64 MiB of a head gets rid of no more than a few buffers of it."""
     sent = 0
 
-    async with serve(_echo, "127.0.0.1") as server, await _stream(server) as stream:
+    async with serve(echo, "127.0.0.1") as server, await _stream(server) as stream:
         with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
             await stream.send(b"GET / HTTP/1.1\r\nX: ")
             for _ in range(1024):
@@ -390,9 +359,10 @@ async def test_a_head_without_an_end_is_not_collected() -> None:
     assert sent < 16 << 20
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("timeout", [10, 25])
 async def test_a_head_that_drips_is_given_up_after_the_open_timeout(timeout: float) -> None:
-    async with serve(_echo, "127.0.0.1", open_timeout=timeout) as server, await _stream(server) as stream:
+    async with serve(echo, "127.0.0.1", open_timeout=timeout) as server, await _stream(server) as stream:
         start = anyio.current_time()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_send, RateStream(stream, send=1), _UPGRADE.encode())
@@ -401,8 +371,8 @@ async def test_a_head_that_drips_is_given_up_after_the_open_timeout(timeout: flo
         assert timeout <= anyio.current_time() - start < timeout + 2
 
 
-async def test_a_client_that_reads_no_refusal_and_goes_on_sending_is_dropped() -> None:
-    async with serve(_echo, "127.0.0.1") as server, await _stream(server) as stream:
+async def test_a_rejected_client_that_reads_nothing_and_goes_on_sending_is_dropped() -> None:
+    async with serve(echo, "127.0.0.1") as server, await _stream(server) as stream:
         start = anyio.current_time()
         with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
             await stream.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
@@ -412,8 +382,8 @@ async def test_a_client_that_reads_no_refusal_and_goes_on_sending_is_dropped() -
         assert anyio.current_time() - start < 3
 
 
-async def test_a_refused_client_that_is_still_sending_sees_the_answer_and_no_reset() -> None:
-    async with serve(_echo, "127.0.0.1") as server, await _stream(server) as stream:
+async def test_a_rejected_client_that_is_still_sending_reads_the_response_and_no_reset() -> None:
+    async with serve(echo, "127.0.0.1") as server, await _stream(server) as stream:
         await stream.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
         await stream.send(b"x" * 200_000)
         answer = b""
@@ -424,11 +394,11 @@ async def test_a_refused_client_that_is_still_sending_sees_the_answer_and_no_res
         assert _status(answer) == 405
 
 
-async def test_plain_http_on_a_tls_port_is_only_noted(
+async def test_plain_http_on_a_tls_port_is_logged_at_info(
     tls: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(_echo, "127.0.0.1", ssl=tls.server) as server:
+    async with serve(echo, "127.0.0.1", ssl=tls.server) as server:
         async with await _stream(server) as stream:
             await stream.send(_UPGRADE.encode() + b"\r\n")
             assert b"HTTP" not in await _all_of(stream)
@@ -475,6 +445,7 @@ async def _while_closing(stream: ByteStream) -> None:
     assert (await peer.read_frame()).kind == "close"
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
     "vanish", [pytest.param(lambda s: s.aclose(), id="fin"), pytest.param(reset_stream, id="rst")]
 )
@@ -490,7 +461,7 @@ async def _while_closing(stream: ByteStream) -> None:
         _while_closing,
     ],
 )
-async def test_of_a_client_that_vanishes_nothing_is_left(
+async def test_a_vanished_client_leaves_nothing_behind(
     when: Callable[[ByteStream], Awaitable[None]],
     vanish: Callable[[ByteStream], Awaitable[None]],
     caplog: pytest.LogCaptureFixture,
@@ -504,7 +475,7 @@ async def test_of_a_client_that_vanishes_nothing_is_left(
                 return
 
     async with serve(handler, "127.0.0.1") as server:
-        with _nothing_left():
+        with nothing_left():
             stream = await _stream(server)
             await when(stream)
             await anyio.sleep(1)
@@ -521,14 +492,14 @@ async def test_of_a_client_that_vanishes_nothing_is_left(
     "vanish", [pytest.param(lambda s: s.aclose(), id="fin"), pytest.param(reset_stream, id="rst")]
 )
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"])
-async def test_of_a_client_that_vanishes_in_the_tls_handshake_nothing_is_left(
+async def test_a_client_that_vanishes_in_the_tls_handshake_leaves_nothing_behind(
     tls: SimpleNamespace,
     vanish: Callable[[ByteStream], Awaitable[None]],
     said: bytes,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serve(_echo, "127.0.0.1", ssl=tls.server) as server:
-        with _nothing_left():
+    async with serve(echo, "127.0.0.1", ssl=tls.server) as server:
+        with nothing_left():
             stream = await _stream(server)
             if said:
                 await stream.send(said)
@@ -540,13 +511,14 @@ async def test_of_a_client_that_vanishes_in_the_tls_handshake_nothing_is_left(
 
 async def test_a_silent_tls_client_is_given_up_after_the_open_timeout(tls: SimpleNamespace) -> None:
     options: dict[str, Any] = {"ssl": tls.server, "open_timeout": 3}
-    async with serve(_echo, "127.0.0.1", **options) as server, await _stream(server) as stream:
+    async with serve(echo, "127.0.0.1", **options) as server, await _stream(server) as stream:
         start = anyio.current_time()
         assert await _all_of(stream) == b""
         assert 3 <= anyio.current_time() - start < 4
 
 
-async def test_a_silent_client_is_given_up_when_it_does_not_answer_close() -> None:
+@pytest.mark.heavy_after_first
+async def test_a_client_that_does_not_answer_close_is_dropped() -> None:
     ended: list[float] = []
 
     async def handler(ws: WebSocketStream) -> None:
@@ -556,13 +528,13 @@ async def test_a_silent_client_is_given_up_when_it_does_not_answer_close() -> No
     async with serve(handler, "127.0.0.1", close_timeout=4) as server, await _stream(server) as stream:
         start = anyio.current_time()
         await RawPeer.as_client(stream)
-        await _until(lambda: ended)
+        await until(lambda: ended)
         assert 4 <= ended[0] < 4.5
 
 
 async def test_a_handshake_error_leaves_no_connection_behind() -> None:
-    async with serve(_echo, "127.0.0.1", subprotocols=["a"]) as server:
-        with _nothing_left():
+    async with serve(echo, "127.0.0.1", subprotocols=["a"]) as server:
+        with nothing_left():
             with pytest.raises(HandshakeError):
                 async with connect(server.url, subprotocols=["b"]):
                     pytest.fail("entered")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import h11
 import pytest
 
-from wsstream.opening.http import Headers
-from wsstream.opening.http1_exchange import MAX_BODY_EXCERPT, Exchange
+from wsstream.opening.headers import Headers
 from wsstream.opening.http1_heads import MAX_FIELDS, MAX_HEAD_SIZE, MAX_ITEMS
+from wsstream.opening.http1_request import MAX_BODY_EXCERPT, RequestResponse
 
 
-def exchange(method: str = "GET", target: str = "/") -> Exchange:
-    return Exchange(method, target, Headers({"Host": "a"}))
+def exchange(method: str = "GET", target: str = "/") -> RequestResponse:
+    return RequestResponse(method, target, Headers({"Host": "a"}))
 
 
 def test_the_request_has_no_body_and_is_sent_once() -> None:
-    asked = Exchange("GET", "/x?y", Headers([("Host", "a"), ("X-A", "\xe4")]))
+    asked = RequestResponse("GET", "/x?y", Headers([("Host", "a"), ("X-A", "\xe4")]))
     assert asked.data_to_send() == b"GET /x?y HTTP/1.1\r\nHost: a\r\nX-A: \xe4\r\n\r\n"
     assert asked.data_to_send() == b""
 
@@ -23,7 +23,7 @@ def test_the_request_has_no_body_and_is_sent_once() -> None:
 def test_a_response_that_ends_http_is_complete_with_its_head() -> None:
     switched = {"Host": "a", "Upgrade": "x", "Connection": "Upgrade"}
     for asked, head in (
-        (Exchange("GET", "/", Headers(switched)), b"HTTP/1.1 101 x\r\nContent-Length: 9\r\n\r\n"),
+        (RequestResponse("GET", "/", Headers(switched)), b"HTTP/1.1 101 x\r\nContent-Length: 9\r\n\r\n"),
         (exchange("CONNECT", "a:1"), b"HTTP/1.1 200 x\r\nContent-Length: 9\r\n\r\n"),
     ):
         response = asked.receive_data(head + b"not HTTP")

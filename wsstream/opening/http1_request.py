@@ -1,41 +1,42 @@
-"""Reading the messages of HTTP/1.1 with h11: one request with its response.
+"""One request over HTTP/1.1 and its response, parsed with h11.
 
-The limits of :mod:`wsstream.opening.http1_heads` hold for each head, and further
-:data:`MAX_INFORMATIONAL` answers before the answer, and 1 KiB kept of the body of an answer. The time
-itself is the business of the caller.
+The limits of :mod:`wsstream.opening.http1_heads` hold for each head. A server may send
+:data:`MAX_INFORMATIONAL` informational responses first, and 1 KiB of the body is kept. Timeouts are the
+caller's job.
 """
 
 from __future__ import annotations
 
 import h11
 
-from wsstream.opening.http import Headers, Response
+from wsstream.opening.headers import Headers
+from wsstream.opening.http import Response
 from wsstream.opening.http1_heads import HeadBuffer, decoded, encoded, read_by_h11
 
-__all__ = ["MAX_BODY_EXCERPT", "MAX_INFORMATIONAL", "Exchange"]
+__all__ = ["MAX_BODY_EXCERPT", "MAX_INFORMATIONAL", "RequestResponse"]
 
 MAX_BODY_EXCERPT = 1024
-"""Bytes that are kept of the body of a response."""
+"""Bytes of the body of a response that are kept."""
 MAX_INFORMATIONAL = 8
-"""Answers of status 1xx other than 101 that a server may send before the answer."""
+"""Responses of status 1xx other than 101 that a server may send before the response."""
 
-_BODY_STEP = 512  # bytes of a body that h11 sees at once, which bounds what it may buffer
+_BODY_STEP = 512  # bytes of a body that h11 gets at once, which bounds its buffer
 
 
 def _not_a_response(beginning: bytes) -> str | None:
     return None if b"HTTP/".startswith(beginning[:5]) else "this is not HTTP/1.1"
 
 
-class Exchange:
+class RequestResponse:
     """One request without a body, and the response to it.
 
-    A response that ends HTTP on the connection (101 to an Upgrade, 2xx to a CONNECT) is complete with
-    its head, and what follows is not HTTP. Any other comes with the first KiB of its body, or with
-    what is there of it when the caller says that there is no more: a body may never end.
+    A response that ends HTTP on the connection (101 to an Upgrade, 2xx to a CONNECT) is complete with its
+    head; the bytes after it are not HTTP. Any other is returned with the first KiB of its body, or with the
+    part that arrived before the caller says that no more will come: a body may never end.
 
     Args:
         method: such as ``"GET"``.
-        target: the request target, as it is on the wire.
+        target: the request target as sent.
         headers: the header fields, ``Host`` among them.
     """
 
@@ -44,19 +45,19 @@ class Exchange:
         request = h11.Request(method=method, target=target, headers=encoded(headers))
         self._to_send = self._connection.send(request) + self._connection.send(h11.EndOfMessage())
         self._head = HeadBuffer(_not_a_response)
-        self._first = b""  # byte that came
+        self._first = b""  # the first byte received
         self._informational = 0
         self._response: Response | None = None  # once its head is complete
         self._body = bytearray()
 
     def data_to_send(self) -> bytes:
-        """What has to be sent now: the request at the first call, nothing later."""
+        """The request at the first call, nothing later."""
         data, self._to_send = self._to_send, b""
         return data
 
     @property
-    def answered(self) -> bool:
-        """Whether the response is there and no more than a part of its body is missing."""
+    def head_received(self) -> bool:
+        """Whether at most a part of the response's body is missing."""
         return self._response is not None
 
     @property
@@ -65,10 +66,10 @@ class Exchange:
         return self._first in (b"", b"\x15")
 
     def receive_data(self, data: bytes) -> Response | None:
-        """Take what has arrived, ``b""`` for the end of the stream; ``None`` means: not yet.
+        """Parse received data, ``b""`` at the end of the stream; ``None`` means that more is needed.
 
-        To be called until it gives a response or raises; the end may be told as soon as it is
-        `answered`, though the stream goes on.
+        Call this until it returns a response or raises. Once `head_received` is true, ``b""`` may be given
+        though the stream goes on.
 
         Raises:
             EOFError: the stream ended before the head did.
@@ -91,7 +92,7 @@ class Exchange:
         return Response.received(self._response.status, self._response.headers, body)
 
     def rest(self) -> bytes:
-        """What came with the head of the response and is behind it."""
+        """The bytes that came after the head of the response."""
         return self._head.rest()
 
     def _next_response(self) -> Response | None:
@@ -120,7 +121,7 @@ class Exchange:
         return False
 
     def _read_body(self) -> bool:
-        """Move the body out of h11; true when that is enough of it."""
+        """Take the body from h11; return whether the excerpt is complete."""
         while len(self._body) < MAX_BODY_EXCERPT:
             try:
                 event = self._connection.next_event()

@@ -1,0 +1,227 @@
+"""The server's side of the opening handshake (RFC 6455 section 4.2): what it checks, and its response.
+
+A server takes three steps, so that an application may answer any request in between: it parses the request,
+lets ``process_request`` see it, and only then checks that it opens a WebSocket.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from wsstream.arguments import check_type
+from wsstream.errors import HandshakeError
+from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
+from wsstream.opening.grammar import parse_token_list
+from wsstream.opening.handshake import (
+    NONCE_SIZE,
+    accept_key,
+    check_extra,
+    has_upgrade_option,
+    list_items,
+    validate_subprotocols,
+)
+from wsstream.opening.headers import HeaderPairs, Headers
+from wsstream.opening.http import Request, Response
+
+__all__ = [
+    "Offer",
+    "RequestRejected",
+    "accepting_headers",
+    "check_request",
+    "select_subprotocol",
+    "validate_origins",
+]
+
+# RFC 3986 section 3.2.2 with an optional port. Whether this host is ours is not checked here.
+_HOST = re.compile(r"(?:\[[0-9A-Za-z:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
+# What browsers send (RFC 6454 section 6.2): a scheme and a host with an optional port, without a path.
+_ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+\-.]*://[!-.0->@-~]*")
+
+
+class RequestRejected(HandshakeError):
+    """A request does not open a WebSocket.
+
+    Args:
+        response: the response to send.
+        message: the reason. Not taken from the body of `response`, which may be the application's.
+    """
+
+    def __init__(self, response: Response, message: str) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class Offer(NamedTuple):
+    """What a client offers in a request that was checked."""
+
+    key: str
+    """The value of ``Sec-WebSocket-Key``."""
+    subprotocols: tuple[str, ...]
+    """In the client's order of preference."""
+    extensions: tuple[Extension, ...]
+    """In the client's order of preference."""
+
+    def __repr__(self) -> str:  # a subprotocol may be a secret
+        return f"<Offer of {len(self.subprotocols)} subprotocols, {format_extensions(self.extensions)!r}>"
+
+
+def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | None] | None:
+    """Check the origins that a server admits, and return them for :func:`check_request`.
+
+    ``None`` instead of a collection admits all requests; ``None`` in it, those without ``Origin``, which
+    browsers do not send.
+
+    Raises:
+        TypeError: `origins` is itself a ``str``, or an element is neither ``str`` nor ``None``.
+        ValueError: an element is not a possible origin.
+    """
+    if origins is None:
+        return None
+    if isinstance(origins, str):
+        raise TypeError("origins must be a sequence of str or None, got a str")
+    admitted = tuple(origins)
+    for origin in admitted:
+        check_type("an origin", origin, str | None, "a str or None")
+        if origin is not None and not _ORIGIN.fullmatch(origin):
+            raise ValueError(f'an origin must be like "https://a.example" or "null", got {origin[:80]!r}')
+    # RFC 6454 section 4: scheme and host are in lower case.
+    return frozenset(origin and origin.lower() for origin in admitted)
+
+
+def select_subprotocol(offered: Collection[str], supported: Iterable[str]) -> str:
+    """The first of `supported`, in the server's order of preference, that was offered; else ``""``."""
+    return next((name for name in supported if name in offered), "")
+
+
+def check_request(request: Request, *, origins: Collection[str | None] | None = None) -> Offer:
+    """Check that a request opens a WebSocket.
+
+    Args:
+        request: as it was parsed.
+        origins: as :func:`validate_origins` returned them.
+
+    Raises:
+        RequestRejected: it does not; with the response to send, whose body says why.
+    """
+    # Section 4.2.1: a server must stop processing a request that does not match this description, and return
+    # a response with an appropriate HTTP error.
+    _check_http(request)
+    headers = request.headers
+    # Section 4.2.1, 3 and 4: Upgrade has "websocket", Connection the token "Upgrade", both in any case.
+    if "websocket" not in list_items(headers, "upgrade") or not has_upgrade_option(headers):
+        raise _rejection(
+            426,
+            "This is a WebSocket endpoint: the request needs Upgrade: websocket and Connection: Upgrade. "
+            "A proxy in between may have removed them.",
+            ("Upgrade", "websocket"),
+        )
+    # Section 4.4: a server that does not speak the version answers with those that it speaks.
+    if headers.get_all("sec-websocket-version") != ("13",):
+        raise _rejection(
+            426,
+            "The request needs exactly one Sec-WebSocket-Version, and it must be 13.",
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+        )
+    key = _checked_key(headers)
+    _check_origin(headers, origins)
+    return Offer(key, _offered_subprotocols(headers), _offered_extensions(headers))
+
+
+def accepting_headers(
+    offer: Offer,
+    *,
+    subprotocol: str = "",
+    extensions: Sequence[Extension] = (),
+    headers: HeaderPairs = (),
+) -> Headers:
+    """The header fields of the response 101.
+
+    Raises:
+        TypeError: a name or a value of `headers` is not a ``str``.
+        ValueError: `subprotocol` was not offered, `headers` is malformed, or a field is one the
+            handshake sets itself.
+    """
+    # Section 4.2.2, 5.
+    fields = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    fields.append(("Sec-WebSocket-Accept", accept_key(offer.key)))
+    if subprotocol:
+        if subprotocol not in offer.subprotocols:
+            raise ValueError("the subprotocol must be one of those that the client offered")
+        fields.append(("Sec-WebSocket-Protocol", subprotocol))
+    if extensions:
+        fields.append(("Sec-WebSocket-Extensions", format_extensions(extensions)))
+    if headers != ():
+        extra = Headers(headers)
+        check_extra(extra)
+        fields += extra.items()
+    return Headers.well_formed(fields)
+
+
+def _rejection(status: int, text: str, *fields: tuple[str, str]) -> RequestRejected:
+    return RequestRejected(Response(status, fields, f"{text}\n"), text)
+
+
+def _check_http(request: Request) -> None:
+    # Section 4.2.1, 1: a GET of HTTP/1.1 or higher, with a resource name. RFC 9110 section 2.5: a higher
+    # minor version is read as the highest one known.
+    if not request.http_version.startswith("1.") or request.http_version == "1.0":
+        raise _rejection(
+            505,
+            "A WebSocket is opened with HTTP/1.1 here. A proxy in between may need to be configured for it.",
+        )
+    if request.method != "GET":
+        raise _rejection(405, "A WebSocket is opened with GET.", ("Allow", "GET"))
+    if not request.path.startswith("/") or "#" in request.target:
+        raise _rejection(400, "The request target is malformed.")
+    # Section 4.2.1, 2.
+    host = request.headers.get_all("host")
+    if len(host) != 1 or not _HOST.fullmatch(host[0]):
+        raise _rejection(400, "The request needs exactly one well-formed Host.")
+    # Not in RFC 6455: bytes of a body would be read as frames.
+    length = request.headers.get("content-length")
+    if "transfer-encoding" in request.headers or (length or "").strip("0"):
+        raise _rejection(400, "A request that opens a WebSocket must not have a body.")
+
+
+def _checked_key(headers: Headers) -> str:
+    # Section 4.2.1, 5: base64 that decodes to 16 bytes.
+    keys = headers.get_all("sec-websocket-key")
+    if len(keys) != 1:
+        raise _rejection(400, "The request needs exactly one Sec-WebSocket-Key.")
+    try:
+        nonce = base64.b64decode(keys[0].encode("latin-1"), validate=True)
+    except binascii.Error:
+        nonce = b""
+    if len(nonce) != NONCE_SIZE:
+        raise _rejection(400, "Sec-WebSocket-Key must be 16 bytes in base64.")
+    return keys[0]
+
+
+def _check_origin(headers: Headers, origins: Collection[str | None] | None) -> None:
+    # Section 4.2.2, 4: a server that does not accept the origin answers with an error such as 403.
+    given = headers.get_all("origin")
+    if len(given) > 1:
+        raise _rejection(400, "The request has several Origin fields.")
+    if origins is not None and (given[0].lower() if given else None) not in origins:
+        raise _rejection(403, "WebSockets from this origin are not accepted here.")
+
+
+def _offered_subprotocols(headers: Headers) -> tuple[str, ...]:
+    # Section 4.2.1, 8.
+    try:
+        return validate_subprotocols(parse_token_list(headers.get_all("sec-websocket-protocol")))
+    except ValueError as exc:
+        raise _rejection(400, f"Sec-WebSocket-Protocol is malformed: {exc}.") from exc
+
+
+def _offered_extensions(headers: Headers) -> tuple[Extension, ...]:
+    # Section 4.2.1, 9.
+    try:
+        return parse_extensions(headers.get_all("sec-websocket-extensions"))
+    except ValueError as exc:
+        raise _rejection(400, f"Sec-WebSocket-Extensions is malformed: {exc}.") from exc
