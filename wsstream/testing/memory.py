@@ -26,7 +26,7 @@ class MemoryStreamStatistics:
     """One end of a pair, at one moment."""
 
     bytes_sent: int
-    """Bytes that left this end: those in the buffer and those that the other end received."""
+    """Bytes that left this end, whether in the buffer or received by the other end."""
     bytes_received: int
     """Bytes that `receive` returned."""
     send_buffered: int

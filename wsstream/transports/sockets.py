@@ -16,10 +16,11 @@ from typing import Any
 
 import anyio
 
-from wsstream.protocol.file_frames import SENDFILE_SIZE, FileEnded, FileFrames, FileRange
+from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import Piece
 from wsstream.transports.base import Backlog, Transport
 from wsstream.transports.eventloop import event_loop
+from wsstream.transports.sendfile import send_file_frames, send_file_range
 
 if sys.platform != "win32":
     from fcntl import ioctl
@@ -228,9 +229,9 @@ class SocketTransport(BaseSocketTransport):
         try:
             for piece in pieces:
                 if isinstance(piece, FileFrames):
-                    taken = self._send_frames(piece)
+                    taken = send_file_frames(self._sock, piece)
                 elif isinstance(piece, FileRange):
-                    taken = self._send_range(piece.file.fileno(), piece.start, piece.stop)
+                    taken = send_file_range(self._sock, piece.file.fileno(), piece.start, piece.stop)
                 else:
                     taken = self._sock.send(piece)
                 sent += taken
@@ -241,35 +242,6 @@ class SocketTransport(BaseSocketTransport):
         except OSError as exc:
             raise self._failure(exc) from exc
         return sent
-
-    def _send_frames(self, frames: FileFrames) -> int:
-        sent, fd = 0, frames.payload.file.fileno()
-        header, size = frames.header, frames.size
-        for start in range(frames.payload.start, frames.payload.stop, size):
-            try:
-                taken = self._sock.send(header, socket.MSG_MORE)
-            except BlockingIOError:
-                break
-            sent += taken
-            if taken < len(header):
-                break
-            taken = self._send_range(fd, start, start + size)
-            sent += taken
-            if taken < size:
-                break
-        return sent
-
-    def _send_range(self, fd: int, start: int, stop: int) -> int:
-        at, to = start, self._sock.fileno()
-        while at < stop:
-            try:
-                taken = os.sendfile(to, fd, at, min(stop - at, SENDFILE_SIZE))
-            except BlockingIOError:
-                break
-            if not taken:
-                raise FileEnded(f"the file ended at byte {at}, before {stop}")
-            at += taken
-        return at - start
 
     def send_eof(self) -> None:
         """Shut down the sending direction (FIN on TCP). Does nothing if the connection has ended."""
