@@ -8,7 +8,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from sphinx.pycode import ModuleAnalyzer
+
 import wsstream
+import wsstream.testing
 
 project = "wsstream"
 author = "The wsstream developers"
@@ -43,25 +46,28 @@ nitpick_ignore_regex = [
         r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*",
     ),
     ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
-    ("py:class", r"wsstream\.opening\.http\.HeaderItems"),  # "a mapping", in the words of its users
+    ("py:class", r"wsstream\.opening\.headers\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
+    ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists
+    ("py:class", r"wsstream\.testing\.Literal"),  # in an annotation that is shown as it is written
     ("py:class", r"wsstream\.opening\.http\._(T|Default)"),  # the type of an attribute, or of a default
 ]
 
 
-def _at_its_public_name(app: Any, env: Any, node: Any, contnode: Any) -> Any:
-    """Resolve ``wsstream.driver.flow.FlowControl``, as annotations have it, to ``wsstream.FlowControl``."""
-    target = node.get("reftarget", "")
-    name = target.rpartition(".")[2]
-    if node.get("refdomain") != "py" or target.startswith("anyio."):
-        return None
-    domain = env.get_domain("py")
-    for home in ("wsstream", "wsstream.testing"):
-        if f"{home}.{name}" in domain.objects:
-            return domain.resolve_xref(
-                env, node["refdoc"], app.builder, "obj", f"{home}.{name}", node, contnode
-            )
-    return None
+def _read_sources() -> None:
+    """Let autodoc find the attributes' docs and the order of members.
+
+    It looks for them in the module that an object names as its own. For public objects that is the package,
+    and their source is elsewhere.
+    """
+    for package in ("wsstream", "wsstream.testing"):
+        found = ModuleAnalyzer.for_module(package)
+        found.analyze()
+        for path in Path(wsstream.__file__).parent.rglob("*.py"):
+            source = ModuleAnalyzer.for_file(path, package)
+            source.analyze()
+            found.attr_docs.update(source.attr_docs)
+            found.tagorder.update(source.tagorder)
 
 
 def _without_private_bases(app: Any, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
@@ -70,4 +76,4 @@ def _without_private_bases(app: Any, name: str, obj: Any, options: Any, bases: l
 
 def setup(app: Any) -> None:
     app.connect("autodoc-process-bases", _without_private_bases)
-    app.connect("missing-reference", _at_its_public_name)
+    _read_sources()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import pickle
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,11 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
 import wsstream
 import wsstream.errors
+import wsstream.testing
 
 ROOT = Path(wsstream.__file__).parent
 TESTS = Path(__file__).parent
@@ -35,7 +39,7 @@ LAYERS = [
     {"files"},
     {"cli", "__main__"},
 ]
-OUTSIDE = {"__init__", "testing"}  # re-exports only; a product of its own, which may import all
+OUTSIDE = {"__init__", "public", "testing"}  # re-exports only; a product of its own, which may import all
 IO_MODULES = {"socket", "ssl", "selectors", "select", "asyncio", "trio", "anyio", "threading", "time"}
 BACKENDS = {"asyncio", "trio"}
 SANS_IO = ["codec", "protocol", "opening"]
@@ -194,6 +198,7 @@ ALLOWED = {
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
+    "public": set(),
     "__main__": set(),
 }
 
@@ -256,22 +261,22 @@ def test_there_are_no_cycles_also_none_for_types() -> None:
 # -- the public names ----------------------------------------------------------------------------
 
 
-def names_for_types() -> dict[str, str]:
-    """Each name that type checkers see in ``wsstream``, and its home."""
+def homes() -> dict[str, str]:
+    """Each public name, and the module it is imported from."""
     found = {}
-    for node, _, for_types in walk(ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and for_types and node.module and is_ours(node.module):
-            for alias in node.names:
-                assert alias.asname == alias.name, f"{alias.name} is not re-exported for type checkers"
-                found[alias.name] = node.module
+    for node in ast.parse((ROOT / "public.py").read_text(encoding="utf-8")).body[1:]:
+        assert isinstance(node, ast.ImportFrom), ast.unparse(node)
+        assert node.module is not None
+        for alias in node.names:
+            assert alias.asname == alias.name, f"{alias.name} is not re-exported for type checkers"
+            assert alias.name not in found
+            found[alias.name] = node.module
     return found
 
 
 def test_the_public_names_are_sorted_and_complete() -> None:
     public = list(wsstream.__all__)
-    assert public == sorted(public, key=str.lower)
-    assert len(public) == len(set(public))
-    assert set(public) == set(names_for_types())
+    assert public == sorted(homes(), key=str.lower)
     errors = {name for name in wsstream.errors.__all__ if isinstance(getattr(wsstream.errors, name), type)}
     assert errors <= set(public)
     assert {"connect", "serve", "accept", "pipe", "proxy", "WebSocketStream", "FlowControl"} <= set(public)
@@ -279,12 +284,32 @@ def test_the_public_names_are_sorted_and_complete() -> None:
 
 
 @pytest.mark.parametrize("name", wsstream.__all__)
-def test_a_public_name_is_what_its_home_calls_so(name: str) -> None:
+def test_a_public_name_is_at_home_in_the_package(name: str) -> None:
     value = getattr(wsstream, name)
-    home = names_for_types()[name]
-    assert value is getattr(sys.modules[home], name)
-    assert value.__module__ == home
+    assert value is getattr(sys.modules[homes()[name]], name)
+    assert value.__module__ == "wsstream"
     assert value.__doc__
+    assert pickle.loads(pickle.dumps(value)) is value
+
+
+def test_the_public_names_of_testing_are_at_home_there() -> None:
+    values = [getattr(wsstream.testing, name) for name in wsstream.testing.__all__]
+    classes_and_functions = [value for value in values if isinstance(value, type | FunctionType)]
+    assert len(classes_and_functions) > 20
+    for value in classes_and_functions:
+        assert value.__module__ == "wsstream.testing"
+        assert pickle.loads(pickle.dumps(value)) is value
+
+
+def test_the_help_names_every_public_name_by_its_purpose() -> None:
+    purposes = wsstream.__doc__.partition("The names, by purpose:")[2]
+    assert sorted(re.findall(r"`(\w+)`", purposes)) == sorted(wsstream.__all__)
+
+
+def test_a_star_import_takes_the_public_names() -> None:
+    names: dict[str, object] = {}
+    exec("from wsstream import *", names)
+    assert set(names) - {"__builtins__"} == set(wsstream.__all__)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
@@ -315,6 +340,16 @@ def test_importing_the_package_loads_neither_anyio_nor_h11() -> None:
 def test_the_codec_can_be_used_without_any_other_package() -> None:
     names = ", ".join(module for module in modules() if module.startswith("wsstream.codec."))
     assert not loaded_by(f"import {names}") & {"anyio", "h11", *IO_MODULES - {"time"}}
+
+
+# -- checks that are switched off ------------------------------------------------------------------
+
+
+def test_a_check_that_is_switched_off_has_its_reason_on_the_line() -> None:
+    for path in ROOT.rglob("*.py"):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if "# noqa" in line or "# pragma" in line:
+                assert re.search(r"# (noqa|pragma): [\w, ]+ - \S", line), f"{path}:{number}: {line}"
 
 
 # -- the tests of the sans-I/O layers ------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_an_argument_without_a_text_is_named_by_its_type(log: Log, caplog: pytes
     [
         ("/plain?a=b'c", "/plain?a=b'c"),
         ("a\r\nERROR forged \x1b[31m\u2028", r"a\r\nERROR forged \x1b[31m\u2028"),
-        ("x" * 400, "x" * 300 + "…"),
+        ("x" * 400, "x" * 300 + "..."),
         (KeyError(), "KeyError"),
         (None, "None"),
     ],

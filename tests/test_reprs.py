@@ -64,6 +64,7 @@ class Witness:
         self.see("Backoff", wsstream.Backoff())
         self.see("Target", wsstream.Target(f"ws://u:{SECRET}@a/?{SECRET}", headers={"Cookie": SECRET}))
         self.see("ReceiveRate", wsstream.ReceiveRate(1000))
+        self.see("CloseCode", wsstream.CloseCode.NORMAL)
         self.see("CloseInfo", CloseInfo(1000, "\x1b[2J\n", True))
         self.see("Accept", wsstream.Accept(headers=fields, subprotocol=SECRET, state=SECRET))
         self.see("accept", wsstream.accept(memory_pair()[0]))
@@ -174,7 +175,7 @@ async def test_reprs_tell_which_and_in_what_state() -> None:
 
 
 def is_made_in_one_step(kind: type) -> bool:
-    return dataclasses.is_dataclass(kind) or issubclass(kind, tuple | str | BaseException)
+    return dataclasses.is_dataclass(kind) or issubclass(kind, tuple | str | int | BaseException)
 
 
 HALF_MADE: dict[str, Callable[[], Any]] = {

@@ -1,7 +1,7 @@
-"""How objects and foreign texts are shown in messages, logs and reprs.
+"""How objects and a peer's texts are shown in messages, logs and reprs.
 
 A repr is one line, never raises, and has nothing in it that may be a secret: no query, no userinfo, no
-value of a header field. Of a peer's text so much is shown as helps, escaped and cut.
+value of a header field. A peer's text is cut to a length that helps, and escaped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def excerpt(text: str, length: int = 80) -> str:
 
 
 def quoted(text: str, length: int = 80) -> str:
-    """The same between quotation marks."""
+    """The same as `excerpt`, between quotation marks."""
     return repr(text if len(text) <= length else f"{text[:length]}...")
 
 

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from wsstream.close_codes import is_close_code
+from wsstream.close_codes import CloseCode, is_close_code
 
 __all__ = [
     "NOT_CLOSED",
@@ -76,8 +76,8 @@ class CloseInfo(NamedTuple):
     clean: bool
 
 
-NOT_CLOSED = CloseInfo(1006, "", False)
-"""Stands for the end while that is still to come."""
+NOT_CLOSED = CloseInfo(int(CloseCode.ABNORMAL), "", False)
+"""Stands for the end until it is known."""
 
 
 def check_close_arguments(code: object, reason: object) -> None:
@@ -107,10 +107,10 @@ def check_close_arguments(code: object, reason: object) -> None:
 
 
 def first_line(body: bytes) -> str:
-    """What the message of an error quotes of a response's body, behind a colon.
+    """A colon and a quotation from a response's body, for the message of an error.
 
-    Its first line that is not blank, escaped and cut; nothing if there is none. Many servers repeat the
-    target there: a query is left out, as it may hold a secret.
+    Quotes the first line that is not blank, escaped and cut; ``""`` if there is no such line. Many servers
+    repeat the target there, so queries are left out: they may hold a secret.
     """
     lines = (_QUERY.sub("?...", line).strip() for line in body.decode(errors="replace").splitlines())
     text = next((repr(line) for line in lines if line), "")
@@ -135,7 +135,7 @@ class WebSocketError(Exception):
         reason: at most 123 bytes of UTF-8.
 
     Raises:
-        TypeError, ValueError: `code` or `reason` is not fit to be sent.
+        TypeError, ValueError: `code` or `reason` must not be sent.
     """
 
     code: int | None = None  # also of subclasses that do not call __init__
@@ -144,10 +144,10 @@ class WebSocketError(Exception):
     def __init__(self, message: str = "", *, code: int | None = None, reason: str = "") -> None:
         check_close_arguments(code, reason)
         super().__init__(message or reason)
-        self.code = 1000 if code is None and reason else code
+        self.code = int(CloseCode.NORMAL) if code is None and reason else code
         self.reason = reason
 
-    # An exception is copied by calling its class with `args`, which here are seldom what __init__ takes.
+    # Exceptions are copied by calling their class with `args`, which here are seldom what __init__ takes.
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remade, (type(self), self.args), (self.__getstate__(), _Cause(self.__cause__))
@@ -187,7 +187,7 @@ def _unpickled_cause(data: bytes) -> _Cause:
 
 
 class InvalidURL(WebSocketError, ValueError):
-    """The URL is not a WebSocket URL (RFC 6455 section 3), or that of a proxy is none. Nothing was sent."""
+    """The URL is not a WebSocket URL (RFC 6455 section 3), or a proxy URL is not valid. Nothing was sent."""
 
 
 class HandshakeError(WebSocketError):
@@ -212,7 +212,7 @@ class HandshakeRejected(HandshakeError):
     """The server answered the opening handshake with another status than 101.
 
     `status` is the HTTP status, `headers` the header fields as a list of (name, value) with names
-    in lower case, `body` the first KiB of the body, or what came of it within half a second.
+    in lower case, `body` the first KiB of the body, or what arrived of it within half a second.
     """
 
     def __init__(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
@@ -228,8 +228,8 @@ class ProxyError(HandshakeError):
 
     The server was not asked. `status` is the HTTP status of the proxy's answer, `headers` its header
     fields as a list of (name, value) with names in lower case, `body` the first KiB of its body, or
-    what came of it within half a second. Of a SOCKS proxy, and of one that gave no proper answer,
-    `status` is ``None`` and the others are empty.
+    what arrived of it within half a second. For SOCKS proxies, and without a valid response, `status` is
+    ``None`` and the others are empty.
     """
 
     def __init__(
@@ -248,7 +248,8 @@ class ProxyError(HandshakeError):
 class ConnectionClosed(WebSocketError):
     """The connection is closing or closed. `info` says how; `code` and `reason` are those of `info`.
 
-    While the end is still to come, `info` has 1006.
+    While it is not known how the connection ends, `info` has code 1006, as after an end without a Close
+    frame. ``ws.close_info`` tells the two apart: it is ``None`` until the end is known.
     """
 
     info: CloseInfo
@@ -261,8 +262,12 @@ class ConnectionClosed(WebSocketError):
 
 
 def _describe(info: CloseInfo) -> str:
-    names = {1005: "no close code", 1006: "no Close frame"}
-    text = names.get(info.code, f"close code {info.code}")
+    if info.code == CloseCode.NO_CODE:
+        text = "no close code"
+    elif info.code == CloseCode.ABNORMAL:
+        text = "no Close frame"
+    else:
+        text = f"close code {info.code}"
     return f"{text}: {info.reason!r}" if info.reason else text
 
 
@@ -282,36 +287,41 @@ class ConnectionBroken(ConnectionClosed, anyio.BrokenResourceError):
 
 
 class _Failure(WebSocketError):
-    """An error whose class knows the close code that goes to the peer, with `reason` or the message."""
+    """An error whose class fixes the close code that goes to the peer, with `reason` or the message."""
 
-    default_code: int
+    code: int  # pyright: ignore[reportIncompatibleVariableOverride] - no one sets it to None
 
     def __init__(self, message: str, *, reason: str = "") -> None:
-        super().__init__(message, code=self.default_code, reason=reason)
+        super().__init__(message, code=self.code, reason=reason)
 
 
 class MessageTooBig(_Failure):
     """A message is larger than ``max_message_size`` and was asked for whole. The code is 1009."""
 
-    default_code = 1009
+    code = int(CloseCode.MESSAGE_TOO_BIG)
 
 
 class InvalidUTF8(_Failure):
-    """A text message or a close reason is not UTF-8. The code is 1007."""
+    """A text message or a close reason is not UTF-8. The code is 1007.
 
-    default_code = 1007
+    Raised by a call, it is about the bytes that the caller gave to a :class:`~wsstream.MessageWriter` of
+    kind ``"text"``. What the peer sent is never raised itself: it is the ``__cause__`` of the
+    :class:`ConnectionBroken` that calls raise.
+    """
+
+    code = int(CloseCode.INVALID_PAYLOAD)
 
 
 class ProtocolViolation(_Failure):
     """The peer broke a rule of RFC 6455. The code is 1002."""
 
-    default_code = 1002
+    code = int(CloseCode.PROTOCOL_ERROR)
 
 
 class MessageAborted(_Failure):
     """The block of a :class:`~wsstream.MessageWriter` was left before the message was finished."""
 
-    default_code = 1011
+    code = int(CloseCode.INTERNAL_ERROR)
 
 
 class KeepaliveTimeout(_Failure):
@@ -321,7 +331,7 @@ class KeepaliveTimeout(_Failure):
     Its own code is 1011; that of the connection is 1006.
     """
 
-    default_code = 1011
+    code = int(CloseCode.INTERNAL_ERROR)
 
 
 class ReceiveTimeout(_Failure, TimeoutError):
@@ -329,4 +339,4 @@ class ReceiveTimeout(_Failure, TimeoutError):
     1008.
     """
 
-    default_code = 1008
+    code = int(CloseCode.POLICY_VIOLATION)

@@ -1,10 +1,10 @@
 """The library's log.
 
 Filters and handlers of the application run inside each call of a logger, and may raise. A log line is never
-worth a connection, so here such an error is printed, as :mod:`logging` prints those of its handlers.
+worth a connection, so such an error is printed here, as :mod:`logging` prints those of its handlers.
 
-What is logged comes from peers, too: header lines, paths, close reasons. So each argument is cut, and
-characters that could forge a line or move a cursor are escaped.
+Some arguments come from peers: header lines, paths, close reasons. So each argument is cut, and characters
+that could forge a line or move a cursor are escaped.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+
+from wsstream.display import excerpt
 
 __all__ = ["Log"]
 
@@ -63,4 +65,4 @@ def _text(value: object) -> str:
         text = str(value) or type(value).__name__
     except Exception:
         return f"<{type(value).__name__} without a text: its __str__ raised>"
-    return repr(text if len(text) <= _LENGTH else f"{text[:_LENGTH]}…")[1:-1]
+    return excerpt(text, _LENGTH)

@@ -253,10 +253,10 @@ def test_a_proxy_and_a_transport_exclude_each_other(proxy: str) -> None:
 def test_socks_without_its_extra_is_refused_by_the_call_itself(clean_environment: pytest.MonkeyPatch) -> None:
     clean_environment.setitem(sys.modules, "python_socks", None)  # type: ignore[arg-type]
     for proxy in ("socks5://h", "socks5h://h"):
-        with pytest.raises(ImportError, match=r'pip install "wsstream\[proxy\]"'):
+        with pytest.raises(ImportError, match=r'pip install "wsstream\[socks\]"'):
             connect("ws://127.0.0.1/", proxy=proxy)
         clean_environment.setenv("ALL_PROXY", proxy)
-        with pytest.raises(ImportError, match=r'pip install "wsstream\[proxy\]"'):
+        with pytest.raises(ImportError, match=r'pip install "wsstream\[socks\]"'):
             connect("ws://127.0.0.1/", proxy="env")
     connect("ws://127.0.0.1/", proxy="http://h")
 

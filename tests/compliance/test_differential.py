@@ -126,7 +126,7 @@ class Ours:
                     self.events.append(Event("text" if isinstance(message, str) else "binary", message))
         except (InvalidUTF8, ProtocolViolation) as error:
             if self.connection.state is State.OPEN:
-                self.connection.fail(ours.Violation(error.default_code, str(error)))
+                self.connection.fail(ours.Violation(error.code, str(error)))
             self.inbox.discard()
 
     def outcome(self) -> Outcome:

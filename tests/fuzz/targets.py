@@ -287,7 +287,7 @@ class Endpoint:
             return call(*arguments)
         except FAILURES as error:
             if self.connection.state in (State.OPEN, State.CLOSE_SENT):
-                self.connection.fail(Violation(error.default_code, str(error)))
+                self.connection.fail(Violation(error.code, str(error)))
                 self.failed = True
             self.inbox.discard()
             self.inbox.end()

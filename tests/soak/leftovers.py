@@ -60,7 +60,7 @@ class Holdings:
 
 
 def _is_ours(cls: type) -> bool:
-    return str(cls.__module__).startswith("wsstream.")
+    return str(cls.__module__).partition(".")[0] == "wsstream"
 
 
 def memory_in_use() -> int:

@@ -42,7 +42,7 @@ def _has_uvloop(backend: str) -> bool:
     if backend != "asyncio":
         return False
     try:
-        import uvloop  # noqa: F401
+        import uvloop  # noqa: F401 - is it installed?
     except ImportError:
         return False
     return True

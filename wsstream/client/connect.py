@@ -99,13 +99,12 @@ def connect(
     Raises:
         InvalidURL: `url` is not a WebSocket URL, or a proxy URL is not valid.
         TypeError, ValueError: an argument is wrong, or two exclude each other.
-        ImportError: a SOCKS proxy needs the extra ``proxy``, which is not installed.
+        ImportError: a SOCKS proxy needs the extra ``socks``, which is not installed.
         OSError: on entering: the connection failed; an ``ssl.SSLError`` if TLS did. Its note names the URL.
         TimeoutError: on entering: `open_timeout` passed. The message says what `connect` was waiting for.
         ProxyError: on entering: the proxy refused, or broke its protocol.
         HandshakeRejected: on entering: the server answered with another status than 101. If that is a
-        redirect
-            that was not followed, `hint` or ``__cause__`` says why.
+            redirect that was not followed, `hint` or ``__cause__`` says why.
         HandshakeError: on entering: the server's response does not open a WebSocket.
     """
     target = parse_url(url)

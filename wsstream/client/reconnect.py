@@ -76,9 +76,8 @@ def reconnect(
             :class:`Target`. It is called once for each attempt, after the delay, and has `open_timeout`
             seconds of its own. An exception that it raises leaves the loop, unless `retry` returns ``True``
             for it.
-        delays: seconds to wait before each further attempt. If they end, so do the attempts: the last error
-        is
-            raised. They may not be an iterator, as they are iterated again.
+        delays: seconds to wait before each further attempt. If they end, so do the attempts: the last
+            error is raised. They may not be an iterator, as they are iterated again.
         retry: called with each error that prevented a connection, or the :class:`ConnectionClosed` with which
             one ended (:class:`ClosedLocally` if this side closed it). ``True`` tries again, ``False`` raises
             the error, ``None`` leaves the decision to the rules above. It must not block.
@@ -88,12 +87,10 @@ def reconnect(
 
     Raises:
         InvalidURL, TypeError, ValueError, ImportError: as :func:`connect`, at once; from the loop, if a
-        function
-            returns a wrong value.
+            function returns a wrong value.
         OSError, HandshakeError: from the loop, as :func:`connect`.
         ConnectionClosed: from the loop: a connection ended, and by the rules above or `retry` no other
-        follows.
-            Mostly :class:`ConnectionBroken`, also after a clean end; its `code` says why.
+            follows. Mostly :class:`ConnectionBroken`, also after a clean end; its `code` says why.
         anyio.BusyResourceError: two tasks ask for the next connection.
     """
     if is_stream(options.get("transport")):

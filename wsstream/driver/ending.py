@@ -193,7 +193,7 @@ class Ending:
         """Fail the connection for a reason found on this side; what has arrived is dropped."""
         self.fail_for_violation()
         if self.info is None and self._connection.state in (State.OPEN, State.CLOSE_SENT):
-            self._connection.fail(Violation(error.default_code, error.reason or str(error)))
+            self._connection.fail(Violation(error.code, error.reason or str(error)))
             self._conclude(error, discard=True)
 
     # -- the peer ends it --------------------------------------------------------------------

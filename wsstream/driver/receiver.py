@@ -202,7 +202,7 @@ class Receiver:
             self.discard()  # also if the end was certain before: the rest is not another message
             raise error
         if self._ending.is_open:
-            self._connection.note_violation(Violation(error.default_code, error.reason or str(error)))
+            self._connection.note_violation(Violation(error.code, error.reason or str(error)))
             self.intake.stop_for_violation()
             self.discard()
             return

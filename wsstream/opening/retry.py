@@ -53,8 +53,7 @@ class Backoff:
     Raises:
         TypeError: a value is not a number.
         ValueError: `initial` is not greater than 0, `maximum` is less than `initial`, `factor` is less than
-        1,
-            or one of them is not finite.
+            1, or one of them is not finite.
     """
 
     initial: float = 5.0

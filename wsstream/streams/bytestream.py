@@ -174,7 +174,7 @@ class WebSocketByteStream(ResettableStream):
         """End the stream as a reset ends TCP: no mark, and Close 1011 in place of what has not left yet.
 
         Never waits. The peer's `receive` returns the bytes that have arrived, then raises
-        :class:`ConnectionBroken`.
+        :class:`~wsstream.ConnectionBroken`.
         """
         self._writable.abort(CloseCode.INTERNAL_ERROR, "the byte stream was reset")
 

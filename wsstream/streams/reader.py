@@ -23,7 +23,7 @@ class MessageReader(ByteReceiveStream):
     :class:`anyio.streams.text.TextReceiveStream` for ``str``.
 
     Attributes:
-        kind: ``"text"`` or ``"binary"``.
+        kind (str): ``"text"`` or ``"binary"``.
         bytes_received: bytes handed out so far.
         complete: the message was handed out to its end.
     """

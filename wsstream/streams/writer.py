@@ -43,7 +43,7 @@ class MessageWriter(ByteSendStream):
     never does: the peer sees no end of the message, and Close 1011.
 
     Attributes:
-        kind: ``"text"`` or ``"binary"``.
+        kind (str): ``"text"`` or ``"binary"``.
         bytes_sent: bytes handed over so far.
     """
 

@@ -80,3 +80,7 @@ __all__ = [
     "text",
     "virtual_clock",
 ]
+
+for _name in __all__:
+    if hasattr(_value := globals()[_name], "__qualname__"):  # a class or a function
+        _value.__module__ = __name__  # where users find it

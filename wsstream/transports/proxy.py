@@ -110,7 +110,7 @@ def require_socks() -> None:
         import python_socks.async_.anyio  # noqa: F401 - an extra: only checks that it can be imported
     except ImportError as exc:
         raise ImportError(
-            'a SOCKS proxy needs an extra: pip install "wsstream[proxy]"', name=exc.name
+            'a SOCKS proxy needs an extra: pip install "wsstream[socks]"', name=exc.name
         ) from exc
 
 

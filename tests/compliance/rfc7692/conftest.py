@@ -118,8 +118,8 @@ class Offline:
                 if message is not None:
                     self.messages.append(message)
         except (InvalidUTF8, ProtocolViolation, MessageTooBig) as error:
-            self.connection.fail(Violation(error.default_code, str(error)))
-            self.code = self.code or int(error.default_code)
+            self.connection.fail(Violation(error.code, str(error)))
+            self.code = self.code or int(error.code)
             return False
         return True
 
