@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -310,6 +311,12 @@ def test_a_star_import_takes_the_public_names() -> None:
     names: dict[str, object] = {}
     exec("from wsstream import *", names)
     assert set(names) - {"__builtins__"} == set(wsstream.__all__)
+
+
+@pytest.mark.parametrize("name", wsstream.__all__)
+def test_the_types_of_a_public_name_can_be_resolved(name: str) -> None:
+    """Its module is the public one, where the names that its annotations use are not."""
+    typing.get_type_hints(getattr(wsstream, name))
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -50,8 +50,12 @@ __version__ = "0.1.0"
 
 
 def _load() -> None:
+    from typing import get_type_hints
+
     names = {name: value for name, value in vars(import_module("wsstream.public")).items() if name[0] != "_"}
     for value in names.values():
+        if isinstance(value, type) and (own := vars(value).get("__annotations__")):
+            own.update((name, hint) for name, hint in get_type_hints(value).items() if name in own)
         value.__module__ = __name__  # where users find it; tracebacks, help() and pickles show this name
     globals().update(names, __all__=sorted(names, key=str.lower))
 

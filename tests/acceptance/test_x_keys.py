@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from wsstream.protocol.connection import next_masking_key
+from wsstream.protocol.masking_keys import next_masking_key
 from wsstream.testing import memory_pair
 
 
@@ -76,7 +76,7 @@ def test_x22_seeding_the_other_sources_has_no_influence() -> None:
 
 FORK = """
 import os
-from wsstream.protocol.connection import next_masking_key
+from wsstream.protocol.masking_keys import next_masking_key
 next_masking_key()
 read, write = os.pipe()
 if os.fork():

@@ -25,7 +25,7 @@ HINTS = typing.get_type_hints(ConnectionOptions)
 def test_the_functions_spell_the_options_with_the_same_types_and_defaults(
     function: Any, names: set[str]
 ) -> None:
-    hints = typing.get_type_hints(function, vars(inspect.getmodule(function)))
+    hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters
     assert {name for name in parameters if name in FIELDS} == names
     for name in names:

@@ -24,7 +24,7 @@ from wsstream.opening.redirect import Destination
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.deflate import Deflate
 from wsstream.streams.block import AsyncBlock
-from wsstream.streams.leaving import leave
+from wsstream.streams.close_on_exit import leave
 from wsstream.streams.websocket import WebSocketStream, ending_of
 
 __all__ = ["connect"]

@@ -32,7 +32,7 @@ from wsstream.opening.retry import (
     status_may_change,
 )
 from wsstream.streams.block import AsyncLoop
-from wsstream.streams.leaving import leave
+from wsstream.streams.close_on_exit import leave
 from wsstream.streams.websocket import WebSocketStream, ending_of
 
 __all__ = ["reconnect"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf
 
 from wsstream.driver.options import ConnectionOptions
-from wsstream.driver.pings import Pings
+from wsstream.driver.pending_pings import Pings
 from wsstream.protocol.arrival import Arrival
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.keepalive import Keepalive

@@ -24,7 +24,7 @@ from wsstream.driver.flow import FlowControl
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.outbox import Outbox
 from wsstream.driver.outgoing import OutgoingMessage
-from wsstream.driver.pings import PingRecord
+from wsstream.driver.pending_pings import PingRecord
 from wsstream.driver.pump import Pump
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.file_frames import FileRange

@@ -6,7 +6,6 @@ Bytes go in through :meth:`Connection.receive`, which returns events; the same e
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -20,28 +19,14 @@ from wsstream.codec.speedups import apply_mask
 from wsstream.protocol.deflate import Agreed, Deflater, Inflater
 from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import FrameQueue
+from wsstream.protocol.masking_keys import next_masking_key
 from wsstream.protocol.state import DELIVERS, RECEIVES, Input, State, WrongState, next_state
 
-__all__ = ["Connection", "next_masking_key"]
+__all__ = ["Connection"]
 
 _OPCODES: Final[dict[Kind, Opcode]] = {"text": Opcode.TEXT, "binary": Opcode.BINARY}
-_KEYS_IN_A_BATCH = 256
 _UNLIMITED: Final = 1 << 62
 _OPEN: Final = State.OPEN  # a name of the module is found faster than a member of an enum
-
-_keys: list[bytes] = []
-if hasattr(os, "register_at_fork"):  # pragma: no branch - it is missing on Windows
-    os.register_at_fork(after_in_child=_keys.clear)  # two processes must not use the same keys
-
-
-def next_masking_key() -> bytes:
-    """A fresh masking key from the system's cryptographic source (section 5.3), drawn in batches."""
-    try:
-        return _keys.pop()
-    except IndexError:
-        batch = os.urandom(4 * _KEYS_IN_A_BATCH)
-        _keys.extend(batch[i : i + 4] for i in range(4, len(batch), 4))
-        return batch[:4]
 
 
 class Connection:

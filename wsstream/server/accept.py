@@ -14,7 +14,7 @@ from wsstream.display import never_raises
 from wsstream.driver.options import ConnectionOptions, ServerKeywords
 from wsstream.opening.decision import ProcessRequest
 from wsstream.streams.block import AsyncBlock
-from wsstream.streams.leaving import leave
+from wsstream.streams.close_on_exit import leave
 from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy

@@ -33,8 +33,8 @@ from wsstream.log import Log
 from wsstream.opening.handshake_server import RequestRejected
 from wsstream.opening.http import Response
 from wsstream.server.clients import Client, ClientState
+from wsstream.streams.close_on_exit import in_cancelled_scope, judge, program_end
 from wsstream.streams.condition import ConnectionState
-from wsstream.streams.leaving import in_cancelled_scope, judge, program_end
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop

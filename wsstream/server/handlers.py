@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from wsstream.log import Log
-from wsstream.streams.leaving import in_cancelled_scope, judge, leave, program_end
+from wsstream.streams.close_on_exit import in_cancelled_scope, judge, leave, program_end
 from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.upgrade.client_name import client_name
 

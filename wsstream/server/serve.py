@@ -23,7 +23,7 @@ from wsstream.protocol.deflate import Deflate
 from wsstream.server.admission import Admission
 from wsstream.server.handlers import Handler, HandlerRunner
 from wsstream.streams.block import AsyncBlock
-from wsstream.streams.leaving import is_closing
+from wsstream.streams.close_on_exit import is_closing
 from wsstream.streams.websocket import ending_of
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName

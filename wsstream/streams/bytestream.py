@@ -12,8 +12,8 @@ from wsstream.display import never_raises
 from wsstream.driver.ending import Ending
 from wsstream.driver.receiver import Receiver
 from wsstream.errors import ConnectionBroken, ConnectionClosed, StreamEnded
+from wsstream.streams.close_on_exit import leave
 from wsstream.streams.condition import described
-from wsstream.streams.leaving import leave
 from wsstream.streams.only import refuse_kind
 from wsstream.streams.reader import MessageReader, next_reader
 from wsstream.streams.writable import Writable

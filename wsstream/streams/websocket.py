@@ -16,8 +16,8 @@ from wsstream.driver.intake import Reading
 from wsstream.errors import CloseInfo, check_close_arguments
 from wsstream.opening.http import Request, Response
 from wsstream.streams.bytestream import WebSocketByteStream
+from wsstream.streams.close_on_exit import leave
 from wsstream.streams.condition import ConnectionState, state_of
-from wsstream.streams.leaving import leave
 from wsstream.streams.readable import Readable
 from wsstream.streams.writable import Writable
 from wsstream.transports.attributes import TransportAttributes

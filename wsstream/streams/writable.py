@@ -18,7 +18,7 @@ from wsstream.driver.sender import Sender
 from wsstream.errors import check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
-from wsstream.streams.sendfile import send_open_file
+from wsstream.streams.send_file import send_open_file
 from wsstream.streams.writer import MessageWriter, payload_of
 
 __all__ = ["Writable"]

@@ -9,7 +9,7 @@ from wsstream.log import Log
 from wsstream.opening.decision import Accept, ProcessRequest
 from wsstream.opening.handshake_server import RequestRejected
 from wsstream.opening.http import Request, Response
-from wsstream.streams.leaving import in_cancelled_scope, is_closing, judge, program_end
+from wsstream.streams.close_on_exit import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.upgrade.client_name import client_name
 
 __all__ = ["ApplicationResponse", "RequestHook"]

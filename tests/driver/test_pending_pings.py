@@ -7,7 +7,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 import wsstream
-from wsstream.driver.pings import Pings
+from wsstream.driver.pending_pings import Pings
 from wsstream.testing import RawPeer, StallStream, memory_pair
 
 pytestmark = pytest.mark.anyio

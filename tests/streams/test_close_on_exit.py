@@ -21,7 +21,7 @@ from wsstream import (
     connect,
     serve,
 )
-from wsstream.streams.leaving import in_cancelled_scope, judge, program_end
+from wsstream.streams.close_on_exit import in_cancelled_scope, judge, program_end
 from wsstream.testing import RawPeer, memory_pair
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
