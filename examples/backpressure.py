@@ -1,6 +1,6 @@
 """Backpressure made visible: a server that wants to send 200 MiB to a client that does not read.
 
-The server stops after what the two buffers and the kernel's hold; when the client reads, it goes on.
+The server stops when wsstream's buffers and the kernel's are full; when the client reads, it continues.
 Usage: python backpressure.py [asyncio|trio]
 """
 
@@ -24,7 +24,7 @@ async def main() -> None:
     async with serve(flood, "127.0.0.1") as server, connect(server.url) as ws:
         await anyio.sleep(0.5)
         now = ws.statistics()
-        state = "paused" if now.reading_paused else "going on"
+        state = "paused" if now.reading_paused else "not paused"
         print(f"client: {now.receive_buffered >> 10} KiB are unread, reading is {state}; now it reads")
         total = 0
         async for message in ws:

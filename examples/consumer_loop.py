@@ -1,4 +1,4 @@
-"""A consumer loop with slow work in it: the feed waits for us, and nothing piles up.
+"""A consumer loop with slow work in it: the feed waits for us, so memory stays bounded.
 
 Usage: python consumer_loop.py [asyncio|trio]
 """

@@ -1,4 +1,4 @@
-"""A proxy in five lines: messages go on chunk by chunk, close codes too, at constant memory.
+"""A proxy in five lines: it forwards messages chunk by chunk, and close codes, in constant memory.
 
 Usage: python pipe_sockets.py [asyncio|trio]
 """
@@ -13,7 +13,7 @@ from wsstream import WebSocketStream, connect, proxy, serve
 async def shout(ws: WebSocketStream) -> None:
     async for message in ws:
         await ws.send(message.upper())
-    # the proxy passes the client's close code on to here
+    # the proxy forwards the client's close code
     print("upstream saw:", ws.close_info)
 
 

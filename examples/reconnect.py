@@ -1,4 +1,4 @@
-"""A feed that survives lost connections: the client goes on where it was cut off.
+"""A feed that survives lost connections: the client resumes where it was cut off.
 
 Usage: python reconnect.py [asyncio|trio]
 """
@@ -25,12 +25,12 @@ async def main() -> None:
         wanted = 0
         async for ws in reconnect(server.url, delays=Backoff(initial=0.1, maximum=5)):
             try:
-                async with ws:  # closes it, however the block is left
+                async with ws:  # closes the connection, however the block is left
                     await ws.send(str(wanted))
                     async for message in ws:
                         print("update", message)
                         wanted = int(message) + 1
-                break  # the feed has ended in good order
+                break  # the feed has ended cleanly
             except ConnectionBroken as error:
                 print("lost:", error)
 

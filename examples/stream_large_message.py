@@ -1,4 +1,4 @@
-"""One message of any size, up and down in chunks: neither side ever holds more than a few of them.
+"""One message of any size, sent and received in chunks: neither side ever holds more than a few of them.
 
 Usage: python stream_large_message.py [MEBIBYTES] [asyncio|trio]
 """

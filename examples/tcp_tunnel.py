@@ -12,16 +12,16 @@ from anyio.abc import SocketAttribute, SocketStream
 from wsstream import WebSocketError, WebSocketStream, connect, join, serve
 
 
-async def enter(url: str, tcp: SocketStream) -> None:  # at one end, each TCP connection gets a WebSocket
+async def enter(url: str, tcp: SocketStream) -> None:  # the entrance: a WebSocket for each TCP connection
     try:
         async with tcp, connect(url) as ws:
             if broken := await join(tcp, ws.byte_stream(eof=b"")):
-                print("not carried to its end:", repr(broken))
+                print("the connection broke:", repr(broken))
     except (OSError, WebSocketError) as error:
-        print("there is no tunnel:", error)
+        print("no tunnel:", error)
 
 
-async def leave(port: int, ws: WebSocketStream) -> None:  # at the other end, it is the other way round
+async def leave(port: int, ws: WebSocketStream) -> None:  # the exit: a TCP connection for each WebSocket
     try:
         tcp = await anyio.connect_tcp("127.0.0.1", port)
     except OSError as error:

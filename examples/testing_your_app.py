@@ -32,7 +32,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 
 
 @pytest.mark.anyio
-async def test_it_ticks_once_a_minute_until_it_is_told_to_stop() -> None:
+async def test_it_ticks_once_a_minute() -> None:
     async with connected_pair() as (client, server), anyio.create_task_group() as tasks:
         tasks.start_soon(ticker, server)
         start = anyio.current_time()

@@ -1,4 +1,4 @@
-"""Every public asynchronous call says what it raises and what cancellation leaves behind."""
+"""Every public asynchronous call says what it raises and what cancellation leaves; so do transports."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from collections.abc import Iterator
 import pytest
 
 import wsstream
+import wsstream.testing
+from wsstream.transports.base import Transport
 
 
 def asynchronous_calls() -> Iterator[tuple[str, object]]:
-    for name in wsstream.__all__:
-        value = getattr(wsstream, name)
-        members = vars(value).items() if isinstance(value, type) else [(None, value)]
-        for member, call in members:
-            if inspect.iscoroutinefunction(call) and not (member or "").startswith("_"):
-                yield (f"{name}.{member}" if member else name), call
+    for module in (wsstream, wsstream.testing):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.iscoroutinefunction(value):
+                yield name, value
+            for member in vars(value) if isinstance(value, type) else ():
+                if not member.startswith("_") and inspect.iscoroutinefunction(getattr(value, member)):
+                    yield f"{name}.{member}", getattr(value, member)
+    yield "connected_pair", wsstream.testing.connected_pair
+    for member in ("wait_readable", "wait_writable", "aclose"):
+        yield f"Transport.{member}", getattr(Transport, member)
 
 
 CALLS = dict(asynchronous_calls())
 
 
 def test_the_calls_are_found() -> None:
-    assert {"pipe", "WebSocketStream.aclose", "MessageReader.receive", "Writable.send_file"} <= set(CALLS)
+    assert {"pipe", "WebSocketStream.aclose", "Writable.send_file", "RawPeer.as_server"} <= set(CALLS)
 
 
 @pytest.mark.parametrize("name", CALLS)

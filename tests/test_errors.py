@@ -233,6 +233,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.heavy_after_first
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_worker_process_reports_how_its_connection_ended(backend: str, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def run_pytest(**environment: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.heavy
 def test_a_copy_that_is_not_the_installed_one_is_refused(installed: Path) -> None:
     code, output = run_pytest(PYTHONPATH=str(installed))
     assert code == pytest.ExitCode.USAGE_ERROR, output

@@ -120,7 +120,7 @@ async def test_an_aborted_client_is_a_reset_for_the_target_and_nothing_for_the_l
             async with await there.connect() as client:
                 await client.send(b"hello")
                 assert await client.receive() == b"hello to you"
-    assert capsys.readouterr().out.count("not carried to its end: BrokenResourceError") == 3
+    assert capsys.readouterr().out.count("the connection broke: BrokenResourceError") == 3
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 

@@ -434,6 +434,7 @@ async def test_x4_entering_a_message_cancelled_loses_nothing(raw_pair: Any) -> N
 # -- X5 --------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.heavy_after_first
 @ROLES
 async def test_x5_a_chunk_read_cancelled_at_any_moment_loses_no_byte(raw_pair: Any, role: str) -> None:

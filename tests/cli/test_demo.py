@@ -258,7 +258,7 @@ def test_one_wrong_byte_exits_with_9_and_shows_the_result(run: Run, break_server
     result = json.loads(done.stdout)
     assert result["ok"] is False
     assert result["sha256"]["sent"] == result["sha256"]["passed"] != result["sha256"]["received"]
-    assert "what came back is not what was sent" in done.stderr
+    assert "the data that came back differs from the data sent" in done.stderr
 
 
 @pytest.mark.heavy
@@ -269,6 +269,7 @@ def test_a_server_that_does_not_start_exits_with_3(run: Run, break_server: Break
     assert done.stderr == "wsstream demo: the server did not start\n"
 
 
+@pytest.mark.heavy
 def test_a_server_that_refuses_exits_with_5_and_its_answer_is_shown(
     run: Run, break_server: BreakServer
 ) -> None:

@@ -84,6 +84,7 @@ def test_without_rich_a_terminal_gets_plain_lines(
     assert "up 100 %, down 100 %" in written
 
 
+@pytest.mark.heavy
 def test_in_a_pipe_there_are_few_plain_lines(run: Run) -> None:
     lines = run("demo", "--size", "1M").stderr.splitlines()
     assert len(lines) == 2

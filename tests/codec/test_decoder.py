@@ -595,6 +595,7 @@ def test_a_declared_length_costs_no_memory(length: int, fin: bool, to: Role) -> 
     assert decoder.inside_message
 
 
+@pytest.mark.heavy
 def test_the_memory_for_an_incomplete_control_frame_is_bounded() -> None:
     decoder = Decoder(masked=True)
     data = ping(bytes(125), mask=EXAMPLE_KEY)
@@ -609,6 +610,7 @@ def test_the_memory_for_an_incomplete_control_frame_is_bounded() -> None:
     assert peak < 16 * 1024
 
 
+@pytest.mark.heavy
 def test_65536_fragments_in_one_message() -> None:
     data = text("a", fin=False) + continuation("b", fin=False) * 65534 + continuation("c")
     events = feed(Decoder(masked=False), [data])

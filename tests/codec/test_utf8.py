@@ -60,6 +60,7 @@ def first_refused(data: bytes, *, last: bool = False) -> int | None:
     return None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_short_sequences_are_refused_at_the_first_byte_against_the_grammar(length: int) -> None:
     for sequence in product(BOUNDARIES, repeat=length):

@@ -224,6 +224,7 @@ REJECTED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 NOT_HTTP = b"SSH-2.0-OpenSSH\r\n"
 
 
+@pytest.mark.heavy
 @pytest.mark.anyio
 async def test_the_client_runs_every_case_and_passes(anyio_backend: str) -> None:
     suite = Suite([REJECTED, NOT_HTTP, b"", *CASES])

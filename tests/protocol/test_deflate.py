@@ -304,6 +304,7 @@ def bomb(size: int) -> bytes:
     return data + context.flush(zlib.Z_SYNC_FLUSH)[:-4]
 
 
+@pytest.mark.heavy
 def test_a_bomb_gives_no_more_than_is_asked_for_and_takes_no_memory() -> None:
     data = bomb(64 << 20)
     assert len(data) < 1 << 17

@@ -114,6 +114,7 @@ def test_it_can_be_judged_where_no_event_loop_runs() -> None:
     assert judge(ValueError()).code == 1011
 
 
+@pytest.mark.heavy
 def test_a_group_of_any_depth_is_judged() -> None:
     error: Exception = CODE
     for _ in range(100_000):

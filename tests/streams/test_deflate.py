@@ -230,6 +230,7 @@ async def test_max_message_size_holds_to_the_byte_after_inflation(
             assert (await peer.read_frame()).close_code == 1009
 
 
+@pytest.mark.heavy
 @pytest.mark.heavy_after_first
 async def test_a_bomb_is_too_big_for_whole_and_fine_in_chunks(raw_server: Any) -> None:
     data = compressor()(bytes(BOMB))
@@ -349,6 +350,7 @@ async def test_contexts_are_given_back_when_the_peer_has_closed_and_all_was_read
     assert grown < 5 * 20_000
 
 
+@pytest.mark.heavy
 async def test_compressing_a_large_message_lets_other_tasks_run(raw_server: Any) -> None:
     async with raw_server() as (ws, peer), turns() as count:
         await ws.send(bytes(BOMB))

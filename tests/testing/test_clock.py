@@ -251,6 +251,7 @@ def test_without_a_deadline_it_waits_for_a_signal_in_earnest(backend: str) -> No
     assert run_main(backend, main) == ("SIGUSR1\n", "")
 
 
+@pytest.mark.heavy
 def test_a_deadlock_on_asyncio_is_an_error() -> None:
     main = """
         async def main():
@@ -272,6 +273,7 @@ def test_a_deadlock_is_found_when_the_last_thread_has_ended() -> None:
     assert (stdout[:9], stderr) == ("deadlock:", "")
 
 
+@pytest.mark.heavy
 def test_a_thread_that_ends_as_soon_as_it_has_woken_the_loop_makes_no_deadlock() -> None:
     main = """
         async def main():
@@ -293,6 +295,7 @@ def test_a_thread_that_ends_as_soon_as_it_has_woken_the_loop_makes_no_deadlock()
     assert run_main("asyncio", main) == ("woken\n", "")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_other_backend_is_not_imported(backend: str) -> None:
     other = {"asyncio": "trio", "trio": "asyncio"}[backend]

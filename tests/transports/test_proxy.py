@@ -377,7 +377,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     for missing in ("python_socks", "python_socks.async_.anyio"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, missing, None)  # type: ignore[arg-type]
-            with pytest.raises(ImportError, match=r'pip install "wsstream\[proxy\]"'):
+            with pytest.raises(ImportError, match=r'pip install "wsstream\[socks\]"'):
                 require_socks()
 
 

@@ -1,6 +1,6 @@
 """The command line: ``wsstream``, also ``python -m wsstream``.
 
-What is imported here is paid for by ``--help``: a command's module is imported when it is run.
+``--help`` has to be quick, so a command's module is imported only when the command runs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Stream a file to a server in a second process and back, and compare.
 
 FILE goes up as one message and comes back as one message, both at the same
 time, chunk by chunk over loopback; neither process holds more than a few
-chunks. At the end: rates, the peak memory of both processes, and whether
-what was sent, what passed through the server and what came back have the
-same SHA-256."""
+chunks. At the end it prints the rates, the peak memory of both processes,
+and whether the SHA-256 digests of the data as sent, as it passed through
+the server, and as it came back are the same."""
 
 _EXITS = """\
 exit status:
@@ -32,7 +32,7 @@ exit status:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line, by default that of the process; returns the exit status.
+    """Run a command line, by default that of the process, and return the exit status.
 
     Raises:
         SystemExit: with 2 for a wrong command line, with 0 after ``--help``.
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandFailed as failure:
         print(f"wsstream {options.command}: {failure}", file=sys.stderr)
         return failure.status
-    except KeyboardInterrupt:  # before the command took care of signals itself
+    except KeyboardInterrupt:  # it came before the command handled signals itself
         return Exit.SIGNAL + 2
 
 
@@ -73,10 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wsstream",
         description="WebSockets as streams: messages of any size in bounded memory.",
-        epilog="'wsstream COMMAND --help' tells more about a command.",
+        epilog="'wsstream COMMAND --help' shows the options of a command.",
     )
-    parser.add_argument("--version", action="store_true", help="print the version; with -v, what it runs on")
-    parser.add_argument("-v", "--verbose", action="store_true", help="tell more on stderr")
+    parser.add_argument("--version", action="store_true", help="print the version; with -v, of packages too")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print more on stderr")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_demo(commands)
     return parser
@@ -90,15 +90,15 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         epilog=_EXITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("file", metavar="FILE", nargs="?", help="the file to send; by default made-up data")
-    what.add_argument("--size", type=_size, default=1 << 30, help="how much to make up: 64k, 1M, 8G (1G)")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("file", metavar="FILE", nargs="?", help="the file to send; by default made-up data")
+    source.add_argument("--size", type=_size, default=1 << 30, help="how much to make up: 64k, 1M, 8G (1G)")
     parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="(asyncio)")
-    parser.add_argument("--tls", action="store_true", help="over TLS, with a certificate made on the spot")
+    parser.add_argument("--tls", action="store_true", help="use TLS, with a new certificate")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    talk = parser.add_mutually_exclusive_group()
-    talk.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors on stderr")
-    talk.add_argument(
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors on stderr")
+    output.add_argument(
         "-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log to stderr, no bars"
     )
 

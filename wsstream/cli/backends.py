@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def require(package: str, *, extra: str, what: str) -> None:
-    """Make sure that `package` is there for `what`.
+    """Make sure that `package` is installed, which `what` needs.
 
     Raises:
-        CommandFailed: it is not installed; the message tells how to get it.
+        CommandFailed: it is not; the message says how to install it.
     """
     if find_spec(package) is None:
         raise CommandFailed(
@@ -28,13 +28,13 @@ def require(package: str, *, extra: str, what: str) -> None:
 
 
 def run(function: Callable[[], Awaitable[T]], backend: str) -> T:
-    """Run `function` to its end on ``"asyncio"`` (with uvloop when that is installed) or ``"trio"``."""
+    """Run `function` on ``"asyncio"`` (with uvloop if it is installed) or ``"trio"``; return its result."""
     options = {"use_uvloop": True} if _has_uvloop(backend) else {}
     return anyio.run(function, backend=backend, backend_options=options)
 
 
 def describe_backend(backend: str) -> str:
-    """What :func:`run` uses: ``"asyncio"``, ``"asyncio (uvloop)"`` or ``"trio"``."""
+    """Return the event loop that :func:`run` uses: ``"asyncio"``, ``"asyncio (uvloop)"`` or ``"trio"``."""
     return f"{backend} (uvloop)" if _has_uvloop(backend) else backend
 
 

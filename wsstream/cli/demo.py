@@ -1,7 +1,7 @@
 """``wsstream demo``: the main job of the library in one command.
 
-A server in a second process streams one message of any size back while it arrives. What was sent,
-what passed through the server and what came back are digested on the way and compared.
+A server in a second process streams one message of any size back while it arrives. The data is digested where
+it is sent, where it passes through the server, and where it comes back, and the three digests are compared.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Options:
 
 
 def demo(options: Options) -> int:
-    """Run the demo and print its result; returns the exit status 0.
+    """Run the demo, print its result and return the exit status 0.
 
     Raises:
-        CommandFailed: something went wrong; if the digests differ, the result was printed.
+        CommandFailed: the demo failed, or the digests differ, after the result was printed.
     """
     if options.backend == "trio":
         require("trio", extra="trio", what="--backend trio")
@@ -84,7 +84,7 @@ class _Demo:
         report = None
         try:
             async with anyio.create_task_group() as tasks:
-                if sys.platform != "win32":  # where Ctrl-C stays a KeyboardInterrupt
+                if sys.platform != "win32":  # on Windows, Ctrl-C stays a KeyboardInterrupt
                     await tasks.start(self._watch_signals, tasks.cancel_scope)
                 report = await self._run_both_processes()
                 tasks.cancel_scope.cancel()
@@ -100,7 +100,7 @@ class _Demo:
     async def _watch_signals(
         self, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
-        """The first signal closes with 1001, as soon as there is something to close; the next one cancels."""
+        """Close with 1001 at the first signal; cancel at the next, or if no connection is open yet."""
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
             async for number in signals:
@@ -126,7 +126,7 @@ class _Demo:
             return self._report(await self._ws.receive(), tls_version)
 
     async def _exchange(self, ws: WebSocketStream) -> None:
-        """Send one message and receive one, at the same time, and show how far it is."""
+        """Send one message and receive one, at the same time, and show the progress."""
         async with anyio.create_task_group() as showing:
             showing.start_soon(self._show_progress)
             async with anyio.create_task_group() as tasks:
@@ -179,6 +179,6 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        # What is still buffered must not fail once more when the interpreter ends.
+        # The buffered output must not fail once more when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise CommandFailed(Exit.LOCAL_IO, f"standard output: {error.strerror or error}") from error

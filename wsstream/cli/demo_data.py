@@ -1,4 +1,4 @@
-"""Where the demo's message comes from: a file, or data made on the way."""
+"""The data of the demo's message: a file, or made-up data."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ __all__ = ["CHUNK", "DemoFile", "MadeUpSource", "Source", "Tally"]
 CHUNK = 256 * 1024  # bytes
 
 _POOL = 1 << 20  # bytes
-_STEP = 611_953  # bytes; a prime, so that chunks begin everywhere in the pool before one does so again
+_STEP = 611_953  # bytes; a prime, so that chunks begin at every offset of the pool before one repeats
 
 
 class Tally:
-    """Counts and digests what passes."""
+    """Counts and digests bytes."""
 
     def __init__(self) -> None:
         self.bytes = 0
         self._digest = sha256()
 
     def add(self, chunk: bytes) -> None:
-        """Take account of `chunk`. Releases the GIL for large ones."""
+        """Count and digest `chunk`. Releases the GIL for large chunks."""
         self.bytes += len(chunk)
         self._digest.update(chunk)
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of all that passed, in hexadecimal."""
+        """The SHA-256 of all chunks, in hexadecimal."""
         return self._digest.hexdigest()
 
 
 class Source(Protocol):
-    """Something to send, read from a worker thread."""
+    """A source of bytes to send, read from a worker thread."""
 
     name: str
     size: int
 
     def read(self) -> bytes:
-        """The next chunk, ``b""`` at the end. Blocks."""
+        """Return the next chunk, ``b""`` at the end. Blocks."""
         ...
 
     def __enter__(self) -> Source: ...
@@ -54,10 +54,10 @@ class Source(Protocol):
 
 
 class DemoFile:
-    """A regular file, from its beginning to where it then ends.
+    """A regular file, from its beginning to its end at the time of reading.
 
     Raises:
-        CommandFailed: it cannot be opened or read, or it is something that may block for ever.
+        CommandFailed: it cannot be opened or read, or is not a regular file, which might block for ever.
     """
 
     def __init__(self, path: str) -> None:
@@ -91,10 +91,10 @@ class DemoFile:
 
 
 class MadeUpSource:
-    """`size` bytes, always the same ones, at the speed of copying memory.
+    """`size` bytes, the same ones in each run, at the speed of copying memory.
 
-    Each chunk is a piece of a pool of pseudo-random bytes. Deflate cannot compress them, and no two
-    are alike in 192 GiB, so that a lost, doubled or displaced one changes the digest.
+    Each chunk is a part of a pool of pseudo-random bytes. Deflate cannot compress them, and no two chunks
+    within 192 GiB are alike, so a lost, repeated or displaced chunk changes the digest.
     """
 
     def __init__(self, size: int) -> None:

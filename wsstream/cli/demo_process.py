@@ -21,7 +21,7 @@ __all__ = ["second_process"]
 
 _START_TIMEOUT = 30.0  # seconds
 _END_TIMEOUT = 5.0  # seconds for it to end by itself
-_LINE = 64 * 1024  # bytes; what it may say
+_MAX_HELLO = 64 * 1024  # bytes of the line that it prints
 
 logger = logging.getLogger("wsstream.cli.demo")
 
@@ -30,10 +30,13 @@ logger = logging.getLogger("wsstream.cli.demo")
 async def second_process(
     backend: str, *, tls: bool, verbose: bool
 ) -> AsyncIterator[tuple[str, ssl.SSLContext | None]]:
-    """Run the server while the block runs; gives its URL, and the context that trusts only its certificate.
+    """Run the server while the block runs. Yields its URL, and a TLS context that trusts only its
+    certificate.
+
+    If cancelled, the process is killed.
 
     Raises:
-        CommandFailed: it did not start.
+        CommandFailed: the server did not start.
     """
     process = await anyio.open_process(
         _command(backend, tls=tls, verbose=verbose),
@@ -41,30 +44,32 @@ async def second_process(
         stdout=PIPE,
         stderr=None,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        start_new_session=True,  # Ctrl-C is for the client, which then closes in good order
+        start_new_session=True,  # Ctrl-C reaches only the client, which then closes cleanly
     )
     try:
-        yield await _hear(process)
+        yield await _read_hello(process)
     except anyio.get_cancelled_exc_class():
         process.kill()
         raise
     finally:
-        # Closing its stdin ends it; if it does not, aclose is cancelled and kills it.
+        # aclose closes its stdin, which ends it. If it does not end in time, aclose is cancelled and kills
+        # it.
         with anyio.move_on_after(_END_TIMEOUT, shield=True):
             await process.aclose()
 
 
 def _command(backend: str, *, tls: bool, verbose: bool) -> list[str]:
-    """With -P and this process's own path, so that the working directory is searched only if it is here."""
+    """The command; with -P, as the working directory is searched only if it is in this process's path."""
     flags = ["--tls"] * tls + ["--verbose"] * verbose
     return [sys.executable, "-P", "-m", "wsstream.cli.demo_server", backend, *flags]
 
 
-async def _hear(process: Process) -> tuple[str, ssl.SSLContext | None]:
+async def _read_hello(process: Process) -> tuple[str, ssl.SSLContext | None]:
+    """Read the server's first line: its URL, and the authority of its certificate."""
     assert process.stdout is not None
     try:
         with anyio.fail_after(_START_TIMEOUT):
-            line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _LINE)
+            line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _MAX_HELLO)
     except (anyio.IncompleteRead, TimeoutError) as error:
         raise CommandFailed(Exit.NO_CONNECTION, "the server did not start") from error
     hello = json.loads(line)

@@ -1,4 +1,4 @@
-"""What the demo found out, compared and shown."""
+"""The demo's result: compared and printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Account", "Report"]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What passed at one place: the number of bytes, and their SHA-256 in hexadecimal."""
+    """The bytes counted at one place: their number, and their SHA-256 in hexadecimal."""
 
     bytes: int
     sha256: str
@@ -23,11 +23,11 @@ class Report:
     """The result. Times are seconds from the first read to the end of each direction; sizes are bytes.
 
     Attributes:
-        source: what was sent.
-        sent, passed, received: what the client sent, the server passed on, and the client got back.
-        client_peak, server_peak: the peak resident memory, ``None`` where the system does not tell.
-        backend: what both processes ran on.
-        tls: the version of TLS that was spoken, or ``None``.
+        source: the name of the data.
+        sent, passed, received: the bytes that the client sent, the server passed on, and the client received.
+        client_peak, server_peak: the peak resident memory, ``None`` if the system does not report it.
+        backend: the event loop of both processes.
+        tls: the version of TLS, or ``None`` without TLS.
     """
 
     source: str
@@ -42,15 +42,15 @@ class Report:
     tls: str | None
 
     def mismatch(self) -> str | None:
-        """How the three accounts differ, ``None`` if they do not."""
+        """Return how the three accounts differ, ``None`` if they do not."""
         accounts = {"sent": self.sent, "passed on": self.passed, "received": self.received}
         if len(set(accounts.values())) == 1:
             return None
         differing = (f"{name} {it.bytes} bytes {it.sha256}" for name, it in accounts.items())
-        return "what came back is not what was sent: " + ", ".join(differing)
+        return "the data that came back differs from the data sent: " + ", ".join(differing)
 
     def as_table(self) -> str:
-        """For people: a line for each result."""
+        """Return a line for each result, for people."""
         peaks = {"client": self.client_peak, "server": self.server_peak}
         memory = (f"{name} {'unknown' if it is None else format_size(it)}" for name, it in peaks.items())
         rows = {
@@ -68,7 +68,7 @@ class Report:
         return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
 
     def as_json(self) -> str:
-        """For programs: one JSON object in one line."""
+        """Return one JSON object in one line, for programs."""
         accounts = {"sent": self.sent, "passed": self.passed, "received": self.received}
         return json.dumps(
             {

@@ -1,7 +1,7 @@
 """The demo's second process: a server that streams each message back while it arrives.
 
-It tells its URL as one line of JSON on stdout and ends when its stdin does, so that it never
-outlives the process that started it, however that one ends.
+It prints its URL as one line of JSON on stdout and ends when its stdin does, so it never outlives the process
+that started it, however that process ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["main"]
 
-_GRACE = 2.0  # seconds to close connections when stdin has ended
+_GRACE = 2.0  # seconds to close connections after stdin has ended
 
 
 def main(argv: Sequence[str]) -> None:
@@ -42,16 +42,16 @@ async def _serve(*, tls: bool) -> None:
         _echo,
         "127.0.0.1",
         ssl=context,
-        origins=[None],  # no web page
+        origins=[None],  # web pages may not connect
         shutdown_timeout=_GRACE / 2,
-        ping_interval=None,  # stdin tells whether the client is there; it may be stopped for long
+        ping_interval=None,  # stdin ends with the client, which may be suspended for a long time
     ) as server:
         print(json.dumps({"url": server.url, "authority": authority}), flush=True)
         await anyio.to_thread.run_sync(_wait_for_end_of_stdin)
 
 
 async def _echo(ws: WebSocketStream) -> None:
-    """Send one message back chunk by chunk, then tell what passed."""
+    """Send one message back chunk by chunk, then a report of its bytes."""
     tally = Tally()
     async with ws.readable.message() as message, ws.writable.message(message.kind) as answer:
         try:
@@ -67,13 +67,13 @@ async def _echo(ws: WebSocketStream) -> None:
 
 def _wait_for_end_of_stdin() -> None:
     sys.stdin.buffer.read()
-    end = Timer(_GRACE, os._exit, (1,))  # even if the event loop hangs
+    end = Timer(_GRACE, os._exit, (1,))  # ends the process even if the event loop hangs
     end.daemon = True
     end.start()
 
 
 def _certificate() -> tuple[ssl.SSLContext, str]:
-    """A context for the server, and what its clients verify it with. The key stays in this process."""
+    """A context for the server, and the authority's certificate for its clients. The key stays here."""
     import trustme
 
     authority = trustme.CA()

@@ -23,7 +23,7 @@ class Exit(IntEnum):
 
 
 class CommandFailed(Exception):
-    """Ends a command with `status`; ``str()`` of it is what the user is told."""
+    """Ends a command with `status`; ``str()`` of it is the message for the user."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)

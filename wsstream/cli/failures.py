@@ -1,4 +1,4 @@
-"""From an exception to what a command tells the user, and its exit status."""
+"""From an exception to a command's message and exit status."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NO_CLOSE = 1006  # RFC 6455 section 7.1.5
 
 
 def reason_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception that explains the others of `group`: not one that says that all is closed now."""
+    """Return the exception that explains `group`, not one that only says that the connection is closed."""
     return min(_leaves(group), key=lambda error: isinstance(error, ConnectionClosed))
 
 
 def failure_of(error: BaseException) -> BaseException:
-    """The :class:`CommandFailed` for `error`; `error` itself if it is an internal one."""
+    """Return the :class:`CommandFailed` for `error`; `error` itself if it is an internal error."""
     if isinstance(error, HandshakeRejected):
         body = error.body.decode(errors="replace")
         return CommandFailed(Exit.REFUSED, "\n".join([str(error), *map(_printable, body.splitlines())]))
@@ -45,5 +45,5 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 def _printable(text: str) -> str:
-    """`text` as it may be shown on a terminal: what a peer sent is not to control it."""
+    """`text` with control characters escaped: a peer's text must not control the terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]

@@ -8,9 +8,9 @@ __all__ = ["peak_memory"]
 
 
 def peak_memory() -> int | None:
-    """The largest resident set size so far, in bytes; ``None`` where the system does not tell."""
+    """Return the largest resident set size so far, in bytes; ``None`` if the system does not report it."""
     try:
-        # Not ru_maxrss, which on Linux a process inherits from the one that started it.
+        # Not ru_maxrss: on Linux a process inherits it from the process that started it.
         with open("/proc/self/status", "rb") as status:
             for line in status:
                 if line.startswith(b"VmHWM:"):

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars by rich on a terminal, now and then a line elsewhere."""
+"""Progress on stderr: bars by rich on a terminal, elsewhere a line every 10 seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Progress", "choose_progress"]
 
 
 class Progress(Protocol):
-    """Shows how much of a message went up and came back. Sizes are bytes.
+    """Shows how much of a message was sent and received. Sizes are bytes.
 
     Attributes:
         interval: seconds between two calls of `show`.
@@ -26,17 +26,17 @@ class Progress(Protocol):
     interval: float
 
     def begin(self, title: str, total: int) -> None:
-        """Tell what is sent, and where to."""
+        """Show the title and prepare for `total` bytes each way."""
 
     def show(self, sent: int, received: int) -> None:
-        """Tell how far it is."""
+        """Show these numbers of bytes."""
 
     def end(self) -> None:
         """Leave the terminal as it was."""
 
 
 def choose_progress(*, quiet: bool, bars: bool) -> Progress:
-    """What fits stderr. `bars` may only be drawn when nobody else writes there."""
+    """Return the kind of progress that suits stderr. Pass `bars` only if nothing else is written there."""
     if quiet:
         return _Silent()
     if bars and sys.stderr.isatty():
@@ -44,7 +44,7 @@ def choose_progress(*, quiet: bool, bars: bool) -> Progress:
             from rich.console import Console
         except ImportError:
             return _Lines()
-        console = Console(stderr=True)  # minds NO_COLOR
+        console = Console(stderr=True)  # respects NO_COLOR
         if not console.is_dumb_terminal:
             return _Bars(console)
     return _Lines()
@@ -81,10 +81,10 @@ class _Lines:
     @staticmethod
     def _say(line: str) -> None:
         try:
-            sys.stderr.write(f"{line}\n")  # at once: both processes write here
+            sys.stderr.write(f"{line}\n")  # in one call, as both processes write here
             sys.stderr.flush()
         except OSError:
-            pass  # nobody listens; the work goes on
+            pass  # nobody reads stderr; the work continues
 
     def _share(self, done: int) -> str:
         return f"{100 * done // self._total} %" if self._total else format_size(done)

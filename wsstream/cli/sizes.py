@@ -12,10 +12,10 @@ _LARGEST = (1 << 63) - 1  # bytes; no message is larger (RFC 6455 section 5.2)
 
 
 def parse_size(text: str) -> int:
-    """Bytes: ``"4096"``, ``"64k"``, ``"1M"``, ``"2G"``, also ``"2GiB"``.
+    """Return the bytes of a size such as ``"4096"``, ``"64k"``, ``"1M"``, ``"2G"`` or ``"2GiB"``.
 
     Raises:
-        ValueError: `text` is no size, or larger than a message can be.
+        ValueError: `text` is not a size, or larger than a message can be.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
@@ -28,7 +28,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """To one decimal place: ``"17 B"``, ``"1.5 MiB"``."""
+    """Return `size` as text, to one decimal place: ``"17 B"``, ``"1.5 MiB"``."""
     if size < 1024:
         return f"{size} B"
     power = min((size.bit_length() - 1) // 10, len(_UNITS))
@@ -36,5 +36,5 @@ def format_size(size: int) -> str:
 
 
 def mebibytes(size: float) -> float:
-    """`size` bytes in MiB, to one decimal place."""
+    """Return `size` bytes in MiB, to one decimal place."""
     return round(size / (1 << 20), 1)

@@ -1,4 +1,4 @@
-"""What the command line runs on."""
+"""Versions of Python and of the packages in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["versions"]
 
 
 def versions() -> list[tuple[str, str]]:
-    """Names and versions: of Python, and of the packages that matter, as far as they are installed."""
+    """Return names and versions: of Python, the packages, the compressor and the codec."""
     found = [(platform.python_implementation(), platform.python_version())]
     for name in ("anyio", "h11", "python-socks", "trio", "uvloop", "rich", "trustme"):
         try:

@@ -1,6 +1,6 @@
 """Test code that uses wsstream: without a network, without waiting, whatever the speed of the machine.
 
-A handler is a function of a WebSocket, so give it one end of a pair and play the other::
+A handler is a function of a WebSocket, so pass it one end of a pair and play the other::
 
     @pytest.fixture(params=["asyncio", "trio"])
     def anyio_backend(request):
@@ -17,7 +17,7 @@ A handler is a function of a WebSocket, so give it one end of a pair and play th
 Below the WebSocket are :func:`memory_pair` and :func:`lockstep_pair`, byte streams to pass to
 ``connect(transport=...)`` and ``accept``; wrap them in :class:`SplitStream`, :class:`DelayStream`,
 :class:`StallStream`, :class:`RateStream` or :class:`CutStream` for a bad network. :class:`RawPeer`
-sends any frames, also those in :data:`ILLEGAL_FRAMES`.
+sends any frames, including those in :data:`ILLEGAL_FRAMES`.
 """
 
 from __future__ import annotations

@@ -1,22 +1,22 @@
-"""Virtual time: sleeps and timeouts that take no time, in the order in which they would end.
+"""Virtual time: sleeps and timeouts take no time, and end in the same order as in real time.
 
-When no task can go on, the clock jumps to the next deadline. ``anyio.current_time``, ``sleep``,
+When no task can run, the clock jumps to the next deadline. ``anyio.current_time``, ``sleep``,
 ``fail_after`` and ``move_on_after`` follow it; code that asks :mod:`time` does not. On Trio this is
-Trio's own ``MockClock``. On asyncio it is an event loop over a selector that, instead of waiting
+Trio's own ``MockClock``. On asyncio it is an event loop with a selector that, instead of waiting
 for a timer, moves the loop's clock to it.
 
-What counts as "no task can go on":
+When "no task can run":
 
-* Sockets are asked once, without waiting, before each jump. That is enough for memory streams and
-  for sockets whose both ends are in this event loop, as the kernel passes bytes on at once.
-* Work in threads (name resolution, files) and in other processes is not seen: a timeout around it
-  would fire at once. For such tests `idle` makes the clock wait that long, in real seconds, for
-  something to happen before each jump.
-* With no deadline at all there is nowhere to jump to, and the event loop waits in earnest for a
-  socket or a thread; Trio keeps a core busy meanwhile. On asyncio, where nothing is left that could
-  wake it, this raises :class:`DeadlockError`; on Trio such a test hangs.
-* ``anyio.wait_all_tasks_blocked`` looks again every 0.1 seconds on asyncio, so it may move the clock
-  that far; on Trio it does not.
+* The clock polls sockets once, without waiting, before each jump. That is enough for memory streams, and
+  for sockets with both ends in this event loop, as the kernel passes bytes on at once.
+* The clock does not see work in threads (name resolution, files) and in other processes: a timeout around
+  it would fire at once. For such tests, `idle` makes the clock wait for an event, for that many real
+  seconds, before each jump.
+* Without any deadline the clock cannot jump, and the event loop waits in real time for a socket or a
+  thread; Trio keeps a core busy meanwhile. If nothing is left that could wake it, asyncio raises
+  :class:`DeadlockError`; on Trio such a test hangs.
+* ``anyio.wait_all_tasks_blocked`` polls every 0.1 seconds on asyncio, so it may move the clock that far;
+  on Trio it does not.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
 __all__ = ["DeadlockError", "virtual_clock"]
 
 _Args = TypeVarTuple("_Args")
-_RECHECK = 1.0  # real seconds between looks at whether a thread is left that could wake the loop
+_RECHECK = 1.0  # real seconds between checks for a thread that could wake the loop
 
 
 class DeadlockError(RuntimeError):
-    """Every task waits for another: there is no deadline, no socket and no thread to wake one."""
+    """Every task waits for another: no deadline, socket or thread can wake one."""
 
 
 def virtual_clock(backend: str = "asyncio", *, idle: float = 0.0) -> tuple[str, dict[str, Any]]:
-    """Give the backend's name and options for a run in virtual time, which starts at 0.
+    """Return the backend's name and options for a run in virtual time, which starts at 0.
 
-    The pair is what an ``anyio_backend`` fixture returns; ``anyio.run(main, backend=name,
-    backend_options=options)`` takes its halves (before anyio 4.14 it gives Trio no options: use
-    ``trio.run(main, **options)``). On Trio a pair holds its clock: a second run goes on
-    where the first ended, so ask for a new pair each time.
+    Return the pair from an ``anyio_backend`` fixture, or pass it to ``anyio.run(main, backend=name,
+    backend_options=options)`` (before anyio 4.14, which ignores options for Trio, use
+    ``trio.run(main, **options)``). On Trio a pair holds its clock, and a second run would continue the time
+    of the first: make a new pair for each run.
 
     Args:
         backend: ``"asyncio"`` or ``"trio"``.
-        idle: real seconds without any event before the clock jumps. Something like 0.05 where
-            threads or other processes take part.
+        idle: real seconds without any event before the clock jumps; about 0.05 if threads or other
+            processes take part.
 
     Raises:
-        ValueError: there is no such backend, or `idle` is negative.
+        ValueError: `backend` is not one of the two, or `idle` is negative.
     """
     if idle < 0:
         raise ValueError(f"idle must not be negative, got {idle}")
@@ -90,7 +90,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def _wait(self) -> list[tuple[selectors.SelectorKey, int]]:
         timeout = 0.0
         while True:
-            # Ask first: a thread may wake the loop and end between the two.
+            # Check before polling: a thread may wake the loop and end in between.
             hopeless = not self._can_be_woken()
             if events := super().select(timeout):
                 return events
@@ -99,7 +99,7 @@ class _JumpingSelector(selectors.DefaultSelector):
             timeout = _RECHECK
 
     def _can_be_woken(self) -> bool:
-        # One descriptor is the loop's own, through which threads and signal handlers wake it.
+        # One descriptor is the loop's own: threads and signal handlers wake it through that.
         return len(self.get_map()) > 1 or threading.active_count() > 1 or self.signals_wake
 
 
@@ -117,7 +117,7 @@ def _make_loop(selector: _JumpingSelector) -> asyncio.AbstractEventLoop:
             *args: *_Args,
             context: Context | None = None,
         ) -> asyncio.TimerHandle:
-            if when == math.inf:  # sleep_forever(): not a time to jump to
+            if when == math.inf:  # sleep_forever(): the clock must not jump there
                 return asyncio.TimerHandle(when, callback, args, self, context)
             return super().call_at(when, callback, *args, context=context)
 
@@ -126,7 +126,7 @@ def _make_loop(selector: _JumpingSelector) -> asyncio.AbstractEventLoop:
             selector.signals_wake = True
 
         async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-            # The threads end in real time, which a virtual timeout would not leave them.
+            # Threads need real time to end, so a virtual timeout would always expire.
             await super().shutdown_default_executor()
 
     return VirtualLoop(selector)

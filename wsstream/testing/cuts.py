@@ -1,4 +1,4 @@
-"""Connections that end in the wrong place: by a FIN or an RST at a given byte."""
+"""Connections that end at a given byte, by a FIN or an RST."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ _NO_LIMIT = sys.maxsize
 
 
 class CutStream(Wrapper):
-    """The connection ends at a given byte, in the middle of whatever passes.
+    """The connection ends at a given byte, even in the middle of a `send`.
 
-    Without `reset`, only the direction ends that reached its limit, as by a FIN: `receive` gives its
-    bytes and then raises :class:`anyio.EndOfStream`, or the other end sees the end of the stream after
-    those bytes and `send` raises :class:`anyio.BrokenResourceError`. With `reset`, the whole connection
-    is dropped with :func:`reset_stream` at that byte, and every later call raises
-    :class:`anyio.BrokenResourceError`.
+    Without `reset`, only the direction that reached its limit ends, as by a FIN. If that is receiving,
+    `receive` returns the bytes up to the limit and then raises :class:`anyio.EndOfStream`. If it is sending,
+    the other end sees the end of the stream after those bytes, and `send` raises
+    :class:`anyio.BrokenResourceError`. With `reset`, :func:`reset_stream` drops the connection at that byte,
+    and every later call raises :class:`anyio.BrokenResourceError`.
 
     Args:
         stream: the stream to wrap.
-        after_receive: bytes that are received before the end; ``None`` for no limit.
-        after_send: bytes that are sent before the end; ``None`` for no limit.
-        reset: drop the connection instead of ending a direction.
+        after_receive: bytes received before the end; ``None`` for no limit.
+        after_send: bytes sent before the end; ``None`` for no limit.
+        reset: drop the connection instead of ending one direction.
+
+    Raises:
+        ValueError: a limit is negative.
     """
 
     def __init__(
@@ -50,7 +53,11 @@ class CutStream(Wrapper):
         self._broken = False
 
     async def send_eof(self) -> None:
-        """Pass it on, unless the connection was dropped."""
+        """End the sending direction of the wrapped stream. If cancelled, as for that stream.
+
+        Raises:
+            anyio.BrokenResourceError: the connection was dropped.
+        """
         with self._sending:
             self._check()
             await self.stream.send_eof()
@@ -103,7 +110,7 @@ class CutStream(Wrapper):
 
     async def _drop(self) -> None:
         self._broken = True
-        with anyio.CancelScope(shield=True):  # what was received before is still to be returned
+        with anyio.CancelScope(shield=True):  # `receive` still has to return the bytes before the limit
             await reset_stream(self.stream)
 
     def _check(self) -> None:
@@ -112,13 +119,14 @@ class CutStream(Wrapper):
 
 
 async def reset_stream(stream: ByteStream) -> None:
-    """Drop a connection as TCP does with an RST, so that the other end sees it.
+    """Drop a connection so that the other end sees a reset, TCP's RST.
 
-    It works on memory streams and sockets, wrapped or not; what is neither is closed forcefully. With
-    sockets, bytes on their way may be lost.
+    This works on memory streams and sockets, wrapped or not; other streams are closed forcefully. With
+    sockets, bytes on their way may be lost. If cancelled, the stream is reset all the same. Raises only
+    what closing the stream raises.
     """
     inner = stream
     while isinstance(inner, Wrapper):
         inner = inner.stream
     await reset(inner)
-    await anyio.aclose_forcefully(stream)  # who waits in a wrapper has to be woken
+    await anyio.aclose_forcefully(stream)  # wakes tasks that wait in a wrapper

@@ -1,9 +1,9 @@
 """Slow and awkward networks, made by wrapping: each class adds one behaviour to any anyio byte stream.
 
-They nest: ``SplitStream(RateStream(stream, receive=1000))`` gives one byte at a time, a thousand
-each second. Waiting is done with anyio's clock, so it takes no time under
-:func:`~wsstream.testing.virtual_clock`. A cancelled `receive` loses no byte; a cancelled `send` leaves
-what the wrapped stream leaves.
+They nest: ``SplitStream(RateStream(stream, receive=1000))`` returns one byte at a time, a thousand
+each second. They wait by anyio's clock, so waiting takes no time under
+:func:`~wsstream.testing.virtual_clock`. A cancelled `receive` loses no byte. After a cancelled `send`, some
+of the first bytes may have been sent, as with the wrapped stream.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ __all__ = ["DelayStream", "RateStream", "SplitStream", "StallStream", "Wrapper"]
 
 
 class Wrapper(ByteStream):
-    """Passes everything on: the base of the others.
+    """The base of the others: passes everything on.
 
-    One task at a time may use a direction, as with the wrapped stream, also while it is held up here.
+    One task at a time may use a direction, as with the wrapped stream, even while a call waits in the
+    wrapper.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -34,22 +35,38 @@ class Wrapper(ByteStream):
         self._sending = anyio.ResourceGuard("sending to")
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """Receive from the wrapped stream."""
+        """Receive from the wrapped stream. If cancelled, no byte is lost.
+
+        Raises:
+            anyio.BusyResourceError: another task receives.
+            anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError: as the wrapped stream
+                does.
+        """
         with self._receiving:
             return await self._receive(max_bytes)
 
     async def send(self, item: bytes) -> None:
-        """Send to the wrapped stream."""
+        """Send to the wrapped stream. If cancelled, some of the first bytes may have been sent.
+
+        Raises:
+            anyio.BusyResourceError: another task sends.
+            anyio.BrokenResourceError, anyio.ClosedResourceError: as the wrapped stream does.
+        """
         with self._sending:
             await self._send(item)
 
     async def send_eof(self) -> None:
-        """End the sending direction of the wrapped stream."""
+        """End the sending direction of the wrapped stream. If cancelled, it may have ended.
+
+        Raises:
+            anyio.BusyResourceError: another task sends.
+            anyio.BrokenResourceError, anyio.ClosedResourceError: as the wrapped stream does.
+        """
         with self._sending:
             await self.stream.send_eof()
 
     async def aclose(self) -> None:
-        """Close the wrapped stream."""
+        """Close the wrapped stream. If cancelled, or if it raises, as for that stream."""
         await self.stream.aclose()
 
     @property
@@ -59,20 +76,22 @@ class Wrapper(ByteStream):
 
     @abstractmethod
     async def _receive(self, max_bytes: int) -> bytes:
-        """Do what `receive` does here."""
+        """Receive, with the behaviour of this class."""
 
     async def _send(self, item: bytes) -> None:
         await self.stream.send(item)
 
 
 class SplitStream(Wrapper):
-    """`receive` gives small pieces, whatever was asked for.
+    """`receive` returns small pieces, whatever its `max_bytes`.
 
     Args:
         stream: the stream to wrap.
-        size: bytes that a `receive` gives at most; 1 means byte by byte.
-        at: offsets in bytes from the start of the stream that no `receive` passes over. They take the
-            place of `size`.
+        size: the most bytes that `receive` returns; 1 means byte by byte.
+        at: offsets in bytes from the start of the stream, at each of which a piece ends. They replace `size`.
+
+    Raises:
+        ValueError: `size` is less than 1, or an offset is negative.
     """
 
     def __init__(self, stream: ByteStream, size: int = 1, *, at: Sequence[int] | None = None) -> None:
@@ -111,7 +130,11 @@ class DelayStream(Wrapper):
         self._send_delay = send
 
     async def send_eof(self) -> None:
-        """Sleep, then pass it on."""
+        """Sleep, then end the sending direction. If cancelled while it sleeps, nothing happened.
+
+        Raises:
+            anyio.BusyResourceError, anyio.BrokenResourceError, anyio.ClosedResourceError: as for `send`.
+        """
         with self._sending:
             await anyio.sleep(self._send_delay)
             await self.stream.send_eof()
@@ -126,7 +149,7 @@ class DelayStream(Wrapper):
 
 
 class _Gate:
-    """Lets tasks through, or holds them until it is opened."""
+    """Lets tasks pass, or makes them wait until it is opened."""
 
     def __init__(self, *, is_open: bool) -> None:
         self.is_open = is_open
@@ -148,8 +171,8 @@ class _Gate:
 class StallStream(Wrapper):
     """Nothing passes while a direction is stalled; calls wait until :meth:`resume`.
 
-    A `receive` that was waiting already when :meth:`stall` came gives nothing either: what arrives is
-    held back, also when it is cancelled. A `send` that began before goes on.
+    A `receive` that was waiting when :meth:`stall` was called stalls as well: bytes that arrive are held
+    back, even if it is cancelled. A `send` that began before continues.
 
     Args:
         stream: the stream to wrap.
@@ -171,20 +194,25 @@ class StallStream(Wrapper):
             self._send_gate.shut()
 
     def resume(self, *, receive: bool = True, send: bool = True) -> None:
-        """Let these directions go on."""
+        """End the stall of these directions."""
         if receive:
             self._receive_gate.open()
         if send:
             self._send_gate.open()
 
     async def send_eof(self) -> None:
-        """Wait while sending is stalled, then pass it on."""
+        """Wait while sending is stalled, then end that direction. If cancelled while it waits, nothing
+        happened.
+
+        Raises:
+            anyio.BusyResourceError, anyio.BrokenResourceError, anyio.ClosedResourceError: as for `send`.
+        """
         with self._sending:
             await self._send_gate.wait()
             await self.stream.send_eof()
 
     async def aclose(self) -> None:
-        """Close the wrapped stream; calls that wait raise what it raises then."""
+        """Close the wrapped stream, even if cancelled. Waiting calls then raise what that stream raises."""
         try:
             await self.stream.aclose()
         finally:
@@ -226,7 +254,7 @@ class _Pace:
 
 
 class RateStream(Wrapper):
-    """A slow line: bytes pass in pieces of a twentieth of a second, each after the time of the last.
+    """A slow line: bytes pass in pieces, each worth a twentieth of a second, with pauses between them.
 
     Args:
         stream: the stream to wrap.

@@ -1,7 +1,7 @@
 """Frames as raw bytes: built with any mistake in them, and read strictly.
 
-Nothing here uses the library's own codec, so that each can be held against the other. The builders
-check nothing that RFC 6455 says: what a sender must not send is what they are for.
+This module does not use the library's codec, so that tests can compare the two. The builders do not check the
+rules of RFC 6455: their purpose is to build frames that a sender must not send.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LENGTH_FORMATS: Final = {0: "", 2: "!H", 8: "!Q"}
 
 
 class PeerError(ValueError):
-    """What the other side sent is not what RFC 6455 allows."""
+    """The other side sent something that RFC 6455 does not allow."""
 
 
 class FrameOptions(TypedDict, total=False):
@@ -76,14 +76,14 @@ def frame(
 
     Args:
         opcode: 0 to 15.
-        payload: as it is before masking; a ``str`` is encoded in UTF-8.
+        payload: before masking; a ``str`` is encoded in UTF-8.
         fin: whether this is the last frame of its message.
         rsv1: the first reserved bit.
         rsv2: the second reserved bit.
         rsv3: the third reserved bit.
-        mask: the masking key, 4 bytes; ``None`` for a frame without one.
-        declared_length: what the header says of the payload's length, in bytes, if not the truth.
-        length_bytes: bytes of the extended payload length: 0, 2 or 8; by default the fewest.
+        mask: the masking key, 4 bytes; ``None`` for an unmasked frame.
+        declared_length: the payload's length in the header, in bytes; by default the true length.
+        length_bytes: the size of the extended payload length: 0, 2 or 8 bytes; by default the smallest.
 
     Raises:
         ValueError: the arguments do not fit into a header.
@@ -118,7 +118,7 @@ def _masked(payload: bytes, key: bytes) -> bytes:
 
 
 def text(payload: str | bytes = "", **options: Unpack[FrameOptions]) -> bytes:
-    """Build a text frame; `payload` as ``bytes`` need not be UTF-8."""
+    """Build a text frame; a `payload` of ``bytes`` need not be UTF-8."""
     return frame(TEXT, payload, **options)
 
 
@@ -133,12 +133,12 @@ def continuation(payload: str | bytes = b"", **options: Unpack[FrameOptions]) ->
 
 
 def close(code: int | None = None, reason: str | bytes = "", **options: Unpack[FrameOptions]) -> bytes:
-    """Build a Close frame: with no body when `code` is ``None``, else with any code of 16 bits.
+    """Build a Close frame: without a body if `code` is ``None``, else with any code of 16 bits.
 
-    A body of another form is for :func:`frame` with opcode 8.
+    For a body of another form use :func:`frame` with opcode 8.
 
     Raises:
-        ValueError: there is a reason without a code.
+        ValueError: `reason` is not empty, but `code` is ``None``.
     """
     if code is None:
         if reason:
@@ -160,7 +160,7 @@ def pong(payload: bytes = b"", **options: Unpack[FrameOptions]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame that was read. `payload` is unmasked, `mask` is the masking key if there was one."""
+    """A frame that was read. `payload` is unmasked; `mask` is its masking key, or ``None``."""
 
     opcode: int
     payload: bytes = b""
@@ -180,7 +180,7 @@ class Frame:
 
     @property
     def close_code(self) -> int | None:
-        """The code of a Close frame; ``None`` when it has no body."""
+        """The code of a Close frame; ``None`` if it has no body."""
         return int.from_bytes(self.payload[:2]) if self.payload else None
 
     @property
@@ -190,16 +190,16 @@ class Frame:
 
 
 def parse_frames(data: bytes, *, masked: bool | None = None) -> list[Frame]:
-    """Read `data`, which holds whole frames and nothing else.
+    """Parse `data`, which consists of complete frames.
 
     Args:
-        data: what one endpoint sent after the opening handshake.
+        data: bytes that one endpoint sent after the opening handshake.
         masked: whether the frames have to be masked (those of a client) or must not be; ``None``
             accepts both.
 
     Raises:
-        PeerError: a frame is cut off, or breaks a rule that shows in its header. RSV1 is left to the
-            caller, as permessage-deflate uses it.
+        PeerError: a frame is cut off, or its header breaks a rule. RSV1 is left to the caller, as
+            permessage-deflate uses it.
     """
     return list(_frames(data, masked))
 
@@ -217,10 +217,10 @@ def _frames(data: bytes, masked: bool | None) -> Iterator[Frame]:
 def next_frame(
     data: bytes | bytearray, start: int = 0, *, masked: bool | None = None
 ) -> tuple[Frame, int] | None:
-    """Read the frame that begins at `start`: the frame and where it ends, or ``None`` for "not yet".
+    """Return the frame that begins at `start` and the offset of its end; ``None`` if it is incomplete.
 
     Raises:
-        PeerError: see :func:`parse_frames`. A bad header is found before its payload has arrived.
+        PeerError: see :func:`parse_frames`; for a bad header even before the payload has arrived.
     """
     if len(data) < start + 2:
         return None

@@ -1,9 +1,9 @@
 """Byte streams in memory: two ends of a connection, without a socket.
 
 The ends behave as the two ends of a TCP connection do: each direction has a buffer of its own and
-ends on its own (`send_eof`), what was sent before the end can still be received, and an end that is
-gone makes the other's `send` fail. Everything happens in the order in which tasks call: nothing depends
-on the speed of a machine.
+ends on its own (`send_eof`), bytes sent before the end can still be received, and if one end is closed, the
+other's `send` fails. The order of the calls alone decides the result: nothing depends on the speed of a
+machine.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class MemoryStreamStatistics:
     """One end of a pair, at one moment."""
 
     bytes_sent: int
-    """Bytes that left this end, whether in the buffer or with the other end."""
+    """Bytes that left this end, whether in the buffer or received by the other end."""
     bytes_received: int
-    """Bytes that `receive` gave."""
+    """Bytes that `receive` returned."""
     send_buffered: int
     """Bytes that left this end and that the other has not received yet."""
     receive_buffered: int
@@ -40,10 +40,10 @@ class MemoryStreamStatistics:
 
 
 class _Channel:
-    """One direction: a bounded buffer, and behind it what the waiting sender still holds.
+    """One direction: a bounded buffer, followed by the bytes of the waiting sender.
 
     The sender leaves its bytes in `offered` and waits; each `take` moves some of them into the room
-    that it made. So a capacity of 0 needs no rule of its own.
+    that it made. So a capacity of 0 is not a special case.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -52,9 +52,9 @@ class _Channel:
         self.offered = _NOTHING
         self.bytes_in = 0
         self.bytes_out = 0
-        self.ended = False  # the sender said that nothing follows
+        self.ended = False  # the sender has ended this direction
         self.broken = False  # the sender was reset
-        self.abandoned = False  # the receiver is gone
+        self.abandoned = False  # the receiver was closed
         self.reader: anyio.Event | None = None
         self.writer: anyio.Event | None = None
 
@@ -64,7 +64,7 @@ class _Channel:
         self._wake_reader()
 
     def take(self, max_bytes: int) -> bytes:
-        """Give at most `max_bytes`; ``b""`` when there is nothing."""
+        """Return at most `max_bytes`; ``b""`` if none have arrived."""
         data = bytes(self.buffer[:max_bytes])
         del self.buffer[:max_bytes]
         if not data:
@@ -141,10 +141,10 @@ class MemoryStream(ResettableStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Wait for bytes and return at least one and at most `max_bytes`.
 
-        If cancelled, nothing was taken.
+        If cancelled, no byte is lost.
 
         Raises:
-            anyio.EndOfStream: the other end said that nothing follows, or was closed.
+            anyio.EndOfStream: the other end has ended this direction, or was closed.
             anyio.BrokenResourceError: the other end was reset.
             ValueError: `max_bytes` is less than 1.
         """
@@ -162,10 +162,10 @@ class MemoryStream(ResettableStream):
                 await self._incoming.wait_readable()
 
     async def send(self, item: bytes) -> None:
-        """Send `item`; wait until it is in the buffer (of a lockstep pair: until it was received).
+        """Send `item`; wait until it is in the buffer (with a lockstep pair: until it was received).
 
-        If cancelled, some of the first bytes may have left, as with a socket: those by which
-        ``statistics().bytes_sent`` grew.
+        If cancelled, some of the first bytes may have been sent, as with a socket:
+        ``statistics().bytes_sent`` counts them.
 
         Raises:
             anyio.BrokenResourceError: the other end was closed or reset.
@@ -186,12 +186,13 @@ class MemoryStream(ResettableStream):
                 channel.withdraw()
 
     async def send_eof(self) -> None:
-        """End this direction: the other end receives what was sent, then the end of the stream.
+        """End this direction: the other end receives the bytes that were sent, then the end of the stream.
 
-        A second call does nothing.
+        A second call does nothing. If cancelled, nothing happened.
 
         Raises:
             anyio.BusyResourceError: a task is sending.
+            anyio.ClosedResourceError: this end is closed.
         """
         with self._sending:
             await checkpoint()
@@ -201,8 +202,8 @@ class MemoryStream(ResettableStream):
     async def aclose(self) -> None:
         """Close this end, as TCP does with a FIN each way.
 
-        What it sent can still be received; what it has not received is lost. If cancelled, the end
-        is closed all the same.
+        The other end can still receive the bytes that this one sent; bytes that this one has not received are
+        lost. If cancelled, it is closed all the same. Raises nothing but cancellation.
         """
         self._close(broken=False)
         await checkpoint()
@@ -216,7 +217,7 @@ class MemoryStream(ResettableStream):
         self._close(broken=True)
 
     def statistics(self) -> MemoryStreamStatistics:
-        """What passed through this end and who waits at it."""
+        """Return how many bytes passed through this end, and how many tasks wait."""
         return MemoryStreamStatistics(
             bytes_sent=self._outgoing.bytes_in,
             bytes_received=self._incoming.bytes_out,
@@ -245,10 +246,10 @@ class MemoryStream(ResettableStream):
 
 
 def memory_pair(max_buffer: int = 65536) -> tuple[MemoryStream, MemoryStream]:
-    """Make a connection whose directions hold at most `max_buffer` bytes each.
+    """Return the two ends of a connection whose directions buffer at most `max_buffer` bytes each.
 
-    `send` waits while its bytes do not fit. A longer item passes through in pieces, and borders
-    between items are not kept.
+    `send` waits while its bytes do not fit. A longer item passes through in pieces, and boundaries between
+    items are not kept.
 
     Raises:
         ValueError: `max_buffer` is less than 1.
@@ -259,7 +260,7 @@ def memory_pair(max_buffer: int = 65536) -> tuple[MemoryStream, MemoryStream]:
 
 
 def lockstep_pair() -> tuple[MemoryStream, MemoryStream]:
-    """Make a connection without buffers: `send` returns when the other end has received every byte."""
+    """Return the two ends of a connection without buffers: `send` waits until every byte was received."""
     return _pair(0)
 
 

@@ -25,19 +25,23 @@ async def connected_pair(
     server_options: Mapping[str, Any] | None = None,
     streams: tuple[ByteStream, ByteStream] | None = None,
 ) -> AsyncIterator[tuple[WebSocketStream, WebSocketStream]]:
-    """Open a client and a server over one byte stream pair and give both.
+    """``async with connected_pair() as (client, server)``: two open WebSockets over a pair of byte streams.
 
-    Leaving the block first leaves the client, whose closing handshake the server answers, and then the
-    server. What the block or one of the two raises arrives as itself; if several fail, the first.
+    Leaving the block closes the client, whose closing handshake the server answers, and then the server. If
+    the block is cancelled, both connections are closed or dropped.
 
     Args:
-        url: what the client believes it connects to.
+        url: the URL in the client's request.
         client_options: keyword arguments of :func:`wsstream.connect`.
         server_options: keyword arguments of :func:`wsstream.accept`.
-        streams: the client's and the server's end, instead of those of a :func:`memory_pair`. They are
-            closed at the end.
+        streams: the client's and the server's byte stream, by default a :func:`memory_pair`. They are closed
+            at the end.
+
+    Raises:
+        Exception: an exception of the block, of :func:`wsstream.connect` or of :func:`wsstream.accept`, never
+            in a group of this function's; if there are several, the first.
     """
-    # Imported here so that whoever needs only streams and frames does not load client and server.
+    # Imported here, so that tests with streams and frames alone need not load client and server.
     from wsstream.client.connect import connect
 
     client_stream, server_stream = streams or memory_pair()
@@ -57,7 +61,7 @@ async def connected_pair(
 
 
 class _Server:
-    """Holds the server open in a task of its own, as both ends have to open at the same time."""
+    """Keeps the server open in a task of its own, as both ends have to open at the same time."""
 
     def __init__(
         self,
@@ -83,7 +87,7 @@ class _Server:
                 await self._leave.wait()
         except Exception as error:
             self._errors.append(error)
-            self._scope.cancel()  # the client would wait for an answer that does not come
+            self._scope.cancel()  # or the client would wait for an answer for ever
 
     async def opened(self) -> WebSocketStream:
         await self._opened.wait()

@@ -1,7 +1,7 @@
-"""A peer that does what the test says: the opening handshake by itself, then raw frames.
+"""A peer that the test controls: it does the opening handshake by itself, then sends and reads raw frames.
 
-It keeps no state of the protocol, answers nothing and checks only what shows in a frame's header, so
-that it can play a hostile endpoint over any anyio byte stream.
+It keeps no state of the protocol, never answers, and checks only frame headers, so it can play a hostile
+endpoint over any anyio byte stream.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FrameReader:
     Args:
         stream: where the bytes come from.
         masked: see :func:`parse_frames`.
-        max_frame: bytes of the largest frame that is read, with its header.
+        max_frame: the largest frame that is read, in bytes, with its header.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class FrameReader:
         self._data = bytearray()
 
     async def read(self) -> Frame:
-        """Wait for a whole frame. If cancelled, no byte is lost.
+        """Wait for a complete frame and return it. If cancelled, no byte is lost.
 
         Raises:
             anyio.EndOfStream: the stream ended between two frames.
@@ -60,12 +60,12 @@ class FrameReader:
         return frame
 
     async def read_head(self) -> bytes:
-        """Wait for the head of an HTTP message and return it with its empty line.
+        """Wait for the head of an HTTP request or response and return it with its empty line.
 
         If cancelled, no byte is lost.
 
         Raises:
-            anyio.EndOfStream, anyio.IncompleteRead: as :meth:`read`.
+            anyio.EndOfStream, anyio.IncompleteRead: as for :meth:`read`.
             PeerError: it is longer than 16 KiB.
         """
         while (end := self._data.find(b"\r\n\r\n")) < 0:
@@ -92,11 +92,12 @@ class FrameReader:
 class RawPeer:
     """One endpoint, driven frame by frame. Made by :meth:`as_client` or :meth:`as_server`.
 
-    The helpers that send (:meth:`text`, :meth:`close` and so on) mask as the role demands, with
-    `mask`; :meth:`send` sends any bytes. Reading raises :class:`PeerError` for a frame that is
-    malformed or masked against the rule.
+    The methods that send a frame (:meth:`text`, :meth:`close` and so on) mask it as the role requires, with
+    the key `mask`; :meth:`send` sends any bytes. If they are cancelled, part of the frame may have been sent.
+    They raise what the stream raises: :class:`anyio.BrokenResourceError`, :class:`anyio.ClosedResourceError`.
+    Reading raises :class:`PeerError` for a frame with an invalid header, or masked against the rule.
 
-    `head` is what the other side sent in the opening handshake.
+    `head` is the head of the other side's request or response.
     """
 
     def __init__(self, stream: ByteStream, role: Role, *, mask: bytes = EXAMPLE_KEY) -> None:
@@ -117,10 +118,11 @@ class RawPeer:
         headers: Iterable[tuple[str, str]] = (),
         mask: bytes = EXAMPLE_KEY,
     ) -> Self:
-        """Do the opening handshake as a client (RFC 6455 section 4.1).
+        """Do the opening handshake as a client (RFC 6455 section 4.1). If cancelled, `stream` is of no more
+        use.
 
         Raises:
-            PeerError: the server did not accept it, or not with the right key.
+            PeerError: the server did not accept it, or its ``Sec-WebSocket-Accept`` is wrong.
             anyio.EndOfStream, anyio.IncompleteRead: the server closed the connection.
         """
         peer = cls(stream, "client", mask=mask)
@@ -143,6 +145,8 @@ class RawPeer:
     ) -> Self:
         """Do the opening handshake as a server (RFC 6455 section 4.2); every request is accepted.
 
+        If cancelled, `stream` is of no more use.
+
         Raises:
             PeerError: the request has no ``Sec-WebSocket-Key``.
             anyio.EndOfStream, anyio.IncompleteRead: the client closed the connection.
@@ -159,7 +163,7 @@ class RawPeer:
         return peer
 
     def header(self, name: str) -> str | None:
-        """The first header field of this name in `head`, whatever its case."""
+        """Return the first header field of this name in `head`, in any case; ``None`` if it has none."""
         for line in self.head.decode("latin-1").split("\r\n")[1:]:
             field, _, value = line.partition(":")
             if field.lower() == name.lower():
@@ -167,50 +171,62 @@ class RawPeer:
         return None
 
     async def send(self, data: bytes) -> None:
-        """Send bytes as they are. If cancelled, part of them may have been sent."""
+        """Send bytes unchanged. If cancelled, some of the first may have been sent.
+
+        Raises:
+            anyio.BrokenResourceError, anyio.ClosedResourceError: as the stream does.
+        """
         await self.stream.send(data)
 
     async def frame(self, opcode: int, payload: bytes | str = b"", **options: Unpack[FrameOptions]) -> None:
-        """Send a frame; the options are those of :func:`wsstream.testing.frame`."""
+        """Send a frame; the options are those of :func:`wsstream.testing.frame`.
+
+        If cancelled, and what it raises: as for :meth:`send`; and ValueError as :func:`frame` does.
+        """
         await self.send(frames.frame(opcode, payload, **self._masked(options)))
 
     async def text(self, payload: str | bytes = "", **options: Unpack[FrameOptions]) -> None:
-        """Send a text frame."""
+        """Send a text frame. If cancelled, and what it raises: as for :meth:`frame`."""
         await self.send(frames.text(payload, **self._masked(options)))
 
     async def binary(self, payload: bytes = b"", **options: Unpack[FrameOptions]) -> None:
-        """Send a binary frame."""
+        """Send a binary frame. If cancelled, and what it raises: as for :meth:`frame`."""
         await self.send(frames.binary(payload, **self._masked(options)))
 
     async def continuation(self, payload: str | bytes = b"", **options: Unpack[FrameOptions]) -> None:
-        """Send a continuation frame."""
+        """Send a continuation frame. If cancelled, and what it raises: as for :meth:`frame`."""
         await self.send(frames.continuation(payload, **self._masked(options)))
 
     async def close(
         self, code: int | None = None, reason: str | bytes = "", **options: Unpack[FrameOptions]
     ) -> None:
-        """Send a Close frame. The stream stays open: see :meth:`aclose`."""
+        """Send a Close frame. The stream stays open: see :meth:`aclose`.
+
+        If cancelled, and what it raises: as for :meth:`frame`.
+        """
         await self.send(frames.close(code, reason, **self._masked(options)))
 
     async def ping(self, payload: bytes = b"", **options: Unpack[FrameOptions]) -> None:
-        """Send a Ping frame."""
+        """Send a Ping frame. If cancelled, and what it raises: as for :meth:`frame`."""
         await self.send(frames.ping(payload, **self._masked(options)))
 
     async def pong(self, payload: bytes = b"", **options: Unpack[FrameOptions]) -> None:
-        """Send a Pong frame."""
+        """Send a Pong frame. If cancelled, and what it raises: as for :meth:`frame`."""
         await self.send(frames.pong(payload, **self._masked(options)))
 
     async def read_frame(self) -> Frame:
-        """Wait for a frame; as :meth:`FrameReader.read`."""
+        """Wait for a complete frame and return it. If cancelled, no byte is lost.
+
+        Raises:
+            anyio.EndOfStream, anyio.IncompleteRead, PeerError: as :meth:`FrameReader.read` does.
+        """
         return await self._reader.read()
 
     async def read_to_end(self, *, max_frames: int = 1000) -> list[Frame]:
-        """Read frames until the other side ends the stream.
-
-        If cancelled, the frames that were read are lost.
+        """Return the frames up to the end of the stream. If cancelled, the frames that were read are lost.
 
         Raises:
-            PeerError: there are more than `max_frames`.
+            PeerError: the other side sent more than `max_frames` frames, or an invalid one.
             anyio.IncompleteRead: the stream ended inside a frame.
         """
         found: list[Frame] = []
@@ -220,10 +236,10 @@ class RawPeer:
             except anyio.EndOfStream:
                 return found
             if len(found) > max_frames:
-                raise PeerError(f"there are more than {max_frames} frames")
+                raise PeerError(f"the other side sent more than {max_frames} frames")
 
     async def aclose(self) -> None:
-        """Close the stream, without a Close frame."""
+        """Close the stream without a Close frame. If cancelled, or if it raises, as for that stream."""
         await self.stream.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,8 +1,8 @@
 """Any anyio ByteStream as a transport.
 
-A byte stream only has operations that wait, so they run in `wait_readable` and `wait_writable`, and
-one piece of data is kept for each direction: what was received and not yet taken, what was taken
-and not yet sent. Each operation has a cancel scope of its own, so that `close` can end it.
+A byte stream only has operations that wait, so they run in `wait_readable` and `wait_writable`, and this
+transport buffers at most one piece of data for each direction: received but not read by `recv_into`, and
+taken by `send` but not sent. Each operation has a cancel scope of its own, so that `close` can end it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from wsstream.transports.sockets import backlog
 
 __all__ = ["StreamTransport"]
 
-# Bytes asked for in one receive and given to one send.
+# Bytes requested by one `receive`, and passed to one `send`.
 PIECE_SIZE = 64 * 1024
 
-# How a stream may fail: by anyio's rules, and what some let through.
+# What a failing stream may raise: the first two by anyio's rules, the last from streams that do not map it.
 _FAILURES = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
@@ -32,8 +32,8 @@ class StreamTransport(Transport):
     """A transport over `stream`, which it owns from now on.
 
     Args:
-        stream: a connected stream. Its `receive` has to keep anyio's promise: a cancelled call takes
-            no bytes with it.
+        stream: a connected stream. Its `receive` has to keep anyio's promise: a cancelled call loses no
+            bytes.
     """
 
     __slots__ = (
@@ -86,7 +86,7 @@ class StreamTransport(Transport):
         return 0 if self._ended else None
 
     async def wait_readable(self) -> None:
-        """Receive from the stream, if nothing is there yet. If cancelled, no byte is lost."""
+        """Receive from the stream, unless bytes are buffered. If cancelled, no byte is lost."""
         self._check_open()
         if self._has_news():
             await anyio.lowlevel.checkpoint()
@@ -97,13 +97,11 @@ class StreamTransport(Transport):
         return bool(self._arrived) or self._ended or self._receive_error is not None
 
     async def _receive(self) -> None:
-        """One receive; ended early by `send_eof`, which cannot wait and is carried out here."""
+        """Receive once. `send_eof` cannot wait, so it cancels this, and the next call sends the end."""
         if self._eof_due:
             self._eof_due = False
-            with (
-                self._call(),
-                suppress(NotImplementedError, RuntimeError, *_FAILURES),
-            ):  # uvloop: it is closed
+            # uvloop raises RuntimeError for a closed stream.
+            with self._call(), suppress(NotImplementedError, RuntimeError, *_FAILURES):
                 await self._stream.send_eof()
         try:
             with self._call() as self._receiving:
@@ -134,13 +132,13 @@ class StreamTransport(Transport):
         return len(self._outgoing)
 
     def backlog(self) -> Backlog:
-        """What the kernel holds for the peer, if the stream tells its socket."""
+        """The bytes that the kernel holds for the peer, if the stream has a socket; otherwise none."""
         sock = self.extra("socket")
         return super().backlog() if sock is None else backlog(sock)
 
     async def wait_writable(self) -> None:
-        """Send what `send` took. If cancelled while the stream is sending, how much has left is
-        unknown: `send` raises from then on.
+        """Send the bytes that `send` took. If cancelled while the stream is sending, nobody knows how many
+        have left: `send` raises from then on.
 
         Raises:
             anyio.BrokenResourceError: sending failed, with the stream's exception as cause.
@@ -175,16 +173,13 @@ class StreamTransport(Transport):
             self._receiving.cancel()
 
     def close(self) -> None:
-        """End the waiting calls. The stream itself is closed by `aclose`, then without a farewell."""
+        """End the waiting calls. `aclose` closes the stream itself, then without waiting for the peer."""
         self._closed = True
         for call in self._calls:
             call.cancel()
 
     async def aclose(self) -> None:
-        """Close the stream; after `close`, without waiting for the peer.
-
-        If cancelled, the stream is closed without waiting too.
-        """
+        """Close the stream; after `close`, or if cancelled, without waiting for the peer."""
         forcefully = self._closed
         self.close()
         try:
@@ -196,15 +191,11 @@ class StreamTransport(Transport):
                 await (anyio.aclose_forcefully(self._stream) if forcefully else self._stream.aclose())
 
     def extra(self, name: str) -> Any:
-        """What the stream's typed attributes say."""
+        """Return the stream's typed attribute; ``None`` if it has none."""
         try:
             return self._stream.extra(ATTRIBUTES[name], None)
-        except (
-            KeyError,
-            OSError,
-            AttributeError,
-            ValueError,
-        ):  # the last two: anyio on uvloop, of a closed one
+        except (KeyError, OSError, AttributeError, ValueError):
+            # The last two come from anyio on uvloop, for a closed stream.
             return None
 
     def _check_open(self) -> None:

@@ -1,4 +1,4 @@
-"""What is known of a connection, as anyio's typed attributes."""
+"""The properties of a connection as anyio's typed attributes: addresses, socket, TLS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTRIBUTES: dict[str, Any] = {
     "socket": SocketAttribute.raw_socket,
     "ssl_object": TLSAttribute.ssl_object,
 }
-"""The names that :meth:`Transport.extra` knows, and what they are called in anyio."""
+"""The names that :meth:`Transport.extra` knows, and anyio's attributes for them."""
 
 _OF_TLS: Sequence[tuple[Any, Callable[[ssl.SSLObject], object]]] = (
     (TLSAttribute.alpn_protocol, lambda tls: tls.selected_alpn_protocol()),
@@ -33,7 +33,7 @@ _OF_TLS: Sequence[tuple[Any, Callable[[ssl.SSLObject], object]]] = (
 
 
 class TransportAttributes(TypedAttributeProvider):
-    """The typed attributes of a transport: those it does not know are not there."""
+    """The typed attributes of a transport, without those that it does not know."""
 
     __slots__ = ("_transport",)
 

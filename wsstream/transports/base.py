@@ -1,9 +1,9 @@
 """The interface between the driver and where bytes come from.
 
 A transport moves bytes without waiting (`recv_into`, `send`) and waits without moving bytes
-(`wait_readable`, `wait_writable`). The first two are synchronous, so no cancellation can cut them
-in two; the other two may be cancelled at any time and nothing is lost. One task at a time waits for
-each direction, or, where the event loop calls back (`watch_readable`, `watch_writable`), none.
+(`wait_readable`, `wait_writable`). The first two are synchronous, so no cancellation can interrupt them; the
+other two may be cancelled at any time and nothing is lost. At most one task waits for each direction. Where
+the event loop calls back (`watch_readable`, `watch_writable`), no task waits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _RELEASE_TIMEOUT = 2.0  # seconds
 
 
 class Backlog(NamedTuple):
-    """What has left the transport and not arrived, as far as this machine can tell."""
+    """Bytes that left the transport and did not reach the peer, as far as this machine can tell."""
 
     size: int
     """Bytes that the peer's system has not acknowledged (TCP), or the peer has not read (Unix)."""
     waits: bool
-    """Whether some of them cannot leave before the peer or the network takes more."""
+    """Whether some of them have to wait until the peer or the network takes more."""
 
 
 class Transport(ABC):
@@ -43,59 +43,82 @@ class Transport(ABC):
     @property
     @abstractmethod
     def unsent(self) -> int:
-        """Bytes that `send` took and that have not left yet. While it is not 0, somebody has to
-        call :meth:`wait_writable` for them to leave.
+        """Bytes that `send` took and that have not left yet. They leave only during :meth:`wait_writable`,
+        so the caller has to call it while this is not 0.
         """
 
     @abstractmethod
     def recv_into(self, buffer: memoryview) -> int | None:
-        """Move what has arrived into `buffer` and return its length in bytes.
+        """Move received bytes into `buffer`, which is not empty, and return their number.
 
-        ``None`` means that nothing has arrived yet; 0 means the end of the stream. `buffer` is not
-        empty. A return of fewer bytes than `buffer` holds means that nothing more has arrived.
+        ``None`` means that nothing has arrived yet; 0 means the end of the stream. If `buffer` is not filled,
+        nothing more has arrived.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed.
+            anyio.ClosedResourceError: the transport is closed.
         """
 
     @abstractmethod
     def wait_readable(self) -> Awaitable[None]:
-        """Return when `recv_into` may have something (it may still return ``None``)."""
+        """Return when `recv_into` may return bytes (it may still return ``None``).
+
+        If cancelled, no byte is lost.
+
+        Raises:
+            anyio.ClosedResourceError: the transport is closed, or was closed meanwhile.
+        """
 
     @abstractmethod
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Take bytes from the front of `buffers`, as many as are taken without waiting.
+        """Take as many bytes from the start of `buffers` as possible without waiting.
 
         Returns their number; 0 when the transport takes none now.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed.
+            anyio.ClosedResourceError: the transport is closed.
         """
 
     def backlog(self) -> Backlog:
-        """What is on its way behind the transport; nothing, where that cannot be told."""
+        """The bytes on their way to the peer; none, where this machine cannot tell."""
         return Backlog(0, False)
 
     @property
     def sends_files(self) -> bool:
-        """Whether there is a `send_pieces` that spares the copy."""
+        """Whether `send_pieces` sends parts of files without a copy."""
         return False
 
     def send_pieces(self, pieces: Sequence[Piece]) -> int:
-        """As `send`, of pieces that may be parts of files. Only where `sends_files`.
+        """As `send`, for pieces that may be parts of files. Only if `sends_files`.
 
         Raises:
-            FileEnded: a file is shorter than the part of it that is next.
+            FileEnded: a file has ended before the part that is to be sent.
+            anyio.BrokenResourceError, anyio.ClosedResourceError: as for `send`.
         """
         raise NotImplementedError
 
     @abstractmethod
     def wait_writable(self) -> Awaitable[None]:
-        """Return when `send` may take more, or when some of `unsent` has left."""
+        """Return when `send` may take more, or when some of `unsent` has left.
+
+        If cancelled, the bytes in `unsent` stay there or have left; only a :class:`StreamTransport` cannot
+        tell and fails.
+
+        Raises:
+            anyio.BrokenResourceError: the connection failed.
+            anyio.ClosedResourceError: the transport is closed, or was closed meanwhile.
+        """
 
     def watch_readable(self, callback: Callable[[], None]) -> bool:
         """Have the event loop call `callback`, always the same one, whenever `wait_readable` would return.
 
-        Goes on until `unwatch_readable` or `close`, which then releases everything. False: that cannot be
-        done here, wait instead.
+        It is called until `unwatch_readable` or `close`, which then releases everything. Returns false where
+        the event loop cannot call back: wait instead.
         """
         return False
 
-    def unwatch_readable(self) -> None:  # noqa: B027 - where nothing is watched, nothing ends
+    def unwatch_readable(self) -> None:  # noqa: B027 - a transport that never watches has nothing to end
         """End `watch_readable`, if that has begun."""
 
     def watch_writable(self, callback: Callable[[], None]) -> bool:
@@ -107,34 +130,37 @@ class Transport(ABC):
 
     @abstractmethod
     def send_eof(self) -> None:
-        """Tell the peer, if the transport can, that nothing more will be sent. `unsent` is 0."""
+        """Tell the peer that nothing more will be sent, if the transport can. `unsent` must be 0."""
 
     @abstractmethod
     def close(self) -> None:
-        """Drop the connection at once, without waiting. Tasks that wait are woken with
+        """Drop the connection at once, without waiting. Waiting tasks raise
         :class:`anyio.ClosedResourceError`. May be called again.
         """
 
     @property
     def released(self) -> bool:
-        """Whether `close` has released everything, so that nothing is left for `aclose`."""
+        """Whether `close` has released everything, so that `aclose` has nothing to do."""
         return False
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Release everything. May wait for a little while; if cancelled, the connection is dropped."""
+        """Release everything. May wait for a short time; if cancelled, it still releases everything.
+
+        Raises nothing but cancellation.
+        """
 
     @abstractmethod
     def extra(self, name: str) -> Any:
-        """What is known of the connection: ``"peername"``, ``"sockname"``, ``"socket"``,
-        ``"ssl_object"``; ``None`` where it is not.
+        """Return a property of the connection: ``"peername"``, ``"sockname"``, ``"socket"`` or
+        ``"ssl_object"``; ``None`` if it is not known.
         """
 
 
 async def receive_some(transport: Transport, max_bytes: int) -> bytes:
     """Wait for bytes: at least one, at most `max_bytes`; ``b""`` at the end of the stream.
 
-    If cancelled, nothing was taken from the transport. No checkpoint if something is there.
+    If cancelled, nothing was taken from the transport. No checkpoint if bytes have already arrived.
     """
     while (data := _received(transport, max_bytes)) is None:
         await transport.wait_readable()
@@ -142,7 +168,7 @@ async def receive_some(transport: Transport, max_bytes: int) -> bytes:
 
 
 def _received(transport: Transport, max_bytes: int) -> bytes | None:
-    """What is there. The buffer lives no longer than the read: thousands of tasks may wait for bytes."""
+    """The bytes that have arrived. The buffer is freed at once: thousands of tasks may wait for bytes."""
     view = memoryview(bytearray(max_bytes))
     count = transport.recv_into(view)
     return None if count is None else bytes(view[:count])

@@ -1,4 +1,4 @@
-"""The way to a server: direct or through a proxy, with TLS or without."""
+"""From a URL to a transport: direct or through a proxy, over TCP or a Unix socket, with TLS or without."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["TLS", "dial", "start_tls"]
 
 
 class TLS(NamedTuple):
-    """How TLS is spoken with a server."""
+    """How to speak TLS with a server."""
 
     context: ssl.SSLContext
     server_hostname: str
@@ -42,21 +42,21 @@ async def dial(
     proxy_headers: Headers = Headers(),  # noqa: B008 - immutable
     progress: Progress | None = None,
 ) -> Transport:
-    """Connect to the server of `url`. If cancelled, every connection that was begun is dropped.
+    """Return a transport to the server of `url`. If cancelled, every connection that was begun is dropped.
 
     Args:
-        url: where to.
-        tls: ``None`` for none.
-        proxy: what to go through, ``None`` for a direct connection. Not to a Unix socket.
+        url: the server's URL.
+        tls: ``None`` for a connection without TLS.
+        proxy: ``None`` for a direct connection, as to a Unix socket.
         proxy_headers: as in :func:`~wsstream.transports.proxy.open_tunnel`.
-        progress: is told what is waited for.
+        progress: learns of each step, for the message of a timeout.
 
     Raises:
-        OSError: no connection; of TLS it is an ``ssl.SSLError``.
+        OSError: the server cannot be reached; ``ssl.SSLError`` if TLS failed.
         ProxyError: as in :func:`~wsstream.transports.proxy.open_tunnel`.
         ValueError: the server's name does not fit the TLS context.
     """
-    await checkpoint()  # nothing is sent if this is cancelled already
+    await checkpoint()  # before the first packet, so that a cancelled call sends nothing
     progress = progress or Progress(url.shown)
     transport: SocketTransport | TLSTransport
     if proxy is not None:
@@ -83,7 +83,7 @@ async def _secured(transport: SocketTransport | TLSTransport, tls: TLS) -> TLSTr
 
 
 async def start_tls(stream: ByteStream, tls: TLS) -> ByteStream:
-    """TLS over `stream`, which is closed if that fails or is cancelled.
+    """Return a stream with TLS over `stream`, which is closed if this fails or is cancelled.
 
     Raises:
         OSError: as in :func:`dial`.
@@ -94,7 +94,7 @@ async def start_tls(stream: ByteStream, tls: TLS) -> ByteStream:
             stream,
             hostname=tls.server_hostname,
             ssl_context=tls.context,
-            standard_compatible=False,  # a peer need not say goodbye: Close frames tell a clean end
+            standard_compatible=False,  # no close_notify is needed: Close frames tell a clean end
         )
     except (anyio.EndOfStream, anyio.BrokenResourceError, OSError) as error:
         failure = _explained(error)
@@ -108,14 +108,14 @@ async def start_tls(stream: ByteStream, tls: TLS) -> ByteStream:
 def _explained(error: Exception) -> OSError:
     failure = reported(error)
     if failure is None:
-        failure = ConnectionResetError(ECONNRESET, "the connection broke in the TLS handshake")
+        failure = ConnectionResetError(ECONNRESET, "the connection broke during the TLS handshake")
         failure.__cause__ = error
     add_tls_hint(failure, plain="ws")
     return failure
 
 
 class _TransportStream(ByteStream):
-    """A transport as a byte stream, for TLS inside of TLS."""
+    """A transport as a byte stream, for TLS inside TLS."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport

@@ -1,15 +1,15 @@
-"""What this library needs of the event loop and anyio does not offer: the only place that knows the backends.
+"""Operations of the event loop that anyio does not offer: the only module that knows the backends.
 
 - A task that belongs to no scope: a connection outlives the cancel scope in which somebody opened it.
-- Parking a task: an :class:`anyio.Event` has 0.9 KiB on asyncio, and nearly every connection has a task that
-  waits.
-- Being called back while a socket is ready: a task that waits costs a switch for each read, and anyio's calls
-  to wait cost two system calls each. asyncio's loops keep a callback until it is removed.
-- Closing a socket from a callback of the event loop. There is no current task in one, so anyio cannot tell
-  which library runs unless `anyio.run` told it before: `anyio.notify_closing` raises under `asyncio.run`.
+- Parking a task: an :class:`anyio.Event` takes 0.9 KiB on asyncio, and nearly every connection has a waiting
+  task.
+- Callbacks for ready sockets: a waiting task costs a task switch for each read, and anyio's wait functions
+  cost two system calls each. asyncio's loops keep a callback until it is removed.
+- Closing a socket from a callback of the event loop. A callback has no current task, so anyio cannot tell
+  which backend runs unless `anyio.run` started it: `anyio.notify_closing` raises under `asyncio.run`.
 
-So a callback makes none of anyio's calls that ask for the library that runs. What it needs is looked up here,
-when the connection is made.
+So a callback must not call anyio's functions that look up the backend. A connection looks up the operations
+here, when it is made.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class EventLoop(NamedTuple):
     """The operations of one kind of event loop; they act on the one that runs.
 
     Attributes:
-        spawn: start a task, which raises nothing but cancellation and has this name. The third argument is
-            called once when the task is over, even if it was cancelled before its first step. The last are
-            the context variables that the task sees (``None``: those of the loop). ``KeyboardInterrupt`` and
+        spawn: start a task with this name, which must raise nothing but cancellation. The third argument is
+            called once when the task has ended, even if it was cancelled before its first step. The last one
+            is the context that the task runs in (``None``: that of the loop). ``KeyboardInterrupt`` and
             ``SystemExit`` may leave the task. They end asyncio's loop; on trio the first one interrupts the
             main task, and the other is lost.
-        clock: ``anyio.current_time`` that need not look up the loop at each call.
-        park: put something that stands for this task into the list and wait; take it out if cancelled.
-        wake: wake the task that something from the list stands for.
-        callbacks: an object with ``add_reader`` and the like, or ``None``.
+        clock: returns ``anyio.current_time`` as a function that need not look up the loop at each call.
+        park: append a handle of this task to the list and wait; remove the handle if cancelled.
+        wake: wake the task of a handle from the list.
+        callbacks: returns an object with ``add_reader`` and the like, or ``None``.
         wait_readable, wait_writable: ``anyio.wait_readable`` and the like, for one task at a time.
-        notify_closing: ``anyio.notify_closing`` for those two; to be called in a task or in a callback,
-            right before the socket is closed.
+        notify_closing: ``anyio.notify_closing`` for these two; call it in a task or in a callback, right
+            before the socket is closed.
     """
 
     spawn: Callable[[Task, str, Callable[[], None], Context | None], object]
@@ -60,10 +60,10 @@ class EventLoop(NamedTuple):
 
 
 def event_loop() -> EventLoop:
-    """The kind that runs in this thread. It may be asked for in a task and in a callback of the loop.
+    """Return the operations of the event loop that runs in this thread. Call it in a task or in a callback.
 
     Raises:
-        RuntimeError: none runs.
+        RuntimeError: no event loop runs.
     """
     trio = sys.modules.get("trio")
     if trio is not None and trio.lowlevel.in_trio_task():  # first: trio may be a guest of asyncio's loop
@@ -107,7 +107,7 @@ def _trio() -> EventLoop:
             pass
         finally:
             _abandon_nurseries(trio.lowlevel.current_task())
-            over()  # trio cancels a task at a checkpoint, never before its first step
+            over()  # always reached: trio cancels a task only at a checkpoint, never before its first step
 
     def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
         trio.lowlevel.spawn_system_task(run, task, over, name=name, context=context)
@@ -125,9 +125,9 @@ def _trio() -> EventLoop:
 
 
 def _pass_on_interrupt() -> None:
-    """Have Trio interrupt its main task, as it does when Ctrl-C comes in a moment without a task.
+    """Have Trio interrupt its main task, as it does when Ctrl-C comes while no task runs.
 
-    A system task is protected, but the tasks that it starts are not: the exception may come in one of them.
+    A system task is protected from Ctrl-C, but the tasks that it starts are not, so one of them may raise it.
     """
     ours = getattr(signal.getsignal(signal.SIGINT), "__module__", None) == "trio._core._ki"
     if ours and threading.current_thread() is threading.main_thread():
@@ -135,10 +135,10 @@ def _pass_on_interrupt() -> None:
 
 
 def _abandon_nurseries(task: Any) -> None:
-    """Cancel the nurseries that were opened in a Trio task and never closed, and have the task forget them.
+    """Cancel the nurseries that were opened in a Trio task and never closed, and make the task forget them.
 
-    An asynchronous generator with a nursery in it that was not read to its end leaves one. When the task
-    ends, Trio makes an error of it, and has no public way to avoid that.
+    An asynchronous generator that was left before its end may leave such a nursery. When the task ends, Trio
+    raises an error for it, and there is no public way to avoid that.
     """
     for nursery in task.child_nurseries:
         nursery.cancel_scope.cancel()
@@ -149,7 +149,7 @@ def _abandon_nurseries(task: Any) -> None:
 def _asyncio() -> EventLoop:
     import asyncio  # noqa: TID251 - see the module's docstring
 
-    running: set[Any] = set()  # the event loop holds tasks by weak references only
+    running: set[Any] = set()  # strong references: the event loop has only weak ones to its tasks
 
     async def park(waiting: list[Any]) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -160,14 +160,14 @@ def _asyncio() -> EventLoop:
             waiting.remove(future)
 
     def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
-        # Not a `finally` in the task: one that is cancelled before its first step never gets there.
+        # Not a `finally` in the task: a task that is cancelled before its first step never reaches it.
         running.add(started := asyncio.get_running_loop().create_task(task(), name=name, context=context))
         started.add_done_callback(partial(ended, over))
 
     def ended(over: Callable[[], None], task: asyncio.Task[None]) -> None:
         running.discard(task)
         if not task.cancelled():
-            task.exception()  # or asyncio would report that nobody asked for it
+            task.exception()  # retrieve it, or asyncio would log that nobody did
         over()
 
     waits = _AsyncioWaits()
@@ -184,7 +184,7 @@ def _asyncio() -> EventLoop:
 
 
 class _AsyncioWaits:
-    """Tasks that wait for sockets on asyncio; unlike those of anyio, they can be woken from a callback."""
+    """Waiting for sockets on asyncio. Unlike with anyio's functions, a callback can end the waiting."""
 
     def __init__(self) -> None:
         self._ends: dict[tuple[socket.socket, str], Callable[[], object]] = {}
@@ -210,7 +210,7 @@ class _AsyncioWaits:
                 loop.add_reader(sock, _settle, future)
             else:
                 loop.add_writer(sock, _settle, future)
-        except NotImplementedError:  # the default event loop of Windows: anyio has a thread for it
+        except NotImplementedError:  # Windows' default event loop: anyio waits in a thread
             await self._wait_with_anyio(key, anyio_wait(sock))
             return
 
@@ -249,7 +249,7 @@ def _unwatch(loop: Any, sock: socket.socket, kind: str) -> None:
 
 
 def _settle(future: Any, error: Exception | None = None) -> None:
-    """Wake the task that awaits `future`, unless that was cancelled or woken before."""
+    """Wake the task that awaits `future`, unless it was cancelled or woken before."""
     if future.done():
         return
     if error is None:

@@ -1,4 +1,4 @@
-"""What lies behind the failure of a connection, and what may help."""
+"""The cause of a connection's failure, and hints that may help."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import ssl
 
 __all__ = ["add_tls_hint", "reported"]
 
-# What OpenSSL makes of an answer in another language than TLS.
+# OpenSSL's reasons when the peer's answer is not TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
-# The end of the name of an alert (RFC 8446 section 6.2) by which a server refuses a client's certificate.
+# Alerts by which a server refuses a client's certificate (RFC 8446 section 6.2): how OpenSSL's reasons end.
 _CERTIFICATE_REFUSED = (
     *("ALERT_BAD_CERTIFICATE", "ALERT_UNSUPPORTED_CERTIFICATE", "ALERT_CERTIFICATE_REVOKED"),
     *("ALERT_CERTIFICATE_EXPIRED", "ALERT_CERTIFICATE_UNKNOWN", "ALERT_UNKNOWN_CA"),
@@ -16,7 +16,7 @@ _CERTIFICATE_REFUSED = (
 
 
 def reported(failure: BaseException | None) -> OSError | None:
-    """What the system or TLS reported, if that is a cause of `failure`.
+    """Return the error of the system or of TLS among the causes of `failure`, ``None`` if there is none.
 
     Streams over streams wrap an error once for each layer.
     """
@@ -26,18 +26,18 @@ def reported(failure: BaseException | None) -> OSError | None:
 
 
 def add_tls_hint(error: OSError, plain: str) -> None:
-    """Add a note that says what may help, if `error` is one of TLS for which that is known.
+    """Add a note with a hint to `error`, if it is an error of TLS with a known remedy.
 
     Args:
-        error: changed.
-        plain: the scheme of a URL for the same without TLS.
+        error: gets the note.
+        plain: the scheme of URLs without TLS.
     """
     reason = getattr(error, "reason", None) or ""
     if isinstance(error, ssl.SSLEOFError) or reason in _NOT_TLS:
         error.add_note(f"Does that port speak TLS? If it does not, use {plain}://.")
     elif reason.endswith("ALERT_CERTIFICATE_REQUIRED"):
         error.add_note(
-            "The other side wants a client certificate: give one to the TLS context, with load_cert_chain()."
+            "The other side wants a client certificate: load one into the TLS context with load_cert_chain()."
         )
     elif reason.endswith(_CERTIFICATE_REFUSED):
         error.add_note("The other side does not accept the client certificate of the TLS context.")

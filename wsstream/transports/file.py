@@ -17,10 +17,10 @@ _BUFFER = 512 * 1024  # bytes; a larger one leaves the processor's cache
 
 
 class RegularFile:
-    """A regular file, which stays open as long as somebody refers to this.
+    """A regular file, open for as long as this object exists.
 
-    It has a descriptor of its own: the rest of a frame may leave when the application has closed the file,
-    and the number must not have become another file's.
+    It has a descriptor of its own: the application may close its file before the rest of a frame has left,
+    and then another file may get the number.
     """
 
     __slots__ = ("_buffer", "_fd", "_nowait")
@@ -40,27 +40,27 @@ class RegularFile:
 
     @property
     def size(self) -> int:
-        """The bytes of the file, now."""
+        """The current size of the file in bytes."""
         return os.fstat(self._fd).st_size
 
     async def read(self, size: int, at: int) -> bytes:
-        """Read up to `size` bytes from `at`; none at the end of the file."""
+        """Read up to `size` bytes from `at`; ``b""`` at the end of the file."""
         if self._buffer is None:
             self._buffer = memoryview(bytearray(_BUFFER))
         view = self._buffer[:size]
         count = self._read_now(view, at)
         if count is None:
             count = await to_thread.run_sync(os.preadv, self._fd, [view], at)
-        return bytes(view[:count])  # frames refer to what never changes, without another copy
+        return bytes(view[:count])  # immutable, so that frames can refer to them without another copy
 
     async def cache(self, start: int, stop: int) -> int:
-        """Have the system's cache hold what begins at `start`; where that ends, `stop` at the latest.
+        """Make sure that the page cache holds the bytes from `start`; return where the cached part ends.
 
-        ``sendfile`` would read from the disk what is missing, and block the event loop meanwhile. So each
-        step is looked at, at its start and its end, without waiting; if it is not there, a worker thread
-        reads it once; always, where the file system cannot tell. In between, or later, something may be
-        missing all the same: then the event loop waits for the disk, which is rare and no mistake.
-        Returns `start` at the end of the file.
+        That is `stop` at most, and `start` at the end of the file. ``sendfile`` would read missing bytes from
+        the disk and block the event loop meanwhile. So the first and the last byte of each step are probed
+        without waiting. If one is missing, or the file system cannot tell, a worker thread reads the step.
+        Bytes in between may be missing, or be dropped later: then the event loop waits for the disk, which
+        is rare and harmless.
         """
         end = start
         while end < stop:
@@ -76,7 +76,7 @@ class RegularFile:
         return self._read_now(memoryview(bytearray(1)), at) == 1
 
     def _read_now(self, view: memoryview, at: int) -> int | None:
-        """Read what the cache has; ``None`` if that is nothing, or is not known."""
+        """Read only from the page cache; ``None`` if it has nothing, or the system cannot tell."""
         if self._nowait:
             try:
                 return os.preadv(self._fd, [view], at, _NOWAIT)
@@ -98,10 +98,10 @@ class RegularFile:
 
 
 def regular_file(file: object) -> RegularFile | None:
-    """`file` by its descriptor, if nothing but the descriptor says what the file object would give.
+    """Return `file` by its descriptor, if reading the descriptor yields the same bytes as reading the object.
 
-    Not so for what reads through a filter but has a ``fileno``, like ``gzip``; for pipes and devices; and for
-    files without a size, like those of ``/proc``.
+    ``None`` for objects that decode, like ``gzip``'s, though they have a ``fileno``; for pipes and devices;
+    and for files without a size, like those in ``/proc``.
     """
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file  # type: ignore[attr-defined]
     if type(raw) is not io.FileIO or not raw.readable() or not hasattr(os, "preadv"):

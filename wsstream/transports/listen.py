@@ -25,13 +25,13 @@ __all__ = [
     "url_of",
 ]
 
-# How often a free port is looked for that is free in all address families.
+# How often to look for a port that is free in all address families.
 PORT_ATTEMPTS = 8
 
-# The machine does not have this address family, or not this address.
+# This machine does not have the address family or the address.
 _NOT_HERE = {errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL}
 
-# Errors of a connection that was lost before it was accepted, not of the listener (accept(2)).
+# Errors of a connection that was lost before `accept`, not of the listener (accept(2)).
 _LOST = {
     errno.ECONNABORTED,
     errno.EPERM,
@@ -48,26 +48,26 @@ _LOST = {
 async def listen_tcp(host: str | None, port: int, *, backlog: int = 1024) -> list[socket.socket]:
     """Listen on every address of `host`.
 
-    Addresses that this machine does not have (IPv6 where it is switched off) are passed over if
-    there are others. If cancelled, nothing listens.
+    Skips addresses that this machine does not have (IPv6 if it is switched off), unless it has none of them.
+    If cancelled, nothing listens.
 
     Args:
-        host: a name or an IP address, also one with a scope (``fe80::1%eth0``); ``None`` means all
-            interfaces, IPv4 and IPv6.
+        host: a name or an IP address, perhaps with a scope (``fe80::1%eth0``); ``None`` means all interfaces,
+            IPv4 and IPv6.
         port: 0 means a free port, the same one for all addresses.
-        backlog: connections that the kernel holds until they are accepted.
+        backlog: how many connections the kernel queues until they are accepted.
 
     Raises:
-        OSError: the name has no address, an address is in use or may not be used.
+        OSError: the name has no address, or an address is in use or not permitted.
     """
     return listen_all(await resolve(host, port, passive=True), backlog=backlog)
 
 
 def listen_all(addresses: Sequence[Address], *, backlog: int = 1024) -> list[socket.socket]:
-    """Listen on all of `addresses`, which have one port in common; see :func:`listen_tcp`.
+    """Listen on all of `addresses`, which have the same port; see :func:`listen_tcp`.
 
-    A free port (0) that the kernel picks for the first address may be taken on another one; then it
-    is asked for a new one, 8 times at most.
+    For port 0 the kernel picks a free port for the first address. If another address has that port in use,
+    this tries again, at most 8 times.
     """
     attempts = 1 if addresses[0].port else PORT_ATTEMPTS
     while True:
@@ -121,7 +121,7 @@ def _listen(address: Address, backlog: int) -> socket.socket:
 
 
 class UnixListener(socket.socket):
-    """A listening Unix socket that takes its file with it when it is closed."""
+    """A listening Unix socket that removes its file when closed."""
 
     _file: tuple[str | bytes, int, int] | None = None
 
@@ -147,13 +147,13 @@ class UnixListener(socket.socket):
 def listen_unix(path: str | bytes | os.PathLike[str], *, backlog: int = 1024) -> UnixListener:
     """Listen on a Unix socket at `path`. The file is removed when the listener is closed.
 
-    A socket file that a dead process left there is replaced; any other file is not touched.
+    Replaces a socket file that a dead process left, but no other file.
 
     Raises:
-        OSError: `path` is in use (``EADDRINUSE``) or cannot be made.
+        OSError: `path` is in use (``EADDRINUSE``) or cannot be created.
     """
     path = os.fspath(path)
-    has_file = path[:1] not in ("\0", b"\0")  # Linux has names that are in no file system
+    has_file = path[:1] not in ("\0", b"\0")  # a name in Linux's abstract namespace has none
     listener = UnixListener(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
@@ -186,14 +186,14 @@ def _remove_stale(path: str | bytes) -> None:
 
 
 def url_of(names: Sequence[SocketName | str | bytes], *, secure: bool) -> str:
-    """A URL by which clients on this machine reach one of several listeners, the first one that has a URL.
+    """Return a URL by which clients on this machine reach the first of several listeners that has a URL.
 
     Args:
-        names: their ``getsockname()``: addresses of TCP, or those of Unix sockets.
-        secure: whether TLS is spoken there.
+        names: the listeners' ``getsockname()``: TCP addresses, or paths of Unix sockets.
+        secure: whether the listeners speak TLS.
 
     Raises:
-        ValueError: they listen on addresses that are only valid on one link, which no URL can hold.
+        ValueError: all addresses are only valid on one link, which a URL cannot express.
     """
     for name in names:
         if not isinstance(name, tuple):
@@ -204,21 +204,21 @@ def url_of(names: Sequence[SocketName | str | bytes], *, secure: bool) -> str:
     where = ", ".join(str(Address(socket.AF_INET6, name)) for name in names if isinstance(name, tuple))
     raise ValueError(
         f"there is no URL for a server that listens on {where}: a URL cannot hold the scope of an IPv6 "
-        "address. Use a host name that resolves to it, or give connect() an open stream as transport"
+        "address. Use a host name that resolves to it, or pass an open stream to connect() as transport"
     )
 
 
 async def accept_socket(listener: socket.socket) -> socket.socket:
     """Wait for a connection and accept it. If cancelled, no connection was accepted.
 
-    Connections that the peer gave up before they were accepted are passed over.
+    Skips connections that the peer gave up before.
 
     Raises:
-        OSError: the system has no room for one more (``EMFILE``, ``ENFILE``, ``ENOBUFS``,
+        OSError: the system has no resources for another connection (``EMFILE``, ``ENFILE``, ``ENOBUFS``,
             ``ENOMEM``): try again after a pause. Or `listener` does not listen.
         anyio.ClosedResourceError: `listener` was closed.
     """
-    await anyio.lowlevel.checkpoint()  # before, so that nothing is to be undone if this is cancelled
+    await anyio.lowlevel.checkpoint()  # before accepting, so that a cancelled call has nothing to undo
     while True:
         if listener.fileno() < 0:
             raise anyio.ClosedResourceError
@@ -238,7 +238,7 @@ async def accept_socket(listener: socket.socket) -> socket.socket:
 def close_listener(listener: socket.socket) -> None:
     """Close `listener`; a task in :func:`accept_socket` is woken with :class:`anyio.ClosedResourceError`.
 
-    May be called in a task, in a callback of the event loop and in a signal handler, and again.
+    May be called in a task, in a callback of the event loop and in a signal handler, and more than once.
     """
     if listener.fileno() >= 0:
         try:

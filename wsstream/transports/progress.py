@@ -1,4 +1,4 @@
-"""How far the opening of a connection has come."""
+"""How far the opening of a connection has come, for the message of a timeout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """What is waited for while a connection to `url` opens: when the time is up, the error says it."""
+    """The step at which the opening of a connection to `url` is: a timeout's message names it."""
 
     __slots__ = ("_missing", "_reached", "url")
 
@@ -16,11 +16,11 @@ class Progress:
         self._reached = ""
 
     def wait_for(self, missing: str, reached: str = "") -> None:
-        """A step begins: there is no `missing` yet. `reached` is a sentence about what there was by then."""
+        """A step begins, which waits for `missing`. `reached` is a sentence about the step before it."""
         self._missing = missing
         self._reached = reached
 
     def timed_out(self, seconds: float) -> TimeoutError:
-        """The error for a time that is up."""
+        """Return the error for a timeout after `seconds`."""
         reached = f" ({self._reached})" if self._reached else ""
         return TimeoutError(f"no {self._missing} within {seconds:g} s{reached}")

@@ -1,7 +1,7 @@
 """Connections through a proxy: HTTP CONNECT, over TLS or not, and SOCKS5.
 
-Both protocols run over this library's own sockets, so the transport is afterwards what a direct
-connection would have: to an ``https`` proxy a :class:`TLSTransport`, otherwise a :class:`SocketTransport`.
+Both protocols run over this library's own sockets, so the result is a transport as for a direct connection:
+a :class:`TLSTransport` to an ``https`` proxy, otherwise a :class:`SocketTransport`.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ async def open_tunnel(
 ) -> SocketTransport | TLSTransport:
     """Have `proxy` connect to `host`. If cancelled, the connection to the proxy is closed.
 
-    For ``socks5`` the name is resolved here, otherwise by the proxy. An ``https`` proxy is verified by
+    For ``socks5`` the name is resolved here, otherwise by the proxy. TLS to an ``https`` proxy always uses
     the system's certificate authorities.
 
     Args:
-        proxy: if it speaks SOCKS, :func:`require_socks` has been called.
+        proxy: for a SOCKS proxy, call :func:`require_socks` first.
         host: a host name or an IP address (no brackets).
         port: 1 to 65535.
         headers: for an HTTP proxy, as `validate_proxy_headers` returns them.
-        progress: is told what is waited for.
+        progress: learns of each step, for the message of a timeout.
 
     Raises:
-        ProxyError: the proxy refused, or does not speak its protocol as it should.
-        OSError: the proxy cannot be reached; of TLS with it, an ``ssl.SSLError``.
+        ProxyError: the proxy refused, or broke its protocol.
+        OSError: the proxy cannot be reached; ``ssl.SSLError`` if TLS with it failed.
     """
     progress = progress or Progress(host)
     if proxy.scheme == "socks5":
@@ -82,7 +82,7 @@ async def _resolved(host: str, port: int) -> str:
 
 @contextmanager
 def _named(proxy: Proxy) -> Iterator[None]:
-    """What the system or TLS reports is of the connection to `proxy`."""
+    """Add a note to errors of the system and of TLS: they concern the connection to `proxy`."""
     try:
         yield
     except OSError as exc:
@@ -101,13 +101,13 @@ async def _reach(proxy: Proxy, progress: Progress) -> SocketTransport | TLSTrans
 
 
 def require_socks() -> None:
-    """Check that the package for SOCKS is there.
+    """Check that the package for SOCKS is installed.
 
     Raises:
         ImportError: it is not.
     """
     try:
-        import python_socks.async_.anyio  # noqa: F401 - an extra: this only sees whether it is there
+        import python_socks.async_.anyio  # noqa: F401 - an extra: only checks that it can be imported
     except ImportError as exc:
         raise ImportError(
             'a SOCKS proxy needs an extra: pip install "wsstream[socks]"', name=exc.name
@@ -126,14 +126,14 @@ async def _socks_connect(transport: Transport, proxy: Proxy, host: str, port: in
         await socks.connect(host, port, timeout=math.inf)
     except Refusal as exc:
         raise ProxyError(f"the proxy {proxy} refused: {exc}") from exc
-    except ValueError as exc:  # an answer that cannot be decoded
+    except ValueError as exc:  # python-socks cannot decode the answer
         raise ProxyError(f"the answer of the proxy {proxy} is malformed") from exc
 
 
 class _ForwardStream:
-    """A connection as python-socks takes one to go through, which it calls ``forward``.
+    """The transport in the form that python-socks needs for the connection to the proxy, its ``forward``.
 
-    It asks for no more bytes than belong to an answer, so none is lost for what comes afterwards.
+    python-socks never asks for more bytes than its answer has, so it takes none of the server's.
     """
 
     def __init__(self, transport: Transport, proxy: Proxy) -> None:

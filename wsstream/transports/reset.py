@@ -1,4 +1,4 @@
-"""Dropping a stream so that the other end sees a reset, where it might take an end for a normal one."""
+"""Dropping a stream so that the other end sees a reset, which it cannot mistake for a normal end."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ _FAILURES = (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
 class ResettableStream(ByteStream):
-    """A stream that has a way of its own to tell the other end of a reset."""
+    """A stream with a way of its own to signal a reset to the other end."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Close the stream as a reset ends TCP. Never waits."""
+        """Close the stream, and have the other end see a reset. Never waits."""
 
 
 async def reset(stream: AnyByteStream) -> None:
-    """Close `stream` as a reset ends TCP. Where there is no such thing it just ends. Raises nothing."""
-    while isinstance(stream, TLSStream):  # TLS itself would say goodbye
+    """Close `stream` with a reset; a stream that cannot signal one just ends.
+
+    Raises nothing but cancellation; if cancelled, the stream is closed.
+    """
+    while isinstance(stream, TLSStream):  # aclose of TLS would send close_notify, a normal end
         stream = stream.transport_stream
     if isinstance(stream, ResettableStream):
         stream.reset()
@@ -40,12 +43,13 @@ async def reset(stream: AnyByteStream) -> None:
 
 
 async def _close_at_once(stream: AnyByteStream) -> None:
-    with suppress(OSError, AttributeError, ValueError):  # it is closed; the last two are how uvloop says so
+    with suppress(OSError, AttributeError, ValueError):  # it is closed; uvloop raises the last two then
         sock = stream.extra(SocketAttribute.raw_socket, None)
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     with anyio.CancelScope(shield=True), suppress(*_FAILURES):
-        # anyio 4.11 closes a socket on asyncio with a FIN first, which may be read before the RST is there.
+        # anyio 4.11 on asyncio sends FIN before it closes a socket, so the peer might read that before the
+        # RST.
         if (abort := getattr(getattr(stream, "_transport", None), "abort", None)) is not None:
             abort()
         await anyio.aclose_forcefully(stream)

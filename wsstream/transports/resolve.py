@@ -11,12 +11,12 @@ import anyio
 __all__ = ["Address", "SocketName", "resolve"]
 
 SocketName: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-"""What `socket` takes and gives as the address of TCP: host and port, and for an IPv6 address that is only
-valid on one link (``fe80::/10``) flow label and scope, the number of the interface."""
+"""A TCP address as `socket` takes and returns it: host and port. For an IPv6 address that is only valid on
+one link (``fe80::/10``) it also has flow label and scope, the number of the interface."""
 
 
 class Address(NamedTuple):
-    """Where to connect or to bind: an address family and what `socket` takes as address for it."""
+    """Where to connect or to bind: an address family, and an address in `socket`'s form."""
 
     family: int
     sockaddr: SocketName
@@ -47,14 +47,14 @@ class Address(NamedTuple):
 
 
 async def resolve(host: str | None, port: int, *, passive: bool = False) -> list[Address]:
-    """The stream addresses of `host`, in the resolver's order, each once.
+    """Return the addresses of `host` for TCP, in the resolver's order, without duplicates.
 
-    An IP address is its own answer, without a resolver; it may have a scope (``fe80::1%eth0``). If
-    `passive`, a `host` of ``None`` stands for all interfaces. Cancelling leaves nothing behind.
+    For an IP address no resolver is asked; it may have a scope (``fe80::1%eth0``). If `passive`, a `host` of
+    ``None`` stands for all interfaces. Cancelling leaves nothing behind.
 
     Raises:
-        OSError: the name has no address (``socket.gaierror``), or is none, or the scope is no
-            interface of this machine.
+        OSError: the name has no address or is not a host name (``socket.gaierror``), or this machine does not
+            have the interface of the scope.
     """
     if host is not None and (family := _literal_family(host)):
         return [_address(family, host, port)]
@@ -81,7 +81,7 @@ def _literal_family(host: str) -> int:
 
 
 def _address(family: int, host: str, port: int) -> Address:
-    """An IP address in text form, perhaps with a scope, as `socket` takes it: the scope apart from it."""
+    """An IP address in text form, perhaps with a scope, in `socket`'s form, which has the scope apart."""
     if "%" not in host:
         return Address(family, (host, port))
     try:

@@ -1,4 +1,4 @@
-"""Cut a row of buffers into pieces of a fixed size, copying only where a piece spans several."""
+"""Cut a sequence of buffers into slices of a fixed size, copying only slices that span several buffers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["slices"]
 
 
 def slices(buffers: Sequence[bytes | memoryview], size: int) -> Iterator[bytes | memoryview]:
-    """The bytes of `buffers`, end to end, in slices of `size` bytes; the last may be shorter.
+    """Yield the bytes of `buffers` in slices of `size` bytes; the last may be shorter.
 
-    A piece that lies in one buffer is a view of it, others are copies. No piece is empty.
+    A slice within one buffer is a view of it, others are copies. No slice is empty.
     """
     parts: list[memoryview] = []
     room = size
     for buffer in buffers:
         rest = memoryview(buffer)
-        while not parts and len(rest) >= size:  # most pieces of a large buffer
+        while not parts and len(rest) >= size:  # most slices of a large buffer
             yield rest[:size]
             rest = rest[size:]
         while rest:

@@ -1,7 +1,7 @@
 """Plain non-blocking sockets, TCP and Unix, as transports.
 
-The operations go straight to the socket; only waiting goes through the event loop. `close` may be called
-in a task and in a callback of the loop; tasks that wait are woken then.
+The operations go straight to the socket; only waiting goes through the event loop. `close` may be called in a
+task and in a callback of the loop; it wakes waiting tasks.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 import anyio
 
-from wsstream.protocol.file_frames import SENDFILE_SIZE, FileEnded, FileFrames, FileRange
+from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import Piece
 from wsstream.transports.base import Backlog, Transport
 from wsstream.transports.eventloop import event_loop
+from wsstream.transports.sendfile import send_file_frames, send_file_range
 
 if sys.platform != "win32":
     from fcntl import ioctl
@@ -27,7 +28,7 @@ if sys.platform != "win32":
 
 __all__ = ["BaseSocketTransport", "SocketTransport", "backlog"]
 
-# What the kernel holds unsent at most, so that a control frame never waits behind more than this.
+# The most unsent bytes in the kernel, so that a control frame never waits for more than these.
 NOTSENT_LOWAT = 128 * 1024
 
 # Linux's tcp(7): the bytes in the send queue that have not been sent.
@@ -42,7 +43,7 @@ _HAS_LOWAT = hasattr(socket, "TCP_NOTSENT_LOWAT")
 
 
 class BaseSocketTransport(Transport):
-    """What plain and TLS sockets have in common: waiting, closing, and what is known of the socket.
+    """The common part of plain and TLS sockets: waiting, closing, and the socket's properties.
 
     The transport owns `sock`, a connected stream socket, and makes it non-blocking.
     """
@@ -56,7 +57,7 @@ class BaseSocketTransport(Transport):
         self._sock = sock
         self._event_loop = event_loop()
 
-    # Waiting is what an idle connection does: it is the event loop's own, without a coroutine around it.
+    # An idle connection waits: return the event loop's awaitable itself, to spare a coroutine around it.
 
     def wait_readable(self) -> Awaitable[None]:
         """Return when the socket is readable. Cancelling has no effect on the connection."""
@@ -69,7 +70,7 @@ class BaseSocketTransport(Transport):
         return self._event_loop.wait_writable(self._sock)
 
     def close(self) -> None:
-        """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
+        """Close the socket at once. The kernel still sends the bytes that it has."""
         if self._sock.fileno() >= 0:
             try:
                 self._event_loop.notify_closing(self._sock)
@@ -78,20 +79,20 @@ class BaseSocketTransport(Transport):
 
     @property
     def released(self) -> bool:
-        """Whether the socket is closed: nothing else is held."""
+        """Whether the socket is closed; the transport holds nothing else."""
         return self._sock.fileno() < 0
 
     async def aclose(self) -> None:
-        """Close the socket. It is closed even if the call is cancelled; nothing happens if it was before."""
+        """Close the socket, even if the call is cancelled. Does nothing if it is closed already."""
         if self._sock.fileno() >= 0:
             self.close()
             await anyio.lowlevel.checkpoint()
 
     def extra(self, name: str) -> Any:
-        """What is known of the connection; ``None`` for the addresses once the socket is closed.
+        """Return a property of the connection; ``None`` for the addresses once the socket is closed.
 
-        ``"socket"`` is the socket itself: nobody but the transport may close it, and where
-        ``"ssl_object"`` is not ``None`` nobody else may write to it either.
+        ``"socket"`` is the socket itself: only the transport may close it, and if ``"ssl_object"`` is not
+        ``None``, only the transport may write to it.
         """
         try:
             if name == "peername":
@@ -103,7 +104,7 @@ class BaseSocketTransport(Transport):
         return self._sock if name == "socket" else None
 
     def backlog(self) -> Backlog:
-        """What the kernel holds for the peer."""
+        """The bytes that the kernel holds for the peer."""
         return backlog(self._sock)
 
     def _check_open(self) -> None:
@@ -111,7 +112,7 @@ class BaseSocketTransport(Transport):
             raise anyio.ClosedResourceError
 
     def _failure(self, error: OSError) -> Exception:
-        """What to raise for `error`: the socket of a closed transport is what fails most often."""
+        """Return the exception to raise for `error`, which a closed socket causes, too."""
         if self._sock.fileno() < 0:
             return anyio.ClosedResourceError()
         return anyio.BrokenResourceError(f"the connection broke: {error}")
@@ -131,11 +132,11 @@ class SocketTransport(BaseSocketTransport):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self._loop = self._event_loop.callbacks()
-        self._reading = self._writing = False  # the loop calls back
+        self._reading = self._writing = False  # whether the event loop calls back
 
     @property
     def unsent(self) -> int:
-        """0: what `send` takes, the kernel has."""
+        """Always 0: the kernel has all bytes that `send` took."""
         return 0
 
     def watch_readable(self, callback: Callable[[], None]) -> bool:
@@ -172,7 +173,7 @@ class SocketTransport(BaseSocketTransport):
         return self._loop is not None
 
     def close(self) -> None:
-        """Close the socket at once. What the kernel has not sent yet, it goes on sending."""
+        """Close the socket at once. The kernel still sends the bytes that it has."""
         self.unwatch_readable()
         self.unwatch_writable()
         super().close()
@@ -192,7 +193,7 @@ class SocketTransport(BaseSocketTransport):
             raise self._failure(exc) from exc
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Hand `buffers` to the kernel in one system call; return how many bytes it took.
+        """Pass `buffers` to the kernel in one system call; return how many bytes it took.
 
         Raises:
             anyio.BrokenResourceError: the connection failed, with the ``OSError`` as cause.
@@ -211,26 +212,26 @@ class SocketTransport(BaseSocketTransport):
 
     @property
     def sends_files(self) -> bool:
-        """On Linux, where a header can wait for the bytes of a file to share a packet with them."""
+        """Only on Linux, where a header can share a packet with the file's bytes that follow (MSG_MORE)."""
         return sys.platform == "linux" and hasattr(os, "sendfile")
 
     def send_pieces(self, pieces: Sequence[Piece]) -> int:
-        """Hand `pieces` to the kernel, one system call each; return how many bytes it took.
+        """Pass `pieces` to the kernel, one system call each; return how many bytes it took.
 
-        Of files it takes references to pages of the system's cache. What is missing there is read from the
-        disk first, which blocks the event loop.
+        For files it takes references to pages of the page cache. Pages that are missing there are read from
+        the disk first, which blocks the event loop.
 
         Raises:
-            FileEnded: a file is shorter than the part of it that is next.
+            FileEnded: a file has ended before the part that is to be sent.
             anyio.BrokenResourceError, anyio.ClosedResourceError: as for `send`.
         """
         sent = 0
         try:
             for piece in pieces:
                 if isinstance(piece, FileFrames):
-                    taken = self._send_frames(piece)
+                    taken = send_file_frames(self._sock, piece)
                 elif isinstance(piece, FileRange):
-                    taken = self._send_range(piece.file.fileno(), piece.start, piece.stop)
+                    taken = send_file_range(self._sock, piece.file.fileno(), piece.start, piece.stop)
                 else:
                     taken = self._sock.send(piece)
                 sent += taken
@@ -242,43 +243,14 @@ class SocketTransport(BaseSocketTransport):
             raise self._failure(exc) from exc
         return sent
 
-    def _send_frames(self, frames: FileFrames) -> int:
-        sent, fd = 0, frames.payload.file.fileno()
-        header, size = frames.header, frames.size
-        for start in range(frames.payload.start, frames.payload.stop, size):
-            try:
-                taken = self._sock.send(header, socket.MSG_MORE)
-            except BlockingIOError:
-                break
-            sent += taken
-            if taken < len(header):
-                break
-            taken = self._send_range(fd, start, start + size)
-            sent += taken
-            if taken < size:
-                break
-        return sent
-
-    def _send_range(self, fd: int, start: int, stop: int) -> int:
-        at, to = start, self._sock.fileno()
-        while at < stop:
-            try:
-                taken = os.sendfile(to, fd, at, min(stop - at, SENDFILE_SIZE))
-            except BlockingIOError:
-                break
-            if not taken:
-                raise FileEnded(f"the file ended at byte {at}, before {stop}")
-            at += taken
-        return at - start
-
     def send_eof(self) -> None:
-        """Shut down the sending direction (FIN on TCP). Does nothing if the connection is gone."""
+        """Shut down the sending direction (FIN on TCP). Does nothing if the connection has ended."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
 
 def backlog(sock: socket.socket) -> Backlog:
-    """What the kernel holds in `sock` for the peer; nothing, where it does not tell."""
+    """Return the bytes that the kernel holds in `sock` for the peer; none, if it does not tell."""
     if sys.platform == "win32" or sock.fileno() < 0:
         return Backlog(0, False)
     size = _ask_kernel(sock, TIOCOUTQ) or 0
@@ -301,4 +273,4 @@ def _set_options(sock: socket.socket) -> None:
         if _HAS_LOWAT:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
     except OSError:
-        pass  # some systems refuse the options of a connection that the peer has already reset: reading tells
+        pass  # some systems refuse options on a connection that was already reset; the next read reports it

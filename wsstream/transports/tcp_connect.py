@@ -1,8 +1,7 @@
 """Outgoing connections: TCP with happy eyeballs (RFC 8305), and Unix sockets.
 
-Addresses are tried in parallel, each one a little later than the one before, and the first that
-answers wins. All functions return non-blocking sockets and leave no socket open when they raise or
-are cancelled.
+Addresses are tried in parallel, each a little later than the one before, and the first that answers wins. All
+functions return non-blocking sockets and leave no socket open when they raise or are cancelled.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ _IN_PROGRESS = {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR}
 async def open_tcp(
     host: str, port: int, *, happy_eyeballs_delay: float = 0.25, progress: Progress | None = None
 ) -> socket.socket:
-    """Connect to `host`, which is a name or an IP address.
+    """Return a socket that is connected to `host`.
 
-    At most 16 addresses are tried, address families in turn, beginning with the one that the
-    resolver puts first. If cancelled, every connection that was begun is dropped.
+    At most 16 addresses are tried. Address families alternate, beginning with that of the resolver's first
+    address. If cancelled, every connection that was begun is dropped.
 
     Args:
         host: a host name or an IP address (no brackets).
         port: 1 to 65535.
-        happy_eyeballs_delay: seconds after which the next address is tried beside the ones that
-            have not answered yet; it is tried at once when the one before fails.
-        progress: is told what is waited for.
+        happy_eyeballs_delay: seconds until the next address is tried in parallel; it is tried at once when
+            the one before fails.
+        progress: learns of each step, for the message of a timeout.
 
     Raises:
         OSError: the name has no address (``socket.gaierror``), or no address answered. The message
@@ -58,7 +57,9 @@ async def open_tcp(
 
 
 async def open_unix(path: str | bytes | os.PathLike[str]) -> socket.socket:
-    """Connect to the Unix socket at `path`; wait while its backlog is full. If cancelled, nothing is left.
+    """Return a socket that is connected to `path`; wait while the listener's backlog is full.
+
+    If cancelled, the socket is closed.
 
     Raises:
         OSError: nobody listens there, or `path` is not a socket.
@@ -69,7 +70,7 @@ async def open_unix(path: str | bytes | os.PathLike[str]) -> socket.socket:
     try:
         sock.setblocking(False)
         pause = FIRST_PAUSE
-        # A Unix socket connects at once or not at all: EAGAIN does not mean that it has begun.
+        # A Unix socket connects at once or not at all: with EAGAIN no connection is in progress.
         while (error := sock.connect_ex(path)) == errno.EAGAIN:
             await anyio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -83,13 +84,14 @@ async def open_unix(path: str | bytes | os.PathLike[str]) -> socket.socket:
 
 
 async def connect_first(addresses: Sequence[Address], delay: float, host: str = "") -> socket.socket:
-    """Connect to the first of `addresses` that answers, trying one more every `delay` seconds.
+    """Return a socket that is connected to the first of `addresses` to answer; try one more every `delay`
+    seconds.
 
-    There is at least one address, and those behind the 16th are not tried. They are those of `host`,
-    by default that of the first one.
+    `addresses` must not be empty; only the first 16 are tried. `host` is their name, for errors; by default
+    the first address.
 
     Raises:
-        OSError: none answered, as in :func:`open_tcp`.
+        OSError: no address answered, as in :func:`open_tcp`.
     """
     connected: list[socket.socket] = []
     failures: list[tuple[Address, OSError]] = []
@@ -118,7 +120,7 @@ async def connect_first(addresses: Sequence[Address], delay: float, host: str = 
     except BaseException:
         _close_all(connected)
         raise
-    _close_all(connected[1:])  # answered in the same moment
+    _close_all(connected[1:])  # they answered at the same moment
     if not connected:
         raise _summary(host or addresses[0].host, failures)
     return connected[0]
@@ -142,7 +144,7 @@ async def _connect(address: Address) -> socket.socket:
 
 
 def in_turn(addresses: Sequence[Address]) -> list[Address]:
-    """Order `addresses` so that families take turns, the first one's first (RFC 8305 section 4)."""
+    """Order `addresses` so that families alternate, beginning with the first one's (RFC 8305 section 4)."""
     families: dict[int, list[Address]] = {}
     for address in addresses:
         families.setdefault(address.family, []).append(address)
@@ -156,7 +158,7 @@ def _close_all(sockets: Sequence[socket.socket]) -> None:
 
 
 def _summary(host: str, failures: list[tuple[Address, OSError]]) -> OSError:
-    """One error for all attempts; it keeps their number (and so its class) if that is the same."""
+    """Return one error for all attempts; with their `errno` (and so its class) if they all have the same."""
     reasons = [os.strerror(error.errno) if error.errno else str(error) for _, error in failures]
     tried = [address.host for address, _ in failures]
     numbers = {error.errno for _, error in failures}
@@ -173,5 +175,5 @@ def _summary(host: str, failures: list[tuple[Address, OSError]]) -> OSError:
 
 
 def _others(host: str, tried: Sequence[str]) -> str:
-    """The addresses of `host`, if it is not one itself."""
+    """A text with the addresses that were tried; empty if `host` is the address."""
     return "" if list(tried) == [host] else f" (tried {', '.join(tried)})"

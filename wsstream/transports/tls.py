@@ -1,20 +1,20 @@
 """TLS over non-blocking sockets.
 
-OpenSSL works on the socket itself. Passing records through memory instead was measured: reading costs
-the same, writing a little less, and each connection that has moved much data keeps buffers for it. Four
-of OpenSSL's habits shape this file:
+OpenSSL works on the socket itself. Passing records through memory instead was measured: reading costs the
+same, writing a little less, and each connection that has moved much data keeps buffers for it. Four
+properties of OpenSSL shape this module:
 
-- A read gives one record, 16 KiB at most, and what OpenSSL has already read from the socket never
-  makes the socket readable again. So `recv_into` reads on until OpenSSL has nothing more, and
-  `wait_readable` looks at ``pending()`` before it waits.
-- A write gives one record to the kernel, which would send each in packets of its own. So where the
-  kernel can hold packets back until they are full (TCP_CORK), it does for several records.
-- A write that could not be finished has to be offered again with the same bytes. So one record is
-  kept here: it counts as taken, and as `unsent` until OpenSSL took it.
-- A read may have to write first and a write may have to read first (key updates, renegotiation).
-  A socket has one waiting task for each direction, so the two tasks of a connection share: who
-  finds another one waiting for the socket to become writable waits for that one, and a write that
-  wants to read waits for the next `recv_into`, which does that reading.
+- A read returns one record, at most 16 KiB, and bytes that OpenSSL has already read from the socket never
+  make the socket readable again. So `recv_into` reads until OpenSSL has nothing more, and `wait_readable`
+  looks at ``pending()`` before it waits.
+- A write passes one record to the kernel, which would send each record in packets of its own. So, where the
+  kernel can hold packets back until they are full (TCP_CORK), it does so for several records.
+- An unfinished write has to be repeated with the same bytes. So the transport keeps one record: its bytes
+  count as taken, and as `unsent` until OpenSSL has written them.
+- A read may have to write first and a write may have to read first (key updates, renegotiation). Only one
+  task may wait for a socket in each direction, so the two tasks of a connection share: a task that finds
+  another one waiting until the socket is writable waits for that task, and a write that has to read waits
+  for the next `recv_into`, which does the reading.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MAX_RECORDS = 32
 
 @cache
 def default_client_context() -> ssl.SSLContext:
-    """The context of clients that bring none. Do not change it: it is made once, as that is slow.
+    """Return the context of clients that pass none. It is shared, as making one is slow, so do not change it.
 
     It trusts the system's certificate authorities, checks host names, offers ``http/1.1`` by ALPN
     and refuses renegotiation.
@@ -79,18 +79,18 @@ class TLSTransport(BaseSocketTransport):
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
         self._has_cork = _HAS_CORK and sock.family in (socket.AF_INET, socket.AF_INET6)
-        self._record: bytes | memoryview = b""  # what OpenSSL has to be offered again
+        self._record: bytes | memoryview = b""  # the unfinished write, to be repeated
         self._ended = False
-        self._read_error: OSError | None = None  # perhaps found behind data; raised by the next read
+        self._read_error: OSError | None = None  # if bytes came before it, the next read raises it
         self._read_wants_write = False
-        self._read_done: anyio.Event | None = None  # set by `recv_into` for a write that wants to read
+        self._read_done: anyio.Event | None = None  # set by `recv_into`, for a write that has to read
         self._writable_seen: anyio.Event | None = None  # set by the task that waits for writable
 
     @classmethod
     async def client(
         cls, sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None
     ) -> TLSTransport:
-        """Shake hands as a client. `sock` is non-blocking, connected and from now on owned here: it is
+        """Do the TLS handshake as a client. The transport owns `sock`, a connected socket, from now on: it is
         closed if the handshake fails or is cancelled.
 
         Args:
@@ -100,17 +100,17 @@ class TLSTransport(BaseSocketTransport):
 
         Raises:
             OSError: the handshake failed: ``ssl.SSLError`` (``ssl.SSLCertVerificationError`` for
-                the certificate), or what the system reports.
-            ValueError: `server_hostname` is not a host name, or missing where `context` checks it.
+                the certificate), or an error of the system.
+            ValueError: `server_hostname` is not a host name, or is missing though `context` checks it.
         """
         return await cls._handshake(sock, context, server_side=False, server_hostname=server_hostname)
 
     @classmethod
     async def server(cls, sock: socket.socket, context: ssl.SSLContext) -> TLSTransport:
-        """Shake hands as a server. `sock` is owned here, as in :meth:`client`.
+        """Do the TLS handshake as a server. The transport owns `sock`, as in :meth:`client`.
 
         Raises:
-            OSError: the handshake failed: ``ssl.SSLError``, or what the system reports.
+            OSError: the handshake failed: ``ssl.SSLError``, or an error of the system.
         """
         return await cls._handshake(sock, context, server_side=True, server_hostname=None)
 
@@ -120,7 +120,7 @@ class TLSTransport(BaseSocketTransport):
     ) -> TLSTransport:
         try:
             sock.setblocking(False)
-            # Both raise what wrap_socket() would raise after leaking the socket.
+            # Both raise the errors of wrap_socket() before it does, as it would leak the socket.
             sock.getpeername()
             (server_hostname or "").encode("idna")
             sock = tls = context.wrap_socket(
@@ -139,7 +139,7 @@ class TLSTransport(BaseSocketTransport):
 
     @property
     def unsent(self) -> int:
-        """Bytes of the one record that OpenSSL could not write yet, 16 KiB at most."""
+        """Bytes of the record that OpenSSL has not been able to write, at most 16 KiB."""
         return len(self._record)
 
     def recv_into(self, buffer: memoryview) -> int | None:
@@ -152,7 +152,7 @@ class TLSTransport(BaseSocketTransport):
         """
         self._check_open()
         self._read_wants_write = False
-        # What recv_into() calls; that it takes a buffer, and then gives an int, is documented of it too.
+        # recv_into() calls this, too. It is documented that it takes a buffer and then returns an int.
         read = cast("Callable[[int, memoryview], int]", self._sock.read)
         size, filled = len(buffer), 0
         try:
@@ -182,7 +182,7 @@ class TLSTransport(BaseSocketTransport):
                 self._read_done = None
 
     async def wait_readable(self) -> None:
-        """Return when there may be something to read. Cancelling has no effect on the connection."""
+        """Return when `recv_into` may return bytes. Cancelling has no effect on the connection."""
         self._check_open()
         if self._ended or self._read_error is not None or self._sock.pending():
             await anyio.lowlevel.checkpoint()
@@ -194,7 +194,7 @@ class TLSTransport(BaseSocketTransport):
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Encrypt and send records until the kernel takes no more; at most 512 KiB in one call.
 
-        The record that the kernel did not take counts as taken and as `unsent`.
+        The last record may not fit into the kernel's buffer: its bytes count as taken, and as `unsent`.
 
         Raises:
             anyio.BrokenResourceError: the connection failed, with the ``OSError`` or
@@ -222,12 +222,12 @@ class TLSTransport(BaseSocketTransport):
         return taken
 
     def _cork(self, on: bool) -> None:
-        """Have the kernel make full packets of several records, or let it send what it has."""
+        """Have the kernel hold packets back until they are full; or, if not `on`, send them."""
         with suppress(OSError):
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
     def _send_record(self) -> bool:
-        """Offer the kept record again; true if none is left."""
+        """Repeat the unfinished write; returns whether it is done."""
         while self._record:
             count = self._write(self._record)
             if not count:
@@ -247,7 +247,7 @@ class TLSTransport(BaseSocketTransport):
             raise self._failure(exc) from exc
 
     async def wait_writable(self) -> None:
-        """Return when `send` may take more or some of `unsent` left. Cancelling loses nothing.
+        """Return when `send` may take more or some of `unsent` has left. Cancelling loses nothing.
 
         Raises:
             anyio.BrokenResourceError: the connection failed, with the cause as in `send`.
@@ -262,7 +262,7 @@ class TLSTransport(BaseSocketTransport):
         self._send_record()
 
     async def _wait_fd_writable(self) -> None:
-        """Wait for writable, or for another task's waiting for it to end (whyever it did)."""
+        """Wait until writable. If another task already waits for that, wait until it stops."""
         if self._writable_seen is not None:
             await self._writable_seen.wait()
             self._check_open()
@@ -277,16 +277,16 @@ class TLSTransport(BaseSocketTransport):
     def send_eof(self) -> None:
         """Send close_notify (RFC 8446 section 6.1) and shut down the sending direction of the socket.
 
-        Data of the peer that has arrived and has not been read may be lost by this; then the stream
-        ends. Does nothing if the connection is gone.
+        Received data that has not been read may be lost by this; then the stream ends. Does nothing if the
+        connection has ended.
         """
         self._send_close_notify()
         with suppress(OSError):
-            # SSLSocket.shutdown() would go on in plain text.
+            # SSLSocket.shutdown() would remove TLS, so that later calls used plain text.
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the socket at once, after a close_notify if that needs no waiting."""
+        """Close the socket at once, after a close_notify if it can be sent without waiting."""
         if self._sock.fileno() >= 0:
             if not self._record:
                 self._send_close_notify()
@@ -301,7 +301,7 @@ class TLSTransport(BaseSocketTransport):
             return  # the peer's close_notify has not come: it may still send
         except (OSError, ValueError):
             pass
-        # From here on the socket would give plain text, or errors about data that came too late.
+        # From here on a read would return plain text, or raise errors about data after the end.
         self._ended = True
 
     def extra(self, name: str) -> Any:
