@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import Protocol
 
 from wsstream.close_codes import CloseCode
 from wsstream.codec.events import Close, Violation
 from wsstream.driver.endtimer import Due, EndTimer
+from wsstream.driver.listener import Listener
 from wsstream.driver.phase import Happening, Phase, next_phase
 from wsstream.driver.signals import Latch
 from wsstream.errors import (
@@ -31,32 +31,13 @@ from wsstream.errors import (
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
 
-__all__ = ["Ending", "Listener"]
+__all__ = ["Ending"]
 
 _LINGER_BYTES = 1 << 20  # read and dropped after the end: unread data would make a reset overtake our Close
 
 _RUNNING = Phase.RUNNING  # a name of the module is found faster than a member of an enum
 
 _connection_ids = count(1)
-
-
-class Listener(Protocol):
-    """Who does what has to be done at each step of the end. No method may raise."""
-
-    def on_close(self, close: Close, *, urgent: bool) -> None:
-        """Send `close` after all accepted messages or, if `urgent`, in place of those that have not left."""
-
-    def on_leave(self) -> None:
-        """This side has left: drop what arrives, wake every task."""
-
-    def on_end(self, *, discard: bool) -> None:
-        """How the connection ends is certain: wake every task. If `discard`, drop what has arrived."""
-
-    def on_drop(self) -> None:
-        """Close the transport and stop everything."""
-
-    def wake_at(self, deadline: float) -> None:
-        """Call `Ending.tick` at `deadline`, in the clock's seconds, or before."""
 
 
 class Ending:
