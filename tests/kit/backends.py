@@ -74,8 +74,10 @@ def backend(name: str, test: pytest.Item | pytest.Collector) -> Backend:
 
 
 def runs_on_trio(test: pytest.Item) -> bool:
-    chosen = test.callspec.params.get("anyio_backend") if hasattr(test, "callspec") else None
-    return str(chosen[0] if isinstance(chosen, tuple) else chosen).startswith("trio")
+    """Whether it does itself, or has a program or a process run on Trio, by a parameter of any name."""
+    parameters = test.callspec.params.values() if hasattr(test, "callspec") else ()
+    names = (value[0] if isinstance(value, tuple) and value else value for value in parameters)
+    return any(isinstance(name, str) and name.partition("-")[0] == "trio" for name in names)
 
 
 def use_loop(how: str) -> None:
