@@ -205,7 +205,7 @@ def namespace() -> list[str]:
     return command
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_link_local_address_keeps_its_scope_from_end_to_end(namespace: list[str], backend: str) -> None:
     command = [*namespace, sys.executable, "-c", _IN_A_NAMESPACE, LOOPBACK, backend]

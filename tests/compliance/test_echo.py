@@ -140,6 +140,7 @@ async def raw_client(url: str, mask: bytes = b"\x12\x34\x56\x78") -> RawPeer:
     return await RawPeer.as_client(stream, mask=mask)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [(), DEFLATE], ids=["plain", "deflate"])
 def test_the_server_sends_back_what_another_library_sends(

@@ -57,7 +57,7 @@ def test_a_server_and_its_client_end(how: str, environment: dict[str, str]) -> N
     assert complaints == []  # of steps that take long asyncio's debug mode tells on any busy machine
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 def test_fixtures_of_pytest_asyncio_are_left_in_another_task(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -79,7 +79,7 @@ def test_fixtures_of_pytest_asyncio_are_left_in_another_task(
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == "win32", reason="there a process cannot be told to stop")
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_uvicorn_stops_when_it_is_told_to(loop: str, environment: dict[str, str]) -> None:

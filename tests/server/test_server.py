@@ -455,7 +455,7 @@ anyio.run(main, backend=sys.argv[1])
 """
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("body", ["server.wait_closed()", "anyio.sleep_forever()"])
 @pytest.mark.parametrize("handler", ["busy", "busy_child"])

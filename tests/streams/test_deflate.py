@@ -404,7 +404,7 @@ async def test_leaving_inside_a_code_point_is_no_error(raw_server: Any, answer: 
         assert ws.close_info is None
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @BOTH_ANSWERS
 async def test_skipping_lets_other_tasks_run(raw_server: Any, answer: str) -> None:
     compressed = compressor(answer)

@@ -265,7 +265,7 @@ def large(tmp_path: Path, size: int = 256 * MIB) -> Path:
     return path
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 async def test_files_and_messages_of_other_tasks_keep_their_order(tmp_path: Path, path: Path) -> None:
     first = large(tmp_path, 32 * MIB)
 

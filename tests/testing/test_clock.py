@@ -236,7 +236,7 @@ def test_without_a_deadline_it_waits_for_a_socket_in_earnest(backend: str) -> No
     assert run_main(backend, main) == ("b'x'\n", "")
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @BACKENDS
 def test_without_a_deadline_it_waits_for_a_signal_in_earnest(backend: str) -> None:
     main = """
