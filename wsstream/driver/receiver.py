@@ -6,6 +6,9 @@ low-water mark. The one exception is the queue's `take_message_now`, which refus
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import anyio
 from anyio.lowlevel import checkpoint
 
@@ -21,6 +24,8 @@ from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
 
 __all__ = ["Receiver"]
+
+_T = TypeVar("_T")
 
 
 class Receiver:
@@ -121,8 +126,7 @@ class Receiver:
         """
         if self.inbox.reader is not None:
             self.inbox.reader._give_way()
-        if self._waiting:
-            raise anyio.BusyResourceError("receiving from")
+        self.check_not_busy()
 
     # -- taking --------------------------------------------------------------------------------
 
@@ -133,13 +137,7 @@ class Receiver:
             MessageTooBig: it is larger than ``max_message_size``; the connection fails with 1009.
             ConnectionBroken: a rule is broken in it, and the connection has ended.
         """
-        try:
-            message = self.inbox.take_message(self._limit)
-        except (MessageTooBig, InvalidUTF8, ProtocolViolation) as error:
-            self._fail_for(error)
-            return None
-        self.intake.resume_if_low()
-        return message
+        return self._take(self.inbox.take_message, self._limit)
 
     def begin(self) -> Kind | None:
         """Begin to take the next message in pieces; its kind, or ``None``: none has begun to arrive.
@@ -147,13 +145,7 @@ class Receiver:
         Raises:
             ConnectionBroken: as `take_message`.
         """
-        try:
-            kind = self.inbox.begin()
-        except (InvalidUTF8, ProtocolViolation) as error:
-            self._fail_for(error)
-            return None
-        self.intake.resume_if_low()
-        return kind
+        return self._take(self.inbox.begin)
 
     def take_chunk(self, max_bytes: int) -> bytes:
         """Up to `max_bytes` of the message that was begun; ``b""``: nothing of it has arrived.
@@ -161,13 +153,7 @@ class Receiver:
         Raises:
             ConnectionBroken: as `take_message`.
         """
-        try:
-            chunk = self.inbox.take_chunk(max_bytes)
-        except (InvalidUTF8, ProtocolViolation) as error:
-            self._fail_for(error)
-            return b""
-        self.intake.resume_if_low()
-        return chunk
+        return self._take(self.inbox.take_chunk, max_bytes) or b""
 
     def take_rest(self) -> bytes | None:
         """What is left of the message that was begun; ``None``: its end has not arrived.
@@ -175,13 +161,7 @@ class Receiver:
         Raises:
             MessageTooBig, ConnectionBroken: as `take_message`.
         """
-        try:
-            rest = self.inbox.take_rest(self._limit)
-        except (MessageTooBig, InvalidUTF8, ProtocolViolation) as error:
-            self._fail_for(error)
-            return None
-        self.intake.resume_if_low()
-        return rest
+        return self._take(self.inbox.take_rest, self._limit)
 
     def finish(self, reader: Reader) -> None:
         """`reader` takes no more of the message that was begun: its rest is dropped."""
@@ -194,6 +174,16 @@ class Receiver:
         """Drop what has arrived and what will."""
         self.inbox.discard()
         self.intake.resume_if_low()
+
+    def _take(self, take: Callable[..., _T], *arguments: object) -> _T | None:
+        """Take from the inbox; ``None``: nothing has arrived, or answers to earlier messages go first."""
+        try:
+            taken = take(*arguments)
+        except (MessageTooBig, InvalidUTF8, ProtocolViolation) as error:
+            self._fail_for(error)
+            return None
+        self.intake.resume_if_low()
+        return taken
 
     def _fail_for(self, error: MessageTooBig | InvalidUTF8 | ProtocolViolation) -> None:
         """A message cannot be taken. Raise, unless the answers to the messages before it go first."""

@@ -109,8 +109,7 @@ class Sender:
             ConnectionBroken, ClosedLocally: the connection is not open.
             RuntimeError: as `check_no_deadlock` does.
         """
-        if self.writer is not None:
-            self.writer._refuse_deadlock()
+        self.check_no_deadlock()
         self._ending.check_open()
         if self.outbox.turn.taken or len(payload) > self._flow.frame_size or not self.pump.has_room():
             return None

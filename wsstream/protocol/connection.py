@@ -16,6 +16,7 @@ from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violati
 from wsstream.codec.frames import Opcode
 from wsstream.codec.framing import encode_header
 from wsstream.codec.speedups import apply_mask
+from wsstream.codec.unread import UNLIMITED
 from wsstream.protocol.deflate import Agreed, Deflater, Inflater
 from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import FrameQueue
@@ -25,7 +26,6 @@ from wsstream.protocol.state import DELIVERS, RECEIVES, Input, State, WrongState
 __all__ = ["Connection"]
 
 _OPCODES: Final[dict[Kind, Opcode]] = {"text": Opcode.TEXT, "binary": Opcode.BINARY}
-_UNLIMITED: Final = 1 << 62
 _OPEN: Final = State.OPEN  # a name of the module is found faster than a member of an enum
 
 
@@ -153,7 +153,7 @@ class Connection:
             events = decoder.decode(data, room)
             self.cost = decoder.cost
         elif state in RECEIVES:
-            decoded = decoder.decode(data, _UNLIMITED)
+            decoded = decoder.decode(data, UNLIMITED)
             events = [event for event in decoded if not isinstance(event, str | bytes | Chunk)]
             self.cost = 0
         else:
