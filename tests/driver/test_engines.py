@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 
+from wsstream.codec.speedups import FrameBatch, ReadStep, UnreadQueue
 from wsstream.driver.callbacks import CallbackEngine
 from wsstream.driver.engine import Engine, Next, Output
 from wsstream.driver.signals import clock
@@ -98,7 +99,9 @@ def make(request: pytest.FixtureRequest, sockets: tuple[socket.socket, socket.so
         elif loop is None:
             pytest.skip("this event loop does not call back")
         else:
-            engine = CallbackEngine(steps, transport, loop)
+            queue, batch = UnreadQueue(), FrameBatch()
+            read_step = ReadStep(queue, batch, False, transport.receive, memoryview(bytearray(100)))
+            engine = CallbackEngine(steps, transport, loop, read_step)
             assert engine.watch()
         steps.engine = engine
         engine.start()

@@ -4,20 +4,27 @@
 
 #define FULL (64 * 1024)    /* as in batch.py */
 #define LARGEST (16 * 1024) /* as in batch.py */
+#define GAP 50e-6           /* as in batch.py */
 #define LEAST_CAPACITY 4096
 
 /* Bytes: twice this, with a header, is still a Py_ssize_t. */
 #define MOST_WAITING (PY_SSIZE_T_MAX / 2 - MAX_HEADER)
 
-typedef struct {
-    PyObject_HEAD
-    PyObject *buffer; /* bytes of some capacity, or NULL */
-    Py_ssize_t used;
-    PyObject *next_key; /* NULL: frames are not masked */
-    Py_ssize_t closed_for;
-    Py_ssize_t capacity;
-    Py_ssize_t sends_until_yield;
-} FrameBatch;
+double
+clock_time(FrameBatch *batch)
+{
+    PyObject *now;
+    double seconds;
+    if (batch->clock == NULL || batch->clock == Py_None) {
+        return 0.0;
+    }
+    if ((now = PyObject_CallNoArgs(batch->clock)) == NULL) {
+        return -1.0;
+    }
+    seconds = PyFloat_AsDouble(now);
+    Py_DECREF(now);
+    return seconds;
+}
 
 /* Make room for a frame of `length` bytes of payload; -1 with an exception, and what waits is unchanged. */
 static int
@@ -60,16 +67,101 @@ append(FrameBatch *self, int first, const uint8_t *payload, Py_ssize_t length)
     return failed ? -1 : 0;
 }
 
+/* Whether a message that is sent now should leave alone: 1, 0, or -1 with an exception. */
+static int
+comes_alone(FrameBatch *self)
+{
+    double now;
+    if (self->answers) {
+        return 1;
+    }
+    now = clock_time(self);
+    return PyErr_Occurred() ? -1 : now - self->last_send > GAP;
+}
+
+/* A new frame; NULL with an exception. */
+static PyObject *
+new_frame(FrameBatch *self, int first, const uint8_t *payload, Py_ssize_t length)
+{
+    PyObject *frame = NULL, *key = NULL;
+    const uint8_t *mask = NULL;
+    if (self->next_key == NULL
+        || ((key = PyObject_CallNoArgs(self->next_key)) != NULL && (mask = key_bytes(key)) != NULL)) {
+        frame = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)header_size(length, mask != NULL) + length);
+        if (frame != NULL) {
+            write_frame((uint8_t *)PyBytes_AS_STRING(frame), first, payload, length, mask);
+        }
+    }
+    Py_XDECREF(key);
+    return frame;
+}
+
+/* Fetch the exception that was raised; NULL if it is BlockingIOError. */
+static PyObject *
+fetch_error(void)
+{
+    PyObject *type, *error, *traceback;
+    int blocking = PyErr_ExceptionMatches(PyExc_BlockingIOError);
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    if (blocking) {
+        Py_CLEAR(error);
+    }
+    return error;
+}
+
+/* Send a frame by itself; -1 with an exception. */
+static int
+send_alone(FrameBatch *self, PyObject *frame)
+{
+    PyObject *send = Py_NewRef(self->send), *error = NULL, *result;
+    Py_ssize_t sent = 0;
+    self->answers = 0;
+    result = PyObject_CallOneArg(send, frame);
+    Py_DECREF(send);
+    if (result != NULL) {
+        sent = PyLong_AsSsize_t(result);
+        Py_DECREF(result);
+    }
+    if (PyErr_Occurred()) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        sent = 0;
+        error = fetch_error();
+    }
+    self->last_send = self->left_at = clock_time(self);
+    if (sent == PyBytes_GET_SIZE(frame) && error == NULL) {
+        self->sent += sent;
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    result = PyErr_Occurred() || self->send_rest == NULL
+                 ? NULL : PyObject_CallFunction(self->send_rest, "OnO", frame, sent, error == NULL ? Py_None : error);
+    Py_XDECREF(error);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 static PyObject *
 batch_put(FrameBatch *self, PyObject *item)
 {
     const char *payload;
     Py_ssize_t length;
-    PyObject *encoded = NULL;
-    int first = 0x82, failed;
+    PyObject *encoded = NULL, *frame;
+    int first = 0x82, alone = 0, failed;
 
-    if (self->closed_for || self->used == 0 || self->used >= self->capacity) {
+    if (self->closed_for || self->used >= self->capacity) {
         Py_RETURN_NONE;
+    }
+    if (self->used == 0) {
+        if (self->send == NULL || self->send == Py_None || self->others != 0 || (alone = comes_alone(self)) == 0) {
+            Py_RETURN_NONE;
+        }
+        if (alone < 0) {
+            return NULL;
+        }
     }
     if (PyBytes_CheckExact(item)) {
         payload = PyBytes_AS_STRING(item);
@@ -92,17 +184,36 @@ batch_put(FrameBatch *self, PyObject *item)
             length = PyBytes_GET_SIZE(encoded);
         }
     }
-    if (length > LARGEST) {
+    if (length > self->largest) {
         Py_XDECREF(encoded);
         Py_RETURN_NONE;
     }
-    failed = append(self, first, (const uint8_t *)payload, length);
+    if (!alone) {
+        failed = append(self, first, (const uint8_t *)payload, length);
+    }
+    else if (!(failed = (frame = new_frame(self, first, (const uint8_t *)payload, length)) == NULL)) {
+        failed = send_alone(self, frame);
+        Py_DECREF(frame);
+    }
     Py_XDECREF(encoded);
     if (failed) {
         return NULL;
     }
     self->sends_until_yield--;
     return PyBool_FromLong(self->sends_until_yield <= 0 || self->used >= Py_MIN(self->capacity, FULL));
+}
+
+static PyObject *
+batch_take_alone(FrameBatch *self, PyObject *now)
+{
+    double seconds = PyFloat_AsDouble(now);
+    int alone = self->answers || seconds - self->last_send > GAP;
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    self->answers = 0;
+    self->last_send = seconds;
+    return PyBool_FromLong(alone);
 }
 
 static PyObject *
@@ -147,6 +258,8 @@ batch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     self->next_key = next_key == Py_None ? NULL : Py_NewRef(next_key);
     self->capacity = FULL;
+    self->largest = LARGEST;
+    self->last_send = self->left_at = -Py_HUGE_VAL;
     return (PyObject *)self;
 }
 
@@ -155,6 +268,9 @@ batch_traverse(FrameBatch *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->next_key);
+    Py_VISIT(self->clock);
+    Py_VISIT(self->send);
+    Py_VISIT(self->send_rest);
     return 0;
 }
 
@@ -162,6 +278,9 @@ static int
 batch_clear(FrameBatch *self)
 {
     Py_CLEAR(self->next_key);
+    Py_CLEAR(self->clock);
+    Py_CLEAR(self->send);
+    Py_CLEAR(self->send_rest);
     return 0;
 }
 
@@ -170,7 +289,7 @@ batch_dealloc(FrameBatch *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    Py_XDECREF(self->next_key);
+    batch_clear(self);
     Py_XDECREF(self->buffer);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);
@@ -186,13 +305,23 @@ static PyMethodDef batch_methods[] = {
     {"begin", (PyCFunction)batch_begin, METH_VARARGS, NULL},
     {"put", (PyCFunction)batch_put, METH_O, NULL},
     {"take", (PyCFunction)batch_take, METH_NOARGS, NULL},
+    {"take_alone", (PyCFunction)batch_take_alone, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef batch_members[] = {
     {"closed_for", T_PYSSIZET, offsetof(FrameBatch, closed_for), 0, NULL},
     {"capacity", T_PYSSIZET, offsetof(FrameBatch, capacity), 0, NULL},
+    {"largest", T_PYSSIZET, offsetof(FrameBatch, largest), 0, NULL},
     {"sends_until_yield", T_PYSSIZET, offsetof(FrameBatch, sends_until_yield), 0, NULL},
+    {"clock", T_OBJECT, offsetof(FrameBatch, clock), 0, NULL},
+    {"send", T_OBJECT, offsetof(FrameBatch, send), 0, NULL},
+    {"send_rest", T_OBJECT, offsetof(FrameBatch, send_rest), 0, NULL},
+    {"last_send", T_DOUBLE, offsetof(FrameBatch, last_send), 0, NULL},
+    {"left_at", T_DOUBLE, offsetof(FrameBatch, left_at), 0, NULL},
+    {"others", T_PYSSIZET, offsetof(FrameBatch, others), 0, NULL},
+    {"sent", T_PYSSIZET, offsetof(FrameBatch, sent), 0, NULL},
+    {"answers", T_BOOL, offsetof(FrameBatch, answers), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

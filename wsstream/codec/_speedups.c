@@ -104,34 +104,14 @@ make_str(const uint8_t *payload, size_t length, const uint8_t *key)
     return result;
 }
 
-static PyObject *
-scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+Py_ssize_t
+scan_messages(const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, int masked, Py_ssize_t room, Py_ssize_t most,
+              PyObject *messages, Py_ssize_t *cost)
 {
-    Py_buffer data;
-    Py_ssize_t start, room, most, count;
-    size_t pos, end, cost = 0, length = 0;
-    int masked;
-
-    if (nargs != 6 || !PyList_Check(args[5])) {
-        PyErr_SetString(PyExc_TypeError, "scan() takes data, pos, masked, room, most and a list");
-        return NULL;
-    }
-    start = PyLong_AsSsize_t(args[1]);
-    masked = PyObject_IsTrue(args[2]);
-    room = PyLong_AsSsize_t(args[3]);
-    most = PyLong_AsSsize_t(args[4]);
-    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
-    if (start < 0 || start > data.len) {
-        PyBuffer_Release(&data);
-        PyErr_SetString(PyExc_ValueError, "pos must be within data");
-        return NULL;
-    }
-    pos = (size_t)start;
-    end = (size_t)data.len;
-    for (count = 0; count < most && room > 0 && cost < (size_t)room; count++) {
-        const uint8_t *frame = (const uint8_t *)data.buf + pos;
+    size_t pos = (size_t)start, end = (size_t)stop, length = 0;
+    Py_ssize_t count;
+    for (*cost = count = 0; count < most && *cost < room; count++) {
+        const uint8_t *frame = data + pos;
         size_t header = message_header(frame, end - pos, masked, &length);
         const uint8_t *key;
         PyObject *message;
@@ -145,17 +125,44 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
             PyErr_Clear(); /* the decoder finds it again, and reports the violation */
             break;
         }
-        if (message == NULL || PyList_Append(args[5], message) < 0) {
+        if (message == NULL || PyList_Append(messages, message) < 0) {
             Py_XDECREF(message);
-            PyBuffer_Release(&data);
-            return NULL;
+            return -1;
         }
         Py_DECREF(message);
-        cost += length + PIECE_OVERHEAD;
+        *cost += (Py_ssize_t)length + PIECE_OVERHEAD;
         pos += header + length;
     }
+    return (Py_ssize_t)pos;
+}
+
+static PyObject *
+scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    Py_buffer data;
+    Py_ssize_t pos, room, most, cost;
+    int masked;
+
+    if (nargs != 6 || !PyList_Check(args[5])) {
+        PyErr_SetString(PyExc_TypeError, "scan() takes data, pos, masked, room, most and a list");
+        return NULL;
+    }
+    pos = PyLong_AsSsize_t(args[1]);
+    masked = PyObject_IsTrue(args[2]);
+    room = PyLong_AsSsize_t(args[3]);
+    most = PyLong_AsSsize_t(args[4]);
+    if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    if (pos < 0 || pos > data.len) {
+        PyErr_SetString(PyExc_ValueError, "pos must be within data");
+        pos = -1;
+    }
+    else {
+        pos = scan_messages(data.buf, pos, data.len, masked, room, most, args[5], &cost);
+    }
     PyBuffer_Release(&data);
-    return Py_BuildValue("(nn)", (Py_ssize_t)pos, (Py_ssize_t)cost);
+    return pos < 0 ? NULL : Py_BuildValue("(nn)", pos, cost);
 }
 
 const uint8_t *
@@ -264,7 +271,14 @@ module_exec(PyObject *module)
         [FRAME_BATCH] = &frame_batch_spec,
         [MESSAGE_ITERATOR] = &message_iterator_spec,
         [NEXT] = &next_spec,
+        [READ_STEP] = &read_step_spec,
         [UNREAD_QUEUE] = &unread_queue_spec,
+    };
+    static const char *const names[NAMES] = {
+        [DECODE] = "decode",
+        [END_OF_STREAM] = "end_of_stream",
+        [WAKE_RECEIVER] = "wake_receiver",
+        [STEP_FAILED] = "step_failed",
     };
     ModuleState *state = PyModule_GetState(module);
     PyObject *events = PyImport_ImportModule("wsstream.codec.events");
@@ -274,6 +288,11 @@ module_exec(PyObject *module)
     }
     state->chunk = (PyTypeObject *)PyObject_GetAttrString(events, "Chunk");
     Py_DECREF(events);
+    for (i = 0; i < NAMES; i++) {
+        if ((state->names[i] = PyUnicode_InternFromString(names[i])) == NULL) {
+            return -1;
+        }
+    }
     for (i = 0; state->chunk != NULL && i < TYPES; i++) {
         state->types[i] = (PyTypeObject *)PyType_FromModuleAndSpec(module, specs[i], NULL);
         if (state->types[i] == NULL || PyModule_AddType(module, state->types[i]) < 0) {
@@ -301,6 +320,9 @@ module_clear(PyObject *module)
     ModuleState *state = PyModule_GetState(module);
     int i;
     Py_CLEAR(state->chunk);
+    for (i = 0; i < NAMES; i++) {
+        Py_CLEAR(state->names[i]);
+    }
     for (i = 0; i < TYPES; i++) {
         Py_CLEAR(state->types[i]);
     }

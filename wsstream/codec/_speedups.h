@@ -18,14 +18,82 @@
 #error "sizes above 32 bits are used throughout; on a 32-bit system the codec stays in Python"
 #endif
 
-enum { FRAME_BATCH, MESSAGE_ITERATOR, NEXT, UNREAD_QUEUE, TYPES };
+#define CLOSED_FOR_RECEIVER 2 /* as in unread.py */
+
+/* Names of methods that are called. */
+enum { DECODE, END_OF_STREAM, WAKE_RECEIVER, STEP_FAILED, NAMES };
+
+enum { FRAME_BATCH, MESSAGE_ITERATOR, NEXT, READ_STEP, UNREAD_QUEUE, TYPES };
 
 typedef struct {
     PyTypeObject *chunk; /* events.Chunk, a named tuple */
     PyTypeObject *types[TYPES];
+    PyObject *names[NAMES];
 } ModuleState;
 
-extern PyType_Spec frame_batch_spec, message_iterator_spec, next_spec, unread_queue_spec;
+extern PyType_Spec frame_batch_spec, message_iterator_spec, next_spec, read_step_spec, unread_queue_spec;
+
+struct Next;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *items; /* a list; in place of the first `head`, which were taken, it holds None */
+    Py_ssize_t head;
+    Py_ssize_t cost;
+    Py_ssize_t limit;
+    Py_ssize_t low_water;
+    Py_ssize_t closed_for;
+    PyObject *inflate; /* a callable, or None or NULL */
+    struct Next *parked; /* what a task of asyncio waits for, or NULL; borrowed */
+} UnreadQueue;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *buffer; /* bytes of some capacity, or NULL */
+    Py_ssize_t used;
+    PyObject *next_key; /* NULL: frames are not masked */
+    Py_ssize_t closed_for;
+    Py_ssize_t capacity;
+    Py_ssize_t largest;
+    Py_ssize_t sends_until_yield;
+    PyObject *clock;     /* these three: callables, or None or NULL */
+    PyObject *send;
+    PyObject *send_rest;
+    double last_send;
+    double left_at;
+    Py_ssize_t others;
+    Py_ssize_t sent;
+    char answers;
+} FrameBatch;
+
+typedef struct {
+    PyObject_HEAD
+    UnreadQueue *queue;
+    FrameBatch *batch;
+    PyObject *receive;
+    PyObject *buffer; /* a memoryview */
+    PyObject *owner;
+    PyObject *otherwise;
+    Py_ssize_t high_water;
+    Py_ssize_t bytes_received;
+    double density;
+    double received_at;
+    char masked;
+    char open;
+    char skip;
+    char drained;
+} ReadStep;
+
+/* The time of the batch's clock; -1 with an exception. */
+double clock_time(FrameBatch *batch);
+
+/* Wake the task that waits for a message in the queue; 1, 0: none waits, -1 with an exception. */
+int wake_parked(UnreadQueue *queue, int at_once);
+
+/* Append the plain messages of `data[pos:end]` to the list, see `scan.py`; return the position after them and
+   their cost in `*cost`. -1 with an exception: those in the list have that cost. */
+Py_ssize_t scan_messages(const uint8_t *data, Py_ssize_t pos, Py_ssize_t end, int masked, Py_ssize_t room,
+                         Py_ssize_t most, PyObject *messages, Py_ssize_t *cost);
 
 /* The size of the header of a frame with `length` bytes of payload. */
 size_t header_size(size_t length, int masked);

@@ -5,17 +5,6 @@
 #define UNLIMITED ((Py_ssize_t)1 << 62) /* as in unread.py */
 #define COMPACT_FROM 1024 /* taken items; moving the rest forward for fewer costs more than their memory */
 
-typedef struct {
-    PyObject_HEAD
-    PyObject *items; /* a list; in place of the first `head`, which were taken, it holds None */
-    Py_ssize_t head;
-    Py_ssize_t cost;
-    Py_ssize_t limit;
-    Py_ssize_t low_water;
-    Py_ssize_t closed_for;
-    PyObject *inflate; /* a callable, or None or NULL */
-} UnreadQueue;
-
 static Py_ssize_t
 count(UnreadQueue *self)
 {
@@ -313,6 +302,23 @@ unread_take_raw(UnreadQueue *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+unread_wake(UnreadQueue *self, PyObject *args)
+{
+    int at_once = 0, woken;
+    if (!PyArg_ParseTuple(args, "|p", &at_once)) {
+        return NULL;
+    }
+    woken = wake_parked(self, at_once);
+    return woken < 0 ? NULL : PyBool_FromLong(woken);
+}
+
+static PyObject *
+unread_parked(UnreadQueue *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->parked != NULL);
+}
+
+static PyObject *
 unread_clear(UnreadQueue *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *items = PyList_New(0);
@@ -330,6 +336,7 @@ static PyMethodDef unread_methods[] = {
     {"take_message", (PyCFunction)unread_take_message, METH_O, NULL},
     {"front", (PyCFunction)unread_front, METH_NOARGS, NULL},
     {"take_raw", (PyCFunction)unread_take_raw, METH_NOARGS, NULL},
+    {"wake", (PyCFunction)unread_wake, METH_VARARGS, NULL},
     {"clear", (PyCFunction)unread_clear, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -343,6 +350,11 @@ static PyMemberDef unread_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyGetSetDef unread_properties[] = {
+    {"parked", (getter)unread_parked, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot unread_slots[] = {
     {Py_tp_doc, "see unread.py"},
     {Py_tp_new, unread_new},
@@ -353,6 +365,7 @@ static PyType_Slot unread_slots[] = {
     {Py_sq_length, count},
     {Py_tp_methods, unread_methods},
     {Py_tp_members, unread_members},
+    {Py_tp_getset, unread_properties},
     {0, NULL},
 };
 
@@ -368,18 +381,205 @@ PyType_Spec unread_queue_spec = {
 typedef struct {
     PyObject_HEAD
     UnreadQueue *queue;
+    ReadStep *step;
     PyObject *wait;
+    PyObject *park;
+    PyObject *loop; /* asyncio's, or None */
     struct Next *spare; /* memory for the next Next, or NULL; most live no longer than an `await` */
 } MessageIterator;
 
 /* What `__anext__` returns: a coroutine without a frame. It takes nothing before it is awaited, so one that
-   never is, as in a task that is cancelled before it starts, loses no message. */
+   never is, as in a task that is cancelled before it starts, loses no message.
+
+   While it is `parked` it is also what its task waits for on asyncio: a future, as far as a task needs one. Unlike
+   a future it can run the task at once, which spares a turn of the event loop. The message is taken when the task
+   goes on, never before. */
 typedef struct Next {
     PyObject_HEAD
     MessageIterator *messages;
-    PyObject *waiting; /* the coroutine of `wait`, once it was needed */
-    int used; /* has returned a message, called `wait` or been closed */
+    PyObject *waiting;  /* what `park` returned, or the coroutine of `wait`, once it was needed */
+    PyObject *callback; /* of the task, while it waits for this object; or NULL */
+    PyObject *context;
+    PyObject *message; /* what `cancel` was told, or NULL: it was not cancelled */
+    char parked;
+    char woken;
+    char blocking; /* the task has yet to take note that it waits for this object */
+    char used; /* has returned a message, called `wait` or been closed */
 } Next;
+
+/* Begin to wait for a message to arrive, if there is nothing else to do; -1 with an exception. */
+static int
+next_park(Next *self)
+{
+    MessageIterator *messages = self->messages;
+    UnreadQueue *queue = messages->queue;
+    if (!messages->step->open || !messages->step->drained || queue->closed_for || count(queue) > 0) {
+        return 0;
+    }
+    if (messages->loop == Py_None) {
+        PyObject *awaitable = PyObject_CallNoArgs(messages->park);
+        PyAsyncMethods *methods = awaitable == NULL ? NULL : Py_TYPE(awaitable)->tp_as_async;
+        if (methods != NULL && methods->am_await != NULL) {
+            self->waiting = methods->am_await(awaitable);
+        }
+        else if (awaitable != NULL) {
+            PyErr_SetString(PyExc_TypeError, "park() must return an awaitable");
+        }
+        Py_XDECREF(awaitable);
+        if (self->waiting == NULL) {
+            return -1;
+        }
+    }
+    else {
+        queue->parked = self;
+        self->woken = 0;
+        self->blocking = 1;
+    }
+    self->parked = 1;
+    queue->closed_for |= CLOSED_FOR_RECEIVER;
+    return 0;
+}
+
+static void
+next_unpark(Next *self)
+{
+    if (self->parked) {
+        UnreadQueue *queue = self->messages->queue;
+        self->parked = 0;
+        queue->closed_for &= ~CLOSED_FOR_RECEIVER;
+        if (queue->parked == self) {
+            queue->parked = NULL;
+        }
+    }
+}
+
+/* -- Next as what a task of asyncio waits for ----------------------------------------------------------- */
+
+/* Have the task go on: at once, or in the next turn of the event loop; -1 with an exception. */
+static int
+next_wake(Next *self, int at_once)
+{
+    PyObject *callback = self->callback, *context = self->context, *method, *result = NULL;
+    if (self->woken) {
+        return 0;
+    }
+    self->woken = 1;
+    if (callback == NULL) {
+        return 0; /* `add_done_callback` will see to it */
+    }
+    self->callback = self->context = NULL;
+    Py_INCREF(self);
+    if (!at_once) {
+        if ((method = PyObject_GetAttrString(self->messages->loop, "call_soon")) != NULL) {
+            PyObject *args[3] = {callback, (PyObject *)self, context}, *names = Py_BuildValue("(s)", "context");
+            if (names != NULL) {
+                result = PyObject_Vectorcall(method, args, 2, names);
+                Py_DECREF(names);
+            }
+            Py_DECREF(method);
+        }
+    }
+    else if (PyContext_Enter(context) == 0) {
+        result = PyObject_CallOneArg(callback, (PyObject *)self);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    Py_DECREF(self);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+int
+wake_parked(UnreadQueue *queue, int at_once)
+{
+    if (queue->parked == NULL) {
+        return 0;
+    }
+    return next_wake(queue->parked, at_once) < 0 ? -1 : 1;
+}
+
+static PyObject *
+next_get_loop(Next *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(self->messages == NULL ? Py_None : self->messages->loop);
+}
+
+static PyObject *
+next_add_done_callback(Next *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
+{
+    if (nargs != 1 || names == NULL || PyTuple_GET_SIZE(names) != 1 || !PyContext_CheckExact(args[1])
+        || self->messages == NULL) {
+        PyErr_SetString(PyExc_TypeError, "add_done_callback() takes a callback and its context");
+        return NULL;
+    }
+    Py_XSETREF(self->callback, Py_NewRef(args[0]));
+    Py_XSETREF(self->context, Py_NewRef(args[1]));
+    if (self->woken) {
+        self->woken = 0;
+        if (next_wake(self, 0) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+next_cancel(Next *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"msg", NULL};
+    PyObject *message = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", names, &message)) {
+        return NULL;
+    }
+    if (!self->parked || self->woken) {
+        Py_RETURN_FALSE;
+    }
+    Py_XSETREF(self->message, Py_NewRef(message));
+    return next_wake(self, 0) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+static PyObject *
+next_done(Next *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(!self->parked || self->woken);
+}
+
+static PyObject *
+next_result(Next *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *asyncio, *error;
+    if (self->message == NULL) {
+        Py_RETURN_NONE;
+    }
+    if ((asyncio = PyImport_ImportModule("asyncio")) != NULL) {
+        if ((error = PyObject_GetAttrString(asyncio, "CancelledError")) != NULL) {
+            PyErr_SetObject(error, self->message == Py_None ? NULL : self->message);
+            Py_DECREF(error);
+        }
+        Py_DECREF(asyncio);
+    }
+    return NULL;
+}
+
+/* None, unless it is parked: asyncio would take it for a future in place of a coroutine. */
+static PyObject *
+next_get_blocking(Next *self, void *Py_UNUSED(closure))
+{
+    return self->parked && self->waiting == NULL ? PyBool_FromLong(self->blocking) : Py_NewRef(Py_None);
+}
+
+static int
+next_set_blocking(Next *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int blocking = value == NULL ? 0 : PyObject_IsTrue(value);
+    self->blocking = blocking > 0;
+    return blocking < 0 ? -1 : 0;
+}
+
+/* -- Next as a coroutine -------------------------------------------------------------------------------- */
 
 static int
 next_wait(Next *self)
@@ -399,12 +599,38 @@ next_wait(Next *self)
 static PySendResult
 next_resume(Next *self, PyObject *sent, PyObject **result)
 {
-    if (!self->used && (*result = pop_message(self->messages->queue)) != NULL) {
-        self->used = 1;
-        return PYGEN_RETURN;
+    UnreadQueue *queue = self->messages->queue;
+    *result = NULL;
+    if (!self->used && !self->parked) {
+        if ((*result = pop_message(queue)) != NULL) {
+            self->used = 1;
+            return PYGEN_RETURN;
+        }
+        if (PyErr_Occurred() || next_park(self) < 0) {
+            return PYGEN_ERROR;
+        }
+        if (self->parked && self->waiting == NULL) {
+            *result = Py_NewRef(self);
+            return PYGEN_NEXT;
+        }
     }
-    if (PyErr_Occurred() || next_wait(self) < 0) {
-        *result = NULL;
+    if (self->parked) {
+        if (self->waiting != NULL) {
+            PySendResult parked = PyIter_Send(self->waiting, sent, result);
+            if (parked == PYGEN_NEXT) {
+                return parked;
+            }
+            Py_CLEAR(self->waiting);
+            Py_CLEAR(*result);
+        }
+        next_unpark(self);
+        if (PyErr_Occurred() || (*result = pop_message(queue)) != NULL || PyErr_Occurred()) {
+            self->used = 1;
+            return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
+        }
+        sent = Py_None;
+    }
+    if (next_wait(self) < 0) {
         return PYGEN_ERROR;
     }
     return PyIter_Send(self->waiting, sent, result);
@@ -427,10 +653,33 @@ next_next(Next *self)
     return next_send(self, Py_None);
 }
 
+/* Raise the exception that `throw` was given. */
+static PyObject *
+raise(PyObject *args)
+{
+    PyObject *type, *value = NULL, *traceback = NULL;
+    if (!PyArg_ParseTuple(args, "O|OO", &type, &value, &traceback)) {
+        return NULL;
+    }
+    if (PyExceptionInstance_Check(type)) {
+        value = type;
+        type = (PyObject *)Py_TYPE(type);
+    }
+    PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(traceback == Py_None ? NULL : traceback));
+    return NULL;
+}
+
 static PyObject *
 next_throw(Next *self, PyObject *args)
 {
     PyObject *method, *result = NULL;
+    if (self->parked) {
+        self->used = 1;
+        next_unpark(self);
+        if (self->waiting == NULL) {
+            return raise(args);
+        }
+    }
     if (next_wait(self) == 0 && (method = PyObject_GetAttrString(self->waiting, "throw")) != NULL) {
         result = PyObject_CallObject(method, args);
         Py_DECREF(method);
@@ -442,6 +691,7 @@ static PyObject *
 next_close(Next *self, PyObject *Py_UNUSED(ignored))
 {
     self->used = 1;
+    next_unpark(self);
     return self->waiting != NULL ? PyObject_CallMethod(self->waiting, "close", NULL) : Py_NewRef(Py_None);
 }
 
@@ -451,15 +701,31 @@ next_traverse(Next *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->messages);
     Py_VISIT(self->waiting);
+    Py_VISIT(self->callback);
+    Py_VISIT(self->context);
+    Py_VISIT(self->message);
     return 0;
+}
+
+/* All but that to the iterator. */
+static void
+drop_references(Next *self)
+{
+    if (self->messages != NULL) {
+        next_unpark(self);
+    }
+    Py_CLEAR(self->waiting);
+    Py_CLEAR(self->callback);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->message);
 }
 
 static int
 next_clear(Next *self)
 {
     self->used = 1;
+    drop_references(self);
     Py_CLEAR(self->messages);
-    Py_CLEAR(self->waiting);
     return 0;
 }
 
@@ -477,7 +743,7 @@ next_dealloc(Next *self)
 {
     MessageIterator *messages = self->messages;
     PyObject_GC_UnTrack(self);
-    Py_CLEAR(self->waiting);
+    drop_references(self);
     if (messages != NULL && messages->spare == NULL) {
         messages->spare = self;
     }
@@ -491,7 +757,17 @@ static PyMethodDef next_methods[] = {
     {"send", (PyCFunction)next_send, METH_O, NULL},
     {"throw", (PyCFunction)next_throw, METH_VARARGS, NULL},
     {"close", (PyCFunction)next_close, METH_NOARGS, NULL},
+    {"get_loop", (PyCFunction)next_get_loop, METH_NOARGS, NULL},
+    {"add_done_callback", (PyCFunction)(void (*)(void))next_add_done_callback, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"cancel", (PyCFunction)(void (*)(void))next_cancel, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"done", (PyCFunction)next_done, METH_NOARGS, NULL},
+    {"result", (PyCFunction)next_result, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef next_properties[] = {
+    {"_asyncio_future_blocking", (getter)next_get_blocking, (setter)next_set_blocking, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot next_slots[] = {
@@ -501,6 +777,7 @@ static PyType_Slot next_slots[] = {
     {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, next_next},
     {Py_tp_methods, next_methods},
+    {Py_tp_getset, next_properties},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, next_resume},
     {0, NULL},
@@ -517,17 +794,21 @@ PyType_Spec next_spec = {
 static PyObject *
 iterator_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"queue", "wait", NULL};
+    static char *names[] = {"queue", "wait", "step", "park", "loop", NULL};
     ModuleState *state = PyType_GetModuleState(type);
-    PyObject *queue, *wait;
+    PyObject *queue, *wait, *step, *park, *loop = Py_None;
     MessageIterator *self;
     if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!O", names, state->types[UNREAD_QUEUE], &queue, &wait)
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO!O|O", names, state->types[UNREAD_QUEUE], &queue, &wait,
+                                        state->types[READ_STEP], &step, &park, &loop)
         || (self = (MessageIterator *)type->tp_alloc(type, 0)) == NULL) {
         return NULL;
     }
     self->queue = (UnreadQueue *)Py_NewRef(queue);
+    self->step = (ReadStep *)Py_NewRef(step);
     self->wait = Py_NewRef(wait);
+    self->park = Py_NewRef(park);
+    self->loop = Py_NewRef(loop);
     return (PyObject *)self;
 }
 
@@ -537,6 +818,9 @@ iterator_traverse(MessageIterator *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->queue);
     Py_VISIT(self->wait);
+    Py_VISIT(self->step);
+    Py_VISIT(self->park);
+    Py_VISIT(self->loop);
     if (self->spare != NULL) {
         Py_VISIT(Py_TYPE(self->spare));
     }
@@ -549,6 +833,9 @@ iterator_dealloc(MessageIterator *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_XDECREF(self->wait);
+    Py_XDECREF(self->step);
+    Py_XDECREF(self->park);
+    Py_XDECREF(self->loop);
     Py_XDECREF(self->queue);
     if (self->spare != NULL) {
         free_next(self->spare);
@@ -576,13 +863,13 @@ static PyObject *
 iterator_anext(MessageIterator *self)
 {
     Next *next;
-    if (self->queue->closed_for || count(self->queue) == 0) {
+    if (self->queue->closed_for || (count(self->queue) == 0 && !self->step->open)) {
         return PyObject_CallNoArgs(self->wait);
     }
     if ((next = new_next(self)) != NULL) {
         next->messages = (MessageIterator *)Py_NewRef(self);
-        next->waiting = NULL;
-        next->used = 0;
+        next->waiting = next->callback = next->context = next->message = NULL;
+        next->parked = next->woken = next->blocking = next->used = 0;
         PyObject_GC_Track(next);
     }
     return (PyObject *)next;

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from wsstream.codec import batch, framing, masking, scan, unread
+from wsstream.codec import batch, framing, masking, read_step, scan, unread
 from wsstream.codec.events import Event
 
 __all__ = [
     "COMPILED",
     "FrameBatch",
     "MessageIterator",
+    "ReadStep",
     "UnreadQueue",
     "apply_mask",
     "make_frame",
@@ -43,10 +44,8 @@ else:
     scan_messages = _speedups.scan
 
 if TYPE_CHECKING or not COMPILED:
-    FrameBatch, MessageIterator, UnreadQueue = batch.FrameBatch, unread.MessageIterator, unread.UnreadQueue
+    FrameBatch, ReadStep = batch.FrameBatch, read_step.ReadStep
+    MessageIterator, UnreadQueue = unread.MessageIterator, unread.UnreadQueue
 else:
-    FrameBatch, MessageIterator, UnreadQueue = (
-        _speedups.FrameBatch,
-        _speedups.MessageIterator,
-        _speedups.UnreadQueue,
-    )
+    FrameBatch, ReadStep = _speedups.FrameBatch, _speedups.ReadStep
+    MessageIterator, UnreadQueue = _speedups.MessageIterator, _speedups.UnreadQueue

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Protocol
 
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk
 
@@ -40,12 +40,15 @@ class UnreadQueue:
             notices and resumes reading.
         closed_for: the reasons for which `take_message_now` takes nothing, as bits such as
             CLOSED_FOR_MESSAGE; 0: none.
+        parked: whether an iterator waits in this queue.
         inflate: a function of the only chunk of a compressed message, which was taken, and a limit in bytes.
             It returns the message, or ``None`` if inflating it needs more than one step. Without it,
             compressed messages are not taken here.
     """
 
     __slots__ = ("_items", "closed_for", "cost", "inflate", "limit", "low_water")
+
+    parked = False  # see `wake`
 
     def __init__(self, limit: int = UNLIMITED) -> None:
         self.cost = 0
@@ -136,10 +139,25 @@ class UnreadQueue:
         """
         return self._items.popleft()
 
+    def wake(self, at_once: bool = False) -> bool:
+        """Wake the iterator that waits in this queue, if one does; returns whether one did.
+
+        Only compiled iterators do, on asyncio. With `at_once` its task runs before this returns: call it so in a
+        callback of the event loop, as the last act.
+        """
+        return False
+
     def clear(self) -> None:
         """Drop all items. The other attributes stay as they are."""
         self.cost = 0
         self._items.clear()
+
+
+class Step(Protocol):
+    """What fills the queue: see :class:`~wsstream.codec.read_step.ReadStep`."""
+
+    open: bool
+    drained: bool
 
 
 class MessageIterator:
@@ -147,19 +165,39 @@ class MessageIterator:
 
     A message that `take_message_now` does not return comes from the coroutine function `wait`, which raises
     StopAsyncIteration at the end. What ``anext()`` returns takes nothing before it is awaited.
+
+    While `step` is open and has drained its source, there is nothing to do but wait. The iterator then waits by
+    `park`, whose end means that something may have arrived. On asyncio's `loop` the compiled version is what the
+    task waits for itself, and needs no `park`.
     """
 
-    __slots__ = ("_queue", "_wait")
+    __slots__ = ("_park", "_queue", "_step", "_wait")
 
-    def __init__(self, queue: UnreadQueue, wait: Callable[[], Coroutine[Any, Any, str | bytes]]) -> None:
+    def __init__(
+        self,
+        queue: UnreadQueue,
+        wait: Callable[[], Coroutine[Any, Any, str | bytes]],
+        step: Step,
+        park: Callable[[], Awaitable[None]],
+        loop: Any = None,
+    ) -> None:
         self._queue = queue
         self._wait = wait
+        self._step = step
+        self._park = park
 
     def __aiter__(self) -> MessageIterator:
         return self
 
     async def __anext__(self) -> str | bytes:
         message = self._queue.take_message_now()
+        if message is None and self._step.open and self._step.drained and not self._queue.closed_for:
+            self._queue.closed_for |= CLOSED_FOR_RECEIVER
+            try:
+                await self._park()
+            finally:
+                self._queue.closed_for &= ~CLOSED_FOR_RECEIVER
+            message = self._queue.take_message_now()
         return await self._wait() if message is None else message
 
 

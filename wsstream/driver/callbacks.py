@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from wsstream.codec.speedups import ReadStep
 from wsstream.driver.engine import Engine, Next, Output, Steps
 from wsstream.transports.base import Transport
 
@@ -25,32 +26,34 @@ class CallbackEngine(Engine):
         steps: what to call.
         transport: what calls back, see `Transport.watch_readable`.
         loop: the event loop, see :class:`~wsstream.transports.eventloop.EventLoop`.
+        read_step: what the event loop calls first when there is something to read.
     """
 
     __slots__ = (
         "_alarm",
         "_alarm_time",
         "_loop",
-        "_skip_turn",
+        "_read_step",
         "_step_due",
         "_steps",
         "_stopping",
         "_transport",
     )
 
-    def __init__(self, steps: Steps, transport: Transport, loop: Any) -> None:
+    def __init__(self, steps: Steps, transport: Transport, loop: Any, read_step: ReadStep) -> None:
         self._steps = steps
         self._transport = transport
         self._loop = loop
         self._stopping = False
-        self._skip_turn = False
+        self._read_step = read_step
+        read_step.otherwise = self._on_readable
         self._step_due = False  # a step is scheduled, to decode
         self._alarm: Any = None
         self._alarm_time = inf
 
     def watch(self) -> bool:
         """Have the event loop call back when there is something to read; false: it cannot."""
-        return self._transport.watch_readable(self._on_readable)
+        return self._transport.watch_readable(self._read_step.on_readable)
 
     def start(self) -> None:
         """Set the alarm. The transport is watched already."""
@@ -59,8 +62,8 @@ class CallbackEngine(Engine):
     # -- reading -------------------------------------------------------------------------------
 
     def _on_readable(self) -> None:
-        if self._skip_turn:
-            self._skip_turn = False
+        if self._read_step.skip:
+            self._read_step.skip = False
             return
         after = self._steps.read()
         if after is _DECODE:
@@ -71,15 +74,15 @@ class CallbackEngine(Engine):
     def resume_reading(self) -> None:
         """Watch the transport again."""
         if not self._stopping:
-            self._transport.watch_readable(self._on_readable)
+            self._transport.watch_readable(self._read_step.on_readable)
 
     def step_was_taken(self, after: Next) -> None:
         """Skip the next callback, which the bytes that were read may still cause."""
-        self._skip_turn = True
+        self._read_step.skip = True
 
     def step_is_over(self) -> None:
         """No callback need be skipped any more."""
-        self._skip_turn = False
+        self._read_step.skip = False
 
     def decode_soon(self) -> None:
         """Take a step in the next turn of the event loop."""
@@ -88,7 +91,7 @@ class CallbackEngine(Engine):
             self._loop.call_soon(self._on_step)
 
     def _on_step(self) -> None:
-        self._step_due = self._skip_turn = False
+        self._step_due = self._read_step.skip = False
         if not self._stopping:
             self._on_readable()
 

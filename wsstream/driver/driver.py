@@ -35,13 +35,14 @@ from typing import Final
 import anyio
 
 from wsstream.codec.events import Close
+from wsstream.codec.speedups import ReadStep
 from wsstream.driver.callbacks import CallbackEngine
 from wsstream.driver.ending import Ending
 from wsstream.driver.endtimer import EndTimer
 from wsstream.driver.engine import Engine, Next, Output
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.inbox import Inbox
-from wsstream.driver.intake import Intake
+from wsstream.driver.intake import Intake, new_read_step
 from wsstream.driver.options import ConnectionOptions
 from wsstream.driver.outbox import Outbox
 from wsstream.driver.phase import Phase
@@ -101,22 +102,23 @@ class Driver:
         self.transport = transport
         self.connection = connection
         self.ending = ending = Ending(connection, EndTimer(options.close_timeout, now), self)
-        self._heartbeat = heartbeat = Heartbeat(connection, options, now)
-        self._engine = engine = self._make_engine()
         flow = options.flow
+        inbox = Inbox(flow, connection.inflater, options.max_message_size)
+        read_step = new_read_step(transport, connection, inbox)
+        self._heartbeat = heartbeat = Heartbeat(connection, options, now, read_step)
+        self._engine = engine = self._make_engine(read_step)
         outbox = Outbox(connection, flow)
         self._pump = pump = Pump(transport, connection, outbox, flow, ending, heartbeat, engine, self)
         self.sender = sender = Sender(connection, outbox, pump, flow, ending, heartbeat, engine)
-        inbox = Inbox(flow, connection.inflater, options.max_message_size)
         self._intake = intake = Intake(
-            transport, connection, inbox, received, ending, heartbeat, engine, pump, self
+            read_step, connection, inbox, received, ending, heartbeat, engine, pump, self
         )
         self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
 
-    def _make_engine(self) -> Engine:
+    def _make_engine(self, read_step: ReadStep) -> Engine:
         loop = event_loop().callbacks()
         if loop is not None:
-            callbacks = CallbackEngine(self, self.transport, loop)
+            callbacks = CallbackEngine(self, self.transport, loop, read_step)
             if callbacks.watch():
                 return callbacks
         return TaskEngine(self, self.transport, self.ending.id)
@@ -203,6 +205,7 @@ class Driver:
 
     def reading_failed(self, error: Exception) -> None:
         """The connection is lost, or a step of reading made a mistake."""
+        error = self.transport.failure(error)
         if isinstance(error, _LOST):
             self.ending.drop(error.__cause__ or error)
         else:
@@ -214,6 +217,7 @@ class Driver:
         What the peer sent before, perhaps a Close, can still be read. When a file that is being sent ended
         inside a frame, nothing can follow, not even Close.
         """
+        error = self.transport.failure(error)
         if isinstance(error, (*_LOST, FileEnded)):
             self._pump.fail()
             self._intake.read_last()

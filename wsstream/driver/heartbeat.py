@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import inf
 
+from wsstream.codec.speedups import ReadStep
 from wsstream.driver.options import ConnectionOptions
 from wsstream.driver.pending_pings import Pings
 from wsstream.protocol.arrival import Arrival
@@ -18,6 +19,8 @@ from wsstream.transports.eventloop import Clock
 
 __all__ = ["Heartbeat"]
 
+_NEVER = -inf
+
 
 class Heartbeat:
     """The clocks of one open connection.
@@ -26,23 +29,38 @@ class Heartbeat:
         connection: its protocol. When it is not open, no clock runs.
         options: the intervals and timeouts.
         clock: the time, in seconds.
+        read_step: knows when bytes came.
 
     Attributes:
         now: the time, as a function.
-        keepalive: when to send a Ping, and when to give the peer up.
         pings: the Pings that wait for their Pong.
         arrival: the clock of the message that is arriving, if its time is limited.
     """
 
-    __slots__ = ("_connection", "arrival", "keepalive", "now", "pings")
+    __slots__ = ("_connection", "_keepalive", "_read_step", "arrival", "now", "pings")
 
-    def __init__(self, connection: Connection, options: ConnectionOptions, clock: Clock) -> None:
+    def __init__(
+        self, connection: Connection, options: ConnectionOptions, clock: Clock, read_step: ReadStep
+    ) -> None:
         timeout, rate = options.receive_timeout, options.receive_rate
         self.now = clock
         self.pings = Pings()
         self._connection = connection
-        self.keepalive = Keepalive(options.ping_interval, options.ping_timeout, clock())
+        self._read_step = read_step
+        self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, clock())
         self.arrival = Arrival(timeout, rate) if timeout is not None or rate else None
+
+    @property
+    def keepalive(self) -> Keepalive:
+        """When to send a Ping, and when to give the peer up; it knows of all bytes that have come and left."""
+        keepalive, step, batch = self._keepalive, self._read_step, self._connection.queue.batch
+        if step.received_at > _NEVER:
+            keepalive.received(step.received_at)
+            step.received_at = _NEVER
+        if batch.left_at > _NEVER:
+            keepalive.sent(batch.left_at)
+            batch.left_at = _NEVER
+        return keepalive
 
     def decoded(self, arrival: Arrival, size: int, *, in_chunks: bool) -> None:
         """`size` bytes were decoded, perhaps of a message that is read `in_chunks`."""

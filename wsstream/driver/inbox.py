@@ -63,6 +63,11 @@ class Inbox:
         return self.queue.cost
 
     @property
+    def high_water(self) -> int:
+        """The cost at which reading has to stop."""
+        return self._flow.receive_high_water
+
+    @property
     def room(self) -> int:
         """The cost that is left up to the high-water mark."""
         return UNLIMITED if self.discarding else self._flow.receive_high_water - self.queue.cost

@@ -9,6 +9,8 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.decoder import MAX_STEPS
 from wsstream.codec.events import Close, Pong, Violation
+from wsstream.codec.read_step import SAFETY
+from wsstream.codec.speedups import ReadStep
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Failures, Next
 from wsstream.driver.fairness import READS_AFTER_SEND_FAILURE
@@ -21,12 +23,9 @@ from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
 from wsstream.transports.base import Transport
 
-__all__ = ["Intake", "Reading"]
+__all__ = ["Intake", "Reading", "new_read_step"]
 
 _READ_BUFFER = 256 * 1024  # bytes; a larger one leaves the processor's cache
-_LEAST_READ = 1024  # bytes; the room below the mark may be less, a read is not
-_FIRST_DENSITY = 0.25  # until the first step: as if messages were tiny, so that they fit in any case
-_SAFETY = 0.98  # a read may cost a little more than the last one did, and still fits
 _NOTHING = memoryview(b"")
 
 
@@ -42,6 +41,15 @@ class _ReadBuffer(threading.local):
 
 
 _shared = _ReadBuffer()
+
+
+def new_read_step(transport: Transport, connection: Connection, inbox: Inbox) -> ReadStep:
+    """Return what receives from `transport` into the buffer of this thread, and fills `inbox`."""
+    step = ReadStep(
+        inbox.queue, connection.queue.batch, not connection.client, transport.receive, _shared.view
+    )
+    step.high_water = inbox.high_water
+    return step
 
 
 class Reading(Enum):
@@ -64,36 +72,33 @@ class Intake:
     """Fills the inbox of one connection.
 
     Args:
-        transport, connection, inbox, ending, heartbeat, engine, pump: the connection's.
+        read_step, connection, inbox, ending, heartbeat, engine, pump: the connection's.
         received: bytes that came after the opening handshake.
         failures: told what a step raised: the connection is lost, or this library made a mistake.
 
     Attributes:
         reading: whether the transport is read.
-        bytes_received: from the transport, since the opening handshake.
         arrived: notified when something may be in the inbox, or how the connection ends is certain.
+        read_step: receives, and decodes the usual messages.
     """
 
     __slots__ = (
         "_connection",
-        "_density",
-        "_drained",
         "_ending",
         "_engine",
         "_failures",
         "_heartbeat",
         "_inbox",
         "_pump",
-        "_transport",
         "_undecoded",
         "arrived",
-        "bytes_received",
+        "read_step",
         "reading",
     )
 
     def __init__(
         self,
-        transport: Transport,
+        read_step: ReadStep,
         connection: Connection,
         inbox: Inbox,
         received: bytes,
@@ -104,9 +109,7 @@ class Intake:
         failures: Failures,
     ) -> None:
         self.reading = _ON
-        self.bytes_received = len(received)
         self.arrived = Signal()
-        self._transport = transport
         self._connection = connection
         self._inbox = inbox
         self._ending = ending
@@ -115,8 +118,10 @@ class Intake:
         self._pump = pump
         self._failures = failures
         self._undecoded = memoryview(received)
-        self._drained = False  # the transport had no more at the last read
-        self._density = _FIRST_DENSITY  # bytes read for each byte of cost, at the last step
+        self.read_step = read_step
+        read_step.owner = self
+        read_step.bytes_received = len(received)
+        self.choose_way()
 
     def start(self) -> None:
         """Decode what came after the opening handshake."""
@@ -136,7 +141,7 @@ class Intake:
             return _SLEEP
         if self._undecoded:
             return _DECODE
-        return _WAIT if self._drained else _READ
+        return _WAIT if self.read_step.drained else _READ
 
     def read_now(self) -> bool:
         """Take a step if there is something to read; returns whether there was any."""
@@ -144,33 +149,46 @@ class Intake:
             return False
         try:
             if not self._undecoded:
-                return self._read()
+                return self.read_step.take()
             undecoded, self._undecoded = self._undecoded, _NOTHING
             self._decode(undecoded, shared=False)
         except Exception as error:
             self._failures.reading_failed(error)
         return True
 
-    def _read(self) -> bool:
-        view = _shared.view[: self._read_size()]
-        size = self._transport.recv_into(view)
-        self._drained = size is None or size < len(view)
-        if size is None:
-            return False
-        if size == 0:
-            self._ending.drop()
-            return True
-        self.bytes_received += size
-        self._heartbeat.keepalive.received(self._heartbeat.now())
-        if self._connection.state is not _OPEN and not self._ending.linger(size):
-            self._ending.drop()
-            return True
-        self._decode(view[:size], shared=True)
-        return True
+    def decode(self, data: memoryview) -> None:
+        """Decode the bytes that came and begin with no plain message, or pause: the mark is reached.
 
-    def _read_size(self) -> int:
-        """How many bytes to read so that they cost a little less than the room, and none wait undecoded."""
-        return max(min(int(self._inbox.room * self._density), _READ_BUFFER), _LEAST_READ)
+        The next step overwrites `data`.
+        """
+        if self._connection.state is not _OPEN and not self._ending.linger(len(data)):
+            self._ending.drop()
+        else:
+            self._decode(data, shared=True)
+
+    def end_of_stream(self) -> None:
+        """The transport has ended."""
+        self._ending.drop()
+
+    def step_failed(self, error: Exception) -> None:
+        """A step of reading raised `error`."""
+        self._failures.reading_failed(error)
+
+    def wake_receiver(self) -> None:
+        """Wake the tasks that wait for data."""
+        self._inbox.queue.wake()
+        self.arrived.notify()
+
+    def choose_way(self) -> None:
+        """Let the next messages go straight to the queue, if all is as usual."""
+        self.read_step.open = (
+            self.reading is _ON
+            and not self._undecoded
+            and not self._connection.receiving
+            and self._connection.state is _OPEN
+            and not self._inbox.discarding
+            and self._heartbeat.arrival is None
+        )
 
     def _decode(self, data: memoryview, *, shared: bool) -> None:
         """Decode up to the high-water mark. `data` may be `shared`: another read will overwrite it."""
@@ -178,7 +196,8 @@ class Intake:
         events = connection.receive(data, inbox.room)
         inbox.put(events, connection.cost, control=connection.control)
         consumed, cost = connection.consumed, connection.cost
-        self._density = consumed / cost * _SAFETY if cost > consumed else 1.0
+        if consumed:
+            self.read_step.density = consumed / cost * SAFETY if cost > consumed else 1.0
         if consumed < len(data):
             rest = data[consumed:]
             self._undecoded = memoryview(bytes(rest)) if shared else rest
@@ -191,9 +210,10 @@ class Intake:
             for event in events:
                 if isinstance(event, Pong | Close | Violation):
                     self._handle(event)
+        self.choose_way()
         if connection.queue.size or connection.state is not _OPEN:
             self._pump.step()
-        self.arrived.notify()
+        self.wake_receiver()
 
     def _handle(self, event: Pong | Close | Violation) -> None:
         match event:
@@ -207,10 +227,17 @@ class Intake:
     def stop_for_violation(self) -> None:
         """The peer broke a rule, as the protocol has noted: read no more until the connection has failed."""
         self.reading = _OFF
+        self.read_step.open = False
         self._inbox.resume()
         self._ending.receive_violation()
         if self._inbox.discarding:  # nothing is left to be answered
             self._ending.fail_for_violation()
+
+    def read_more(self) -> bool:
+        """Take a step, unless the transport had no more at the last one; returns whether there was anything."""
+        if self.read_step.drained and not self._undecoded:
+            return False
+        return self.read_now()
 
     async def yield_after_step(self) -> None:
         """A checkpoint after a step that a receiving task took itself."""
@@ -225,6 +252,7 @@ class Intake:
 
     def _pause(self) -> None:
         self.reading = _PAUSED
+        self.read_step.open = False
         self._inbox.pause()
         self._heartbeat.pause()
         self._engine.wake_at(self._heartbeat.deadline)
@@ -237,6 +265,7 @@ class Intake:
 
     def _resume(self) -> None:
         self.reading = _ON
+        self.choose_way()
         self._inbox.resume()
         self._engine.resume_reading()
         if self._undecoded:
@@ -248,10 +277,13 @@ class Intake:
         """How the connection ends is certain: what comes is dropped, up to a limit."""
         if self._ending.phase < Phase.DROPPED:
             self._resume()
+        else:
+            self.choose_way()
 
     def drop(self) -> None:
         """The transport is about to be closed: read no more."""
         self.reading = _OFF
+        self.read_step.open = False
 
     def read_last(self) -> None:
         """Sending failed. Read what the peer sent before that, perhaps a Close."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wsstream.codec.batch import LARGEST
+from wsstream.codec.batch import CLOSED_FOR_END, LARGEST
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Failures, Output
 from wsstream.driver.fairness import COPY_STEP, FILE_STEP, SEND_STEP
@@ -68,7 +68,11 @@ class Pump:
         self._failures = failures
         self._stopped = False  # the transport takes nothing any more
         self._full = False  # the transport took less than it was offered
-        connection.queue.batch.capacity = flow.send_high_water
+        batch = connection.queue.batch
+        batch.capacity = flow.send_high_water
+        batch.largest = min(LARGEST, flow.frame_size)
+        batch.clock = heartbeat.now
+        batch.send, batch.send_rest = transport.send_directly, self.send_rest
 
     @property
     def unsent(self) -> int:
@@ -113,9 +117,22 @@ class Pump:
                 self._heartbeat.keepalive.sent(self._heartbeat.now())
             self._after_step()
 
+    def send_rest(self, frame: bytes, sent: int, error: Exception | None) -> None:
+        """The first `sent` bytes of a frame have left alone: queue it. `error`: the transport takes no more."""
+        queue = self._connection.queue
+        queue.put_data(frame)
+        if error is not None:
+            self._failures.writing_failed(error)
+            return
+        if sent:
+            queue.advance(sent)
+        self._full = True
+        self._after_step()
+
     def fail(self) -> None:
         """Send nothing any more: the transport takes nothing for good."""
         self._stopped = True
+        self._connection.queue.batch.closed_for |= CLOSED_FOR_END
 
     def _offer(self) -> bool:
         """Returns whether some bytes left."""

@@ -6,13 +6,14 @@ low-water mark. The one exception is the queue's `take_message_now`, which refus
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from wsstream.codec.events import Kind, Violation
+from wsstream.codec.speedups import MessageIterator
 from wsstream.codec.unread import CLOSED_FOR_RECEIVER
 from wsstream.driver.ending import Ending
 from wsstream.driver.fairness import BYTES_BETWEEN_YIELDS
@@ -22,6 +23,7 @@ from wsstream.driver.sender import Sender
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
+from wsstream.transports.eventloop import event_loop
 
 __all__ = ["Receiver"]
 
@@ -46,7 +48,6 @@ class Receiver:
         "_ending",
         "_limit",
         "_sender",
-        "_waiting",
         "inbox",
         "intake",
     )
@@ -66,15 +67,20 @@ class Receiver:
         self._ending = ending
         self._sender = sender
         self._limit = limit
-        self._waiting = False  # a task waits for data
         self._bytes_until_yield = BYTES_BETWEEN_YIELDS
 
     @property
     def tasks_waiting(self) -> int:
         """Tasks that wait for data."""
-        return self.intake.arrived.tasks_waiting
+        return self.intake.arrived.tasks_waiting + self.inbox.queue.parked
 
     # -- waiting -------------------------------------------------------------------------------
+
+    def messages(self, wait: Callable[[], Coroutine[Any, Any, str | bytes]]) -> MessageIterator:
+        """The messages, as ``async for`` takes them; `wait` is for what the iterator cannot do by itself."""
+        intake = self.intake
+        loop = event_loop().callbacks()
+        return MessageIterator(self.inbox.queue, wait, intake.read_step, intake.arrived.wait, loop)
 
     async def wait_for_data(self) -> None:
         """Return when something may have arrived. If cancelled, nothing is lost.
@@ -82,7 +88,6 @@ class Receiver:
         Raises:
             StreamEnded, ConnectionBroken, ClosedLocally: nothing can arrive any more.
         """
-        self._waiting = True
         self.inbox.queue.closed_for |= CLOSED_FOR_RECEIVER
         try:
             if self.inbox.more_ready:
@@ -94,12 +99,11 @@ class Receiver:
                 self._ending.fail_for_violation()
             if (error := self._ending.receive_error()) is not None:
                 raise error
-            if self.intake.read_now():
+            if self.intake.read_more():
                 await self.intake.yield_after_step()
             else:
                 await self.intake.arrived.wait()
         finally:
-            self._waiting = False
             self.inbox.queue.closed_for &= ~CLOSED_FOR_RECEIVER
 
     async def yield_after(self, size: int) -> None:
@@ -107,15 +111,15 @@ class Receiver:
         self._bytes_until_yield -= size
         if self._bytes_until_yield < 0:
             self._bytes_until_yield = BYTES_BETWEEN_YIELDS
-            self._waiting = True
+            self.inbox.queue.closed_for |= CLOSED_FOR_RECEIVER
             try:
                 await checkpoint()
             finally:
-                self._waiting = False
+                self.inbox.queue.closed_for &= ~CLOSED_FOR_RECEIVER
 
     def check_not_busy(self) -> None:
         """Raise ``anyio.BusyResourceError`` if another task waits for data: it would take what is its."""
-        if self._waiting:
+        if self.inbox.queue.closed_for & CLOSED_FOR_RECEIVER:
             raise anyio.BusyResourceError("receiving from")
 
     def start_taking(self) -> None:
@@ -173,6 +177,7 @@ class Receiver:
     def discard(self) -> None:
         """Drop what has arrived and what will."""
         self.inbox.discard()
+        self.intake.choose_way()
         self.intake.resume_if_low()
 
     def _take(self, take: Callable[..., _T], *arguments: object) -> _T | None:
@@ -210,4 +215,4 @@ class Receiver:
 
     def wake_all(self) -> None:
         """Let the tasks that wait see how the connection ends."""
-        self.intake.arrived.notify()
+        self.intake.wake_receiver()

@@ -10,7 +10,6 @@ Sending has three doors, for speed; all lead into one queue of frames and out by
 
 from __future__ import annotations
 
-from math import inf
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
@@ -30,8 +29,6 @@ from wsstream.protocol.connection import Connection
 from wsstream.protocol.file_frames import FileRange
 
 __all__ = ["Sender"]
-
-_BATCH_GAP = 50e-6  # seconds; messages sent one after the other this soon form a batch
 
 
 class Writer(Protocol):
@@ -60,7 +57,6 @@ class Sender:
         "_engine",
         "_flow",
         "_heartbeat",
-        "_last_send",
         "outbox",
         "pump",
         "writer",
@@ -84,7 +80,6 @@ class Sender:
         self._ending = ending
         self._heartbeat = heartbeat
         self._engine = engine
-        self._last_send = -inf
         connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
 
     @property
@@ -113,9 +108,8 @@ class Sender:
         self._ending.check_open()
         if self.outbox.turn.taken or len(payload) > self._flow.frame_size or not self.pump.has_room():
             return None
-        now = self._heartbeat.now()
-        alone, self._last_send = now - self._last_send > _BATCH_GAP, now
         queue = self._connection.queue
+        alone = queue.batch.take_alone(self._heartbeat.now())
         self._connection.send_message(kind, payload, compress=compress, alone=alone)
         if alone or queue.size >= FULL:
             self.pump.step()
@@ -127,7 +121,7 @@ class Sender:
     async def flush_and_yield(self) -> None:
         """Send what a batch has gathered; after many messages in a row also a checkpoint."""
         batch = self._connection.queue.batch
-        self._last_send = self._heartbeat.now()
+        batch.last_send = self._heartbeat.now()
         self.pump.step()
         if batch.sends_until_yield <= 0:
             batch.sends_until_yield = SENDS_BETWEEN_YIELDS

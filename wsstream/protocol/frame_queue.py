@@ -75,18 +75,15 @@ class FrameQueue:
         "_data",
         "_head",
         "_last",
-        "_size",
         "_stalled",
         "batch",
         "dropped",
         "files",
         "message_cut",
-        "sent",
     )
 
     def __init__(self, next_key: Callable[[], bytes] | None = None) -> None:
         self.batch = FrameBatch(next_key)
-        self.sent = 0
         self.dropped = 0
         self._reset()
 
@@ -98,12 +95,17 @@ class FrameQueue:
         self._last = _END  # the kind of the entry that began to leave last
         self._head: memoryview | FileRange | None = None  # the rest of that entry
         self._stalled = False  # the transport took nothing since the last offer
-        self._size = 0  # without the batch
+        self.batch.others = 0  # without the batch
+
+    @property
+    def sent(self) -> int:
+        """Bytes that have left, in all."""
+        return self.batch.sent
 
     @property
     def size(self) -> int:
         """Bytes that wait, in both lanes."""
-        return self._size + len(self.batch)
+        return self.batch.others + len(self.batch)
 
     @property
     def ready(self) -> bool:
@@ -139,7 +141,7 @@ class FrameQueue:
         if self.batch:
             self._take_batch()
         self._data.append((piece, _END if ends_frame else _PART))
-        self._size += len(piece)
+        self.batch.others += len(piece)
 
     def put_frames(self, headers: Sequence[bytes], payloads: Sequence[memoryview]) -> None:
         """Queue data frames, each given by its header and its payload."""
@@ -152,13 +154,13 @@ class FrameQueue:
         if self.batch:
             self._take_batch()
         self._data.append((frames, _FILE_FRAMES))
-        self._size += len(frames)
+        self.batch.others += len(frames)
         self.files += 1
 
     def _take_batch(self) -> None:
         piece = self.batch.take()
         self._data.append((piece, _END))
-        self._size += len(piece)
+        self.batch.others += len(piece)
 
     def put_pong(self, frame: bytes) -> None:
         """Queue a Pong after those that wait, or in their place while the transport takes nothing."""
@@ -166,19 +168,19 @@ class FrameQueue:
         waiting = self._count_pongs()
         surplus = waiting if self._stalled else waiting + 1 - _MAX_PONGS
         if surplus > 0:
-            self._size -= sum(len(piece) for piece, _ in self._control[:surplus])
+            self.batch.others -= sum(len(piece) for piece, _ in self._control[:surplus])
             del self._control[:surplus]
             waiting -= surplus
         self._control.insert(waiting, (frame, _PONG))
-        self._size += len(frame)
+        self.batch.others += len(frame)
 
     def put_ping(self, frame: bytes) -> None:
         """Queue a Ping, in place of one that waits."""
         pongs = self._count_pongs()
         if self.ping_waits:
-            self._size -= len(self._control.pop(pongs)[0])
+            self.batch.others -= len(self._control.pop(pongs)[0])
         self._control.insert(pongs, (frame, _PING))
-        self._size += len(frame)
+        self.batch.others += len(frame)
 
     def put_close(self, frame: bytes, *, urgent: bool) -> bool:
         """Queue the Close frame after the data; if `urgent`, in place of all data but a frame half gone.
@@ -193,7 +195,7 @@ class FrameQueue:
         if (self._data[-1][1] if self._data else self._last) is _PART:
             return False
         (self._control if urgent else self._data).append((frame, _CLOSE))
-        self._size += len(frame)
+        self.batch.others += len(frame)
         return True
 
     def _drop_data(self) -> None:
@@ -206,7 +208,7 @@ class FrameQueue:
         dropped = self._data[kept:]
         self.message_cut = frame_cut or (bool(dropped) and _is_continuation(*dropped[0]))
         size = sum(len(piece) for piece, _ in dropped)
-        self._size -= size
+        self.batch.others -= size
         self.dropped += size
         self.files -= sum(kind is _FILE_FRAMES or kind is _FILE_END for _, kind in dropped)
         del self._data[kept:]
@@ -232,7 +234,7 @@ class FrameQueue:
         """As `buffers`, with the parts of files, in up to 256 pieces."""
         if self.batch:
             self._take_batch()
-        if not self._size:
+        if not self.batch.others:
             return []
         self._stalled = True
         data, mid_frame = self._data, self._last is _PART
@@ -250,8 +252,8 @@ class FrameQueue:
     def advance(self, count: int) -> None:
         """The first `count` bytes of `buffers()` or `pieces()` have left, at least 1."""
         self._stalled = False
-        self._size -= count
-        self.sent += count
+        self.batch.others -= count
+        self.batch.sent += count
         while count:
             if (head := self._head) is not None:
                 piece: Any = head

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from anyio.abc import ObjectReceiveStream
 
-from wsstream.codec.speedups import MessageIterator
+from wsstream.codec.unread import MessageIterator
 from wsstream.display import never_raises
 from wsstream.driver.ending import Ending
 from wsstream.driver.receiver import Receiver
@@ -31,6 +31,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
         self._receiver = receiver
         self._ending = ending
         self._queue = receiver.inbox.queue
+        self._waiting: MessageIterator | None = None  # what `receive` waits for
 
     @never_raises
     def __repr__(self) -> str:
@@ -51,7 +52,11 @@ class Readable(ObjectReceiveStream[str | bytes]):
             anyio.BusyResourceError: another task is receiving.
         """
         message = self._queue.take_message_now()
-        return await self._receive() if message is None else message
+        if message is None:
+            if self._waiting is None:
+                self._waiting = self._receiver.messages(self._receive)
+            message = await self._waiting.__anext__()
+        return message
 
     def message(self) -> AbstractAsyncContextManager[MessageReader]:
         """``async with ws.readable.message() as reader``: wait for the next message and read it in chunks.
@@ -98,7 +103,7 @@ class Readable(ObjectReceiveStream[str | bytes]):
         await self._ending.wait_finished()
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:  # type: ignore[override]
-        return MessageIterator(self._queue, self._next)
+        return self._receiver.messages(self._next)
 
     async def __anext__(self) -> str | bytes:
         message = self._queue.take_message_now()

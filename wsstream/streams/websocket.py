@@ -193,7 +193,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         """What is in the buffers now."""
         driver = self._driver
         return Statistics(
-            bytes_received=driver.receiver.intake.bytes_received,
+            bytes_received=driver.receiver.intake.read_step.bytes_received,
             bytes_sent=driver.connection.queue.sent,
             receive_buffered=driver.receiver.inbox.cost,
             send_buffered=driver.sender.pump.unsent,

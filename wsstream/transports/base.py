@@ -59,6 +59,26 @@ class Transport(ABC):
             anyio.ClosedResourceError: the transport is closed.
         """
 
+    @property
+    def receive(self) -> Callable[[memoryview, int], int | None]:
+        """As `recv_into`, for at most a number of bytes; what it raises may have to go through `failure`."""
+        return self._recv_some
+
+    def _recv_some(self, buffer: memoryview, size: int) -> int | None:
+        return self.recv_into(buffer[:size])
+
+    @property
+    def send_directly(self) -> Callable[[bytes], int] | None:
+        """As `send`, for one buffer; what it raises may have to go through `failure`.
+
+        ``None``: the transport may keep bytes itself (`unsent`), so that `send` has to be called.
+        """
+        return None
+
+    def failure(self, error: Exception) -> Exception:
+        """The exception for what `receive` or `send_directly` raised."""
+        return error
+
     @abstractmethod
     def wait_readable(self) -> Awaitable[None]:
         """Return when `recv_into` may return bytes (it may still return ``None``).

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import cache, partial
@@ -159,6 +160,11 @@ def _asyncio() -> EventLoop:
         finally:
             waiting.remove(future)
 
+    def clock() -> Clock:
+        loop = asyncio.get_running_loop()
+        # What asyncio's own method returns, without its call.
+        return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+
     def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
         # Not a `finally` in the task: a task that is cancelled before its first step never reaches it.
         running.add(started := asyncio.get_running_loop().create_task(task(), name=name, context=context))
@@ -173,7 +179,7 @@ def _asyncio() -> EventLoop:
     waits = _AsyncioWaits()
     return EventLoop(
         spawn,
-        lambda: asyncio.get_running_loop().time,
+        clock,
         park,
         _settle,
         asyncio.get_running_loop,

@@ -192,6 +192,24 @@ class SocketTransport(BaseSocketTransport):
         except OSError as exc:
             raise self._failure(exc) from exc
 
+    @property
+    def receive(self) -> Callable[[memoryview, int], int | None]:
+        """The socket's own ``recv_into``, which spares a call for each read."""
+        return self._sock.recv_into
+
+    @property
+    def send_directly(self) -> Callable[[bytes], int] | None:
+        """The socket's own ``send``."""
+        return self._sock.send
+
+    def failure(self, error: Exception) -> Exception:
+        """The exception for what the socket raised, with that as cause."""
+        if not isinstance(error, OSError):
+            return error
+        failure = self._failure(error)
+        failure.__cause__ = error
+        return failure
+
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Pass `buffers` to the kernel in one system call; return how many bytes it took.
 
