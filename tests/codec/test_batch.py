@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.codec import VERSIONS, Version, needs_compiled
 
-from wsstream.codec.batch import CLOSED_FOR_COMPRESSION, CLOSED_FOR_TURN, FULL, LARGEST
+from wsstream.codec.batch import CLOSED_FOR_COMPRESSION, CLOSED_FOR_TURN, FULL, GAP, LARGEST
 from wsstream.testing import EXAMPLE_KEY, Frame, frame, parse_frames
 
 KEYS = pytest.mark.parametrize("key", [None, EXAMPLE_KEY], ids=["plain", "masked"])
@@ -208,6 +208,105 @@ STEPS = st.lists(
     ),
     max_size=40,
 )
+
+
+class Kernel:
+    """Takes what it is told to, and writes it down; its clock stands still."""
+
+    def __init__(self, batch: Any) -> None:
+        self.now = 0.0
+        self.most = 1 << 20
+        self.error: BaseException | None = None
+        self.sent: list[bytes] = []
+        self.rests: list[tuple[bytes, int, BaseException | None]] = []
+        batch.clock = lambda: self.now
+        batch.send = self.send
+        batch.send_rest = lambda *rest: self.rests.append(rest)
+
+    def send(self, frame: bytes) -> int:
+        self.sent.append(frame)
+        if self.error is not None:
+            raise self.error
+        return min(len(frame), self.most)
+
+
+@pytest.fixture(params=[None, EXAMPLE_KEY], ids=["plain", "masked"])
+def alone(request: pytest.FixtureRequest, version: Version) -> tuple[Any, Kernel]:
+    """A batch in which nothing waits, and who sends what comes alone."""
+    key = request.param
+    batch = version.FrameBatch(None if key is None else lambda: key)
+    batch.sends_until_yield = 100
+    return batch, Kernel(batch)
+
+
+def test_a_message_that_comes_alone_leaves_at_once(alone: tuple[Any, Kernel]) -> None:
+    batch, kernel = alone
+    kernel.now = 7.0
+    assert batch.put("é") is False
+    (sent,) = kernel.sent
+    assert parse_frames(sent, masked=len(sent) > 4)[0].payload == "é".encode()
+    assert len(batch) == 0
+    assert batch.sent == len(sent)
+    assert batch.last_send == batch.left_at == 7.0
+    assert batch.sends_until_yield == 99
+    assert kernel.rests == []
+
+
+def test_one_that_follows_too_soon_goes_another_way_unless_it_answers(alone: tuple[Any, Kernel]) -> None:
+    batch, kernel = alone
+    assert batch.put(b"a") is False
+    kernel.now += GAP
+    assert batch.put(b"b") is None
+    batch.answers = True
+    assert batch.put(b"c") is False
+    assert batch.answers is False
+    assert batch.put(b"d") is None
+    kernel.now += 2 * GAP
+    assert batch.put(b"e") is False
+    assert len(kernel.sent) == 3
+
+
+def test_what_the_kernel_does_not_take_is_handed_on(alone: tuple[Any, Kernel]) -> None:
+    batch, kernel = alone
+    kernel.most = 2
+    assert batch.put(b"message") is False
+    assert kernel.rests == [(kernel.sent[0], 2, None)]
+    assert batch.sent == 0
+    kernel.now, kernel.error = 1.0, BlockingIOError()
+    batch.put(b"message")
+    kernel.now, kernel.error = 2.0, ConnectionResetError()
+    batch.put(b"message")
+    assert kernel.rests[1:] == [(kernel.sent[1], 0, None), (kernel.sent[2], 0, kernel.error)]
+
+
+def test_nothing_leaves_alone_before_what_waits_elsewhere(alone: tuple[Any, Kernel]) -> None:
+    batch, kernel = alone
+    batch.others = 1
+    assert batch.put(b"a") is None
+    batch.others = 0
+    batch.closed_for = CLOSED_FOR_TURN
+    assert batch.put(b"a") is None
+    batch.closed_for, batch.largest = 0, 1
+    assert batch.put(b"ab") is None
+    assert batch.put(5) is None
+    batch.capacity = 0
+    assert batch.put(b"a") is None
+    assert kernel.sent == []
+
+
+def test_an_interrupt_while_it_is_sent_is_raised(alone: tuple[Any, Kernel]) -> None:
+    batch, kernel = alone
+    kernel.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        batch.put(b"a")
+
+
+def test_who_sends_by_other_means_asks_whether_a_message_comes_alone(alone: tuple[Any, Kernel]) -> None:
+    batch, _ = alone
+    assert [batch.take_alone(now) for now in (0.0, GAP, 3 * GAP)] == [True, False, True]
+    batch.answers = True
+    assert [batch.take_alone(3 * GAP) for _ in range(2)] == [True, False]
+    assert batch.last_send == 3 * GAP
 
 
 @needs_compiled

@@ -102,20 +102,22 @@ def test_a_copy_of_the_module_is_collected_with_its_types() -> None:
     kept = [anext(messages), anext(messages)]
     for _ in range(3):
         anext(messages).close()  # leaves a spare for the next
-    copy.cycle = [messages, kept, copy.FrameBatch(print)]
+    batch = copy.FrameBatch(print)
+    step = copy.ReadStep(queue, batch, True, print, memoryview(b""))
+    copy.cycle = step.owner = batch.send = [messages, kept, batch, step]
     gone = [
         weakref.ref(copy),
         *(weakref.ref(value) for value in vars(copy).values() if isinstance(value, type)),
     ]
-    assert len(gone) == 5
-    del copy, queue, messages, kept
+    assert len(gone) == 6
+    del copy, queue, messages, kept, batch, step
     gc.collect()
-    assert [ref() for ref in gone] == [None] * 5
+    assert [ref() for ref in gone] == [None] * 6
 
 
 @needs_compiled
 def test_the_types_cannot_be_changed() -> None:
-    for kind in (speedups.FrameBatch, speedups.MessageIterator, speedups.UnreadQueue):
+    for kind in (speedups.FrameBatch, speedups.MessageIterator, speedups.ReadStep, speedups.UnreadQueue):
         with pytest.raises(TypeError):
             kind.put = None  # type: ignore[attr-defined, misc]
         with pytest.raises(TypeError):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from wsstream.codec import batch, framing, masking, scan, speedups, unread
+from wsstream.codec import batch, framing, masking, read_step, scan, speedups, unread
 
 __all__ = ["VERSIONS", "Version", "needs_compiled"]
 
@@ -21,6 +21,7 @@ class Version(NamedTuple):
     scan: Callable[..., Any]
     FrameBatch: Any
     MessageIterator: Any
+    ReadStep: Any
     UnreadQueue: Any
 
     def __str__(self) -> str:
@@ -35,6 +36,7 @@ VERSIONS = [
         scan.scan,
         batch.FrameBatch,
         unread.MessageIterator,
+        read_step.ReadStep,
         unread.UnreadQueue,
     )
 ]
@@ -47,6 +49,7 @@ if speedups.COMPILED:
             speedups.scan_messages,
             speedups.FrameBatch,
             speedups.MessageIterator,
+            speedups.ReadStep,
             speedups.UnreadQueue,
         )
     )

@@ -1,4 +1,4 @@
-/* Shared by the three files of the codec's compiled version.
+/* Shared by the files of the codec's compiled version.
 
    Nothing here releases the GIL, and everything here relies on it: objects are changed without a lock, and
    a buffer of the caller is read while no other thread can run. So the module does not declare Py_mod_gil,
@@ -86,6 +86,12 @@ typedef struct {
 
 /* The time of the batch's clock; -1 with an exception. */
 double clock_time(FrameBatch *batch);
+
+/* The items in the queue. */
+Py_ssize_t unread_count(UnreadQueue *queue);
+
+/* As the method of that name: a new reference; NULL without an exception: no message can be taken now. */
+PyObject *take_message_now(UnreadQueue *queue);
 
 /* Wake the task that waits for a message in the queue; 1, 0: none waits, -1 with an exception. */
 int wake_parked(UnreadQueue *queue, int at_once);

@@ -148,6 +148,8 @@ class ReadStep:
             size = self._receive(self._buffer, wanted)
         except BlockingIOError:
             size = None
+        if size is not None and size > wanted:
+            raise ValueError("more bytes were received than there was room for")
         self.drained = size is None or size < wanted
         if size is None:
             return False

@@ -177,8 +177,8 @@ class MessageIterator:
         self,
         queue: UnreadQueue,
         wait: Callable[[], Coroutine[Any, Any, str | bytes]],
-        step: Step,
-        park: Callable[[], Awaitable[None]],
+        step: Step | None = None,
+        park: Callable[[], Awaitable[None]] | None = None,
         loop: Any = None,
     ) -> None:
         self._queue = queue
@@ -191,7 +191,8 @@ class MessageIterator:
 
     async def __anext__(self) -> str | bytes:
         message = self._queue.take_message_now()
-        if message is None and self._step.open and self._step.drained and not self._queue.closed_for:
+        if message is None and self._only_waits():
+            assert self._park is not None
             self._queue.closed_for |= CLOSED_FOR_RECEIVER
             try:
                 await self._park()
@@ -199,6 +200,10 @@ class MessageIterator:
                 self._queue.closed_for &= ~CLOSED_FOR_RECEIVER
             message = self._queue.take_message_now()
         return await self._wait() if message is None else message
+
+    def _only_waits(self) -> bool:
+        step, queue = self._step, self._queue
+        return step is not None and step.open and step.drained and not queue.closed_for and not len(queue)
 
 
 def size_of(message: str | bytes) -> int:
