@@ -98,7 +98,7 @@ def make(request: pytest.FixtureRequest, sockets: tuple[socket.socket, socket.so
         elif loop is None:
             pytest.skip("this event loop does not call back")
         else:
-            engine = CallbackEngine(steps, transport, loop)
+            engine = CallbackEngine(steps, transport, event_loop())
             assert engine.watch()
         steps.engine = engine
         engine.start()
@@ -216,3 +216,22 @@ async def test_a_receiving_task_that_took_a_step_is_left_the_next_one(make: Any,
     await settled()
     assert steps.took("read"), "later, and not in the turn of the receiving task"
     steps.stop()
+
+
+def test_a_connection_that_is_left_open_ends_with_trios_run(sockets: Any) -> None:
+    pytest.importorskip("trio")
+    left: list[Recorder] = []
+
+    async def main() -> None:
+        left.append(steps := Recorder(SocketTransport(sockets[0])))
+        if event_loop().callbacks() is None:
+            pytest.skip("this event loop does not call back")
+        engine = CallbackEngine(steps, steps.transport, event_loop())
+        assert engine.watch()
+        steps.engine = engine
+        engine.start()
+        await settled()
+
+    anyio.run(main, backend="trio")
+    assert left[0].finished.is_set()
+    assert sockets[0].fileno() < 0

@@ -159,7 +159,7 @@ async def test_the_event_loop_calls_back_while_the_socket_is_watched(pair, anyio
     ):
         right.send([b"news"])
         watched = watch(lambda: calls.append(1))
-        assert watched is (anyio_backend_name == "asyncio")
+        assert watched or anyio_backend_name == "trio", "on Trio it depends on the system"
         assert watch(lambda: calls.append("another")) is watched, "the first one stays"
         await let_the_loop_run()
         unwatch()

@@ -1,4 +1,4 @@
-"""The engine with callbacks: for sockets on event loops that call back (asyncio, uvloop).
+"""The engine with callbacks: for sockets on event loops that call back (asyncio, uvloop, Trio with epoll).
 
 It takes the same steps as that with tasks, without a switch of tasks for each, and an idle connection is
 smaller. A callback raises nothing: nobody would see it.
@@ -10,7 +10,9 @@ from math import inf
 from typing import Any
 
 from wsstream.driver.engine import Engine, Next, Output, Steps
+from wsstream.transports.alarms import Alarm
 from wsstream.transports.base import Transport
+from wsstream.transports.eventloop import EventLoop
 
 __all__ = ["CallbackEngine"]
 
@@ -24,13 +26,14 @@ class CallbackEngine(Engine):
     Args:
         steps: what to call.
         transport: what calls back, see `Transport.watch_readable`.
-        loop: the event loop, see :class:`~wsstream.transports.eventloop.EventLoop`.
+        operations: those of the event loop, which has callbacks.
     """
 
     __slots__ = (
         "_alarm",
-        "_alarm_time",
+        "_alarms",
         "_loop",
+        "_operations",
         "_skip_turn",
         "_step_due",
         "_steps",
@@ -38,15 +41,16 @@ class CallbackEngine(Engine):
         "_transport",
     )
 
-    def __init__(self, steps: Steps, transport: Transport, loop: Any) -> None:
+    def __init__(self, steps: Steps, transport: Transport, operations: EventLoop) -> None:
         self._steps = steps
         self._transport = transport
-        self._loop = loop
+        self._operations = operations
+        self._loop: Any = operations.callbacks()
+        self._alarms = operations.alarms()
         self._stopping = False
         self._skip_turn = False
         self._step_due = False  # a step is scheduled, to decode
-        self._alarm: Any = None
-        self._alarm_time = inf
+        self._alarm: Alarm | None = None
 
     def watch(self) -> bool:
         """Have the event loop call back when there is something to read; false: it cannot."""
@@ -54,6 +58,7 @@ class CallbackEngine(Engine):
 
     def start(self) -> None:
         """Set the alarm. The transport is watched already."""
+        self._operations.attach(self)
         self.wake_at(self._steps.deadline)
 
     # -- reading -------------------------------------------------------------------------------
@@ -107,18 +112,18 @@ class CallbackEngine(Engine):
 
     def wake_at(self, deadline: float) -> None:
         """Set the alarm to `deadline`, if it would go off later."""
-        if deadline < self._alarm_time and not self._stopping:
+        if deadline < (inf if self._alarm is None else self._alarm[0]) and not self._stopping:
             self._cancel_alarm()
-            self._alarm_time = deadline
-            self._alarm = self._loop.call_at(deadline, self._on_time)
+            self._alarm = self._alarms.set(deadline, self)
 
     def _cancel_alarm(self) -> None:
         if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm, self._alarm_time = None, inf
+            self._alarms.cancel(self._alarm)
+            self._alarm = None
 
-    def _on_time(self) -> None:
-        self._alarm, self._alarm_time = None, inf
+    def on_time(self) -> None:
+        """Look at the clocks."""
+        self._alarm = None
         try:
             self._steps.tick()
             self.wake_at(self._steps.deadline)
@@ -131,4 +136,9 @@ class CallbackEngine(Engine):
         """Call nothing any more. No task is left, and a closed socket holds nothing."""
         self._stopping = True
         self._cancel_alarm()
+        self._operations.detach(self)
         self._steps.finish()
+
+    def loop_ended(self) -> None:
+        """End the connection, for which nothing is called any more."""
+        self._steps.stopped()

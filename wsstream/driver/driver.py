@@ -114,9 +114,9 @@ class Driver:
         self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
 
     def _make_engine(self) -> Engine:
-        loop = event_loop().callbacks()
-        if loop is not None:
-            callbacks = CallbackEngine(self, self.transport, loop)
+        operations = event_loop()
+        if operations.callbacks() is not None:
+            callbacks = CallbackEngine(self, self.transport, operations)
             if callbacks.watch():
                 return callbacks
         return TaskEngine(self, self.transport, self.ending.id)

@@ -47,19 +47,21 @@ class Signal:
         """To be awaited at once: return after the next `notify`."""
         if self._waiting is None:
             self._waiting = []
+        elif self.tasks_waiting < len(self._waiting):
+            self._waiting[:] = filter(self._loop.waits, self._waiting)
         return self._loop.park(self._waiting)
 
     def notify(self) -> None:
         """Wake all tasks that wait now."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
-            for task in tuple(waiting):
+            for task in waiting:
                 self._loop.wake(task)
 
     @property
     def tasks_waiting(self) -> int:
         """How many tasks wait."""
-        return len(self._waiting or ())
+        return sum(map(self._loop.waits, self._waiting or ()))
 
 
 class Latch:

@@ -3,8 +3,9 @@
 - A task that belongs to no scope: a connection outlives the cancel scope in which somebody opened it.
 - Parking a task: an :class:`anyio.Event` takes 0.9 KiB on asyncio, and nearly every connection has a waiting
   task.
-- Callbacks for ready sockets: a waiting task costs a task switch for each read, and anyio's wait functions
-  cost two system calls each. asyncio's loops keep a callback until it is removed.
+- Callbacks for ready sockets and deadlines: a waiting task costs a task switch for each read, and anyio's
+  wait functions cost two system calls each. asyncio's loops keep a callback until it is removed; on Trio one
+  task of ours calls back.
 - Closing a socket from a callback of the event loop. A callback has no current task, so anyio cannot tell
   which backend runs unless `anyio.run` started it: `anyio.notify_closing` raises under `asyncio.run`.
 
@@ -14,6 +15,7 @@ here, when it is made.
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import sys
@@ -21,9 +23,14 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import cache, partial
+from math import inf
 from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
 
 import anyio
+
+from wsstream.transports.alarms import Alarms
+from wsstream.transports.poller import Guest, Poller
 
 __all__ = ["Clock", "EventLoop", "Task", "event_loop"]
 
@@ -41,9 +48,13 @@ class EventLoop(NamedTuple):
             ``SystemExit`` may leave the task. They end asyncio's loop; on trio the first one interrupts the
             main task, and the other is lost.
         clock: returns ``anyio.current_time`` as a function that need not look up the loop at each call.
-        park: append a handle of this task to the list and wait; remove the handle if cancelled.
-        wake: wake the task of a handle from the list.
-        callbacks: returns an object with ``add_reader`` and the like, or ``None``.
+        park: append a handle of this task to the list, and return what the task has to await at once.
+        wake: wake the task of a handle that was taken from the list.
+        waits: whether the task of a handle in the list still waits; it does not if it was cancelled.
+        callbacks: returns an object with ``add_reader``, ``call_soon`` and the like, or ``None``.
+        alarms: returns the deadlines that all connections share; only where there are callbacks.
+        attach, detach: have a guest told when the event loop ends. asyncio's tell nobody, and just stop
+            calling back.
         wait_readable, wait_writable: ``anyio.wait_readable`` and the like, for one task at a time.
         notify_closing: ``anyio.notify_closing`` for these two; call it in a task or in a callback, right
             before the socket is closed.
@@ -53,7 +64,11 @@ class EventLoop(NamedTuple):
     clock: Callable[[], Clock]
     park: Callable[[list[Any]], Awaitable[None]]
     wake: Callable[[Any], object]
+    waits: Callable[[Any], bool]
     callbacks: Callable[[], Any]
+    alarms: Callable[[], Alarms]
+    attach: Callable[[Guest], object]
+    detach: Callable[[Guest], object]
     wait_readable: Callable[[socket.socket], Awaitable[None]]
     wait_writable: Callable[[socket.socket], Awaitable[None]]
     notify_closing: Callable[[socket.socket], object]
@@ -87,15 +102,27 @@ def _asyncio_runs() -> bool:
 def _trio() -> EventLoop:
     import trio  # noqa: TID251 - see the module's docstring
 
-    async def park(waiting: list[Any]) -> None:
-        task = trio.lowlevel.current_task()
-        waiting.append(task)
+    class Parked:
+        """A task that waits in a list. Trio calls it when the task is cancelled."""
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            waiting.remove(task)
+        __slots__ = ("_waiting", "task")
+
+        def __init__(self, waiting: list[Any]) -> None:
+            self.task = trio.lowlevel.current_task()
+            self._waiting = waiting
+            waiting.append(self)
+
+        def __call__(self, _: object) -> trio.lowlevel.Abort:
+            self._waiting.remove(self)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    class ForPoller:
+        scope = trio.CancelScope
+        readable = staticmethod(trio.lowlevel.wait_readable)
+        turn = staticmethod(trio.lowlevel.checkpoint)
+
+        def start(self, task: Task) -> None:
+            trio.lowlevel.spawn_system_task(task, name="wsstream poller")
 
     async def run(task: Task, over: Callable[[], None]) -> None:
         # An exception that leaves a system task, or a nursery that was left open in it, crashes the run.
@@ -112,12 +139,32 @@ def _trio() -> EventLoop:
     def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
         trio.lowlevel.spawn_system_task(run, task, over, name=name, context=context)
 
+    poller_of_run: trio.lowlevel.RunVar[Poller] = trio.lowlevel.RunVar("wsstream's poller")
+
+    def poller() -> Poller:
+        try:
+            return poller_of_run.get()
+        except LookupError:
+            made = Poller(trio.current_time, ForPoller())
+            poller_of_run.set(made)
+            return made
+
+    def callbacks() -> Poller | None:
+        return None if not hasattr(select, "epoll") or poller().ended else poller()
+
+    def park(waiting: list[Any]) -> Awaitable[None]:
+        return trio.lowlevel.wait_task_rescheduled(Parked(waiting))  # noqa: ASYNC105 - the caller awaits it
+
     return EventLoop(
         spawn,
         lambda: trio.current_time,
         park,
-        trio.lowlevel.reschedule,
-        lambda: None,
+        lambda parked: trio.lowlevel.reschedule(parked.task),
+        lambda parked: True,  # that of a cancelled task removes itself
+        callbacks,
+        lambda: poller().alarms,
+        lambda guest: poller().attach(guest),
+        lambda guest: poller().detach(guest),
         anyio.wait_readable,
         anyio.wait_writable,
         trio.lowlevel.notify_closing,
@@ -150,14 +197,19 @@ def _asyncio() -> EventLoop:
     import asyncio  # noqa: TID251 - see the module's docstring
 
     running: set[Any] = set()  # strong references: the event loop has only weak ones to its tasks
+    alarms_of: WeakValueDictionary[int, Alarms] = WeakValueDictionary()  # by the ids of their loops
 
-    async def park(waiting: list[Any]) -> None:
+    def park(waiting: list[Any]) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(future)
-        try:
-            await future
-        finally:
-            waiting.remove(future)
+        return future
+
+    def alarms() -> Alarms:
+        loop = asyncio.get_running_loop()
+        if (found := alarms_of.get(id(loop))) is None:
+            timer = _AsyncioTimer(loop)
+            found = alarms_of[id(loop)] = timer.alarms
+        return found
 
     def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
         # Not a `finally` in the task: a task that is cancelled before its first step never reaches it.
@@ -176,11 +228,29 @@ def _asyncio() -> EventLoop:
         lambda: asyncio.get_running_loop().time,
         park,
         _settle,
+        lambda future: not future.done(),
         asyncio.get_running_loop,
+        alarms,
+        lambda guest: None,
+        lambda guest: None,
         waits.readable,
         waits.writable,
         waits.notify_closing,
     )
+
+
+class _AsyncioTimer:
+    """The one timer of a loop for its alarms. It keeps the loop, so the loop's id means no other."""
+
+    def __init__(self, loop: Any) -> None:
+        self.alarms = Alarms(loop.time, self._set)
+        self._loop = loop
+        self._handle: Any = None
+
+    def _set(self, time: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None if time == inf else self._loop.call_at(time, self.alarms.ring)
 
 
 class _AsyncioWaits:

@@ -140,7 +140,7 @@ class SocketTransport(BaseSocketTransport):
         return 0
 
     def watch_readable(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` whenever the socket is readable; false on trio, and where asyncio cannot."""
+        """Call `callback` whenever the socket is readable; false where the event loop cannot."""
         if not self._reading:
             self._reading = self._watch("add_reader", callback)
         return self._reading
@@ -152,7 +152,7 @@ class SocketTransport(BaseSocketTransport):
             self._loop.remove_reader(self._sock)
 
     def watch_writable(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` whenever the socket is writable; false on trio, and where asyncio cannot."""
+        """Call `callback` whenever the socket is writable; false where the event loop cannot."""
         if not self._writing:
             self._writing = self._watch("add_writer", callback)
         return self._writing
@@ -168,7 +168,7 @@ class SocketTransport(BaseSocketTransport):
             return False
         try:
             getattr(self._loop, add)(self._sock, callback)
-        except NotImplementedError:  # the default event loop of Windows
+        except NotImplementedError:  # the default event loop of Windows; or a poller that was not started
             self._loop = None
         return self._loop is not None
 
