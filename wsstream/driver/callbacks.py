@@ -26,7 +26,7 @@ class CallbackEngine(Engine):
     Args:
         steps: what to call.
         transport: what calls back, see `Transport.watch_readable`.
-        operations: those of the event loop, which has callbacks.
+        operations: those of the event loop, which may have no callbacks: then `watch` returns false.
     """
 
     __slots__ = (
@@ -112,14 +112,12 @@ class CallbackEngine(Engine):
 
     def wake_at(self, deadline: float) -> None:
         """Set the alarm to `deadline`, if it would go off later."""
-        if deadline < (inf if self._alarm is None else self._alarm[0]) and not self._stopping:
-            self._cancel_alarm()
-            self._alarm = self._alarms.set(deadline, self)
-
-    def _cancel_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarms.cancel(self._alarm)
-            self._alarm = None
+        alarm = self._alarm
+        if deadline >= (inf if alarm is None else alarm[0]) or self._stopping:
+            return
+        if alarm is not None:
+            self._alarms.cancel(alarm)
+        self._alarm = self._alarms.set(deadline, self)
 
     def on_time(self) -> None:
         """Look at the clocks."""
@@ -135,7 +133,9 @@ class CallbackEngine(Engine):
     def stop(self) -> None:
         """Call nothing any more. No task is left, and a closed socket holds nothing."""
         self._stopping = True
-        self._cancel_alarm()
+        if self._alarm is not None:
+            self._alarms.cancel(self._alarm)
+            self._alarm = None
         self._operations.detach(self)
         self._steps.finish()
 

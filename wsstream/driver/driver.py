@@ -48,7 +48,6 @@ from wsstream.driver.phase import Phase
 from wsstream.driver.pump import Pump
 from wsstream.driver.receiver import Receiver
 from wsstream.driver.sender import Sender
-from wsstream.driver.signals import clock
 from wsstream.driver.tasks import TaskEngine
 from wsstream.errors import KeepaliveTimeout, ReceiveTimeout
 from wsstream.log import Log
@@ -57,7 +56,7 @@ from wsstream.protocol.file_frames import FileEnded
 from wsstream.protocol.keepalive import STANDSTILL, Action
 from wsstream.protocol.state import State
 from wsstream.transports.base import Transport
-from wsstream.transports.eventloop import event_loop
+from wsstream.transports.eventloop import EventLoop, event_loop
 
 __all__ = ["Driver"]
 
@@ -97,12 +96,13 @@ class Driver:
     def __init__(
         self, transport: Transport, connection: Connection, received: bytes, options: ConnectionOptions
     ) -> None:
-        now = clock()
+        loop = event_loop()
+        now = loop.clock()
         self.transport = transport
         self.connection = connection
         self.ending = ending = Ending(connection, EndTimer(options.close_timeout, now), self)
         self._heartbeat = heartbeat = Heartbeat(connection, options, now)
-        self._engine = engine = self._make_engine()
+        self._engine = engine = self._make_engine(loop)
         flow = options.flow
         outbox = Outbox(connection, flow)
         self._pump = pump = Pump(transport, connection, outbox, flow, ending, heartbeat, engine, self)
@@ -113,12 +113,10 @@ class Driver:
         )
         self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
 
-    def _make_engine(self) -> Engine:
-        operations = event_loop()
-        if operations.callbacks() is not None:
-            callbacks = CallbackEngine(self, self.transport, operations)
-            if callbacks.watch():
-                return callbacks
+    def _make_engine(self, loop: EventLoop) -> Engine:
+        callbacks = CallbackEngine(self, self.transport, loop)
+        if callbacks.watch():
+            return callbacks
         return TaskEngine(self, self.transport, self.ending.id)
 
     def start(self) -> None:
@@ -158,7 +156,8 @@ class Driver:
     @property
     def deadline(self) -> float:
         """When `tick` is to be called next."""
-        return min(self.ending.timer.deadline, self._heartbeat.deadline)
+        end, clocks = self.ending.timer.deadline, self._heartbeat.deadline
+        return end if end < clocks else clocks
 
     def tick(self) -> None:
         """Do what the clocks have due."""
@@ -259,7 +258,7 @@ class Driver:
     def on_end(self, *, discard: bool) -> None:
         """Wake every task, let what has arrived be read, and send Close, if it is due."""
         self.sender.end()
-        self._heartbeat.pings.wake_all()
+        self._heartbeat.end()
         self.receiver.end()
         if discard:
             self.receiver.discard()

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
+from anyio.lowlevel import checkpoint
+
 from wsstream.close_codes import CloseCode
 from wsstream.codec.events import Close, Violation
 from wsstream.driver.endtimer import Due, EndTimer
 from wsstream.driver.listener import Listener
 from wsstream.driver.phase import Happening, Phase, next_phase
-from wsstream.driver.signals import Latch
+from wsstream.driver.signals import Signal
 from wsstream.errors import (
     NOT_CLOSED,
     ClosedLocally,
@@ -37,7 +39,7 @@ _LINGER_BYTES = 1 << 20  # read and dropped after the end: unread data would mak
 
 _RUNNING = Phase.RUNNING  # a name of the module is found faster than a member of an enum
 
-_connection_ids = count(1)
+_connection_numbers = count(1)
 
 
 class Ending:
@@ -49,7 +51,6 @@ class Ending:
         listener: does what the end asks for.
 
     Attributes:
-        id: a short name of the connection, unlike those of others in this process.
         phase: see :class:`Phase`.
         info: how the connection ended; set as soon as that is certain.
         cause: the exception that says why, if the reason is not a Close of the peer.
@@ -63,8 +64,8 @@ class Ending:
         "_finished",
         "_linger_bytes",
         "_listener",
+        "_number",
         "cause",
-        "id",
         "info",
         "left",
         "phase",
@@ -72,7 +73,7 @@ class Ending:
     )
 
     def __init__(self, connection: Connection, timer: EndTimer, listener: Listener) -> None:
-        self.id = f"{next(_connection_ids):x}"
+        self._number = next(_connection_numbers)
         self.phase = Phase.RUNNING
         self.info: CloseInfo | None = None
         self.cause: BaseException | None = None
@@ -81,11 +82,16 @@ class Ending:
         self._connection = connection
         self._listener = listener
         self._aborted = False
-        self._finished = Latch()
+        self._finished: Signal | None = None  # made when a task waits
         self._linger_bytes = _LINGER_BYTES
 
     def _move(self, happening: Happening) -> None:
         self.phase = next_phase(self.phase, happening)
+
+    @property
+    def id(self) -> str:
+        """A short name of the connection, unlike those of others in this process."""
+        return f"{self._number:x}"
 
     # -- what is true now --------------------------------------------------------------------
 
@@ -220,10 +226,10 @@ class Ending:
             self.info = self._close_info()
             self.cause = cause
         self._move(Happening.CONCLUDE)
-        if self.phase is Phase.ENDED:
+        self._listener.on_end(discard=discard)
+        if self.phase is Phase.ENDED:  # mostly it is not: the Close has left, and the transport is closed
             self.timer.start_closing()
             self._listener.wake_at(self.timer.deadline)
-        self._listener.on_end(discard=discard)
 
     def drop(self, cause: BaseException | None = None) -> None:
         """Close the transport; the connection has ended."""
@@ -240,7 +246,8 @@ class Ending:
     def finish(self) -> None:
         """The transport is released, and no task is left."""
         self._move(Happening.FINISH)
-        self._finished.set()
+        if self._finished is not None:
+            self._finished.notify()
 
     def _close_info(self) -> CloseInfo:
         connection = self._connection
@@ -252,10 +259,18 @@ class Ending:
             return CloseInfo(code, close.reason, clean)
         return CloseInfo(int(CloseCode.ABNORMAL), "", False)  # section 7.1.5: no Close frame came
 
+    async def _wait(self) -> None:
+        if self.is_done:
+            await checkpoint()
+            return
+        if self._finished is None:
+            self._finished = Signal()
+        await self._finished.wait()
+
     async def wait_finished(self) -> None:
         """Wait until nothing of the connection is left. If cancelled, it is dropped."""
         try:
-            await self._finished.wait()
+            await self._wait()
         except BaseException:
             self.abort()
             raise
@@ -266,7 +281,7 @@ class Ending:
         Raises:
             ConnectionBroken: the end was neither clean nor asked for by `abort`.
         """
-        await self._finished.wait()
+        await self._wait()
         assert self.info is not None
         if not self.info.clean and not self._aborted:
             raise self.broken()

@@ -30,19 +30,30 @@ class Heartbeat:
     Attributes:
         now: the time, as a function.
         keepalive: when to send a Ping, and when to give the peer up.
-        pings: the Pings that wait for their Pong.
         arrival: the clock of the message that is arriving, if its time is limited.
     """
 
-    __slots__ = ("_connection", "arrival", "keepalive", "now", "pings")
+    __slots__ = ("_connection", "_pings", "arrival", "keepalive", "now")
 
     def __init__(self, connection: Connection, options: ConnectionOptions, clock: Clock) -> None:
         timeout, rate = options.receive_timeout, options.receive_rate
         self.now = clock
-        self.pings = Pings()
+        self._pings: Pings | None = None
         self._connection = connection
         self.keepalive = Keepalive(options.ping_interval, options.ping_timeout, clock())
         self.arrival = Arrival(timeout, rate) if timeout is not None or rate else None
+
+    @property
+    def pings(self) -> Pings:
+        """The Pings that wait for their Pong."""
+        if self._pings is None:
+            self._pings = Pings()
+        return self._pings
+
+    def end(self) -> None:
+        """Let the tasks that wait for a Pong see how the connection ends."""
+        if self._pings is not None:
+            self._pings.wake_all()
 
     def decoded(self, arrival: Arrival, size: int, *, in_chunks: bool) -> None:
         """`size` bytes were decoded, perhaps of a message that is read `in_chunks`."""

@@ -114,7 +114,7 @@ class Intake:
         self._engine = engine
         self._pump = pump
         self._failures = failures
-        self._undecoded = memoryview(received)
+        self._undecoded = memoryview(received) if received else _NOTHING
         self._drained = False  # the transport had no more at the last read
         self._density = _FIRST_DENSITY  # bytes read for each byte of cost, at the last step
 
