@@ -63,15 +63,16 @@ class CallbackEngine(Engine):
 
     # -- reading -------------------------------------------------------------------------------
 
-    def _on_readable(self) -> None:
+    def _on_readable(self) -> bool:
         if self._skip_turn:
             self._skip_turn = False
-            return
+            return True
         after = self._steps.read()
         if after is _DECODE:
             self.decode_soon()
         elif after is _SLEEP:
             self._transport.unwatch_readable()
+        return False
 
     def resume_reading(self) -> None:
         """Watch the transport again."""

@@ -37,7 +37,10 @@ __all__ = ["Ending"]
 
 _LINGER_BYTES = 1 << 20  # read and dropped after the end: unread data would make a reset overtake our Close
 
-_RUNNING = Phase.RUNNING  # a name of the module is found faster than a member of an enum
+# A name of the module is found faster than a member of an enum.
+_RUNNING, _ENDED, _DROPPED, _DONE = Phase.RUNNING, Phase.ENDED, Phase.DROPPED, Phase.DONE
+_LEAVE, _CONCLUDE, _DROP, _FINISH = Happening.LEAVE, Happening.CONCLUDE, Happening.DROP, Happening.FINISH
+_VIOLATED = State.VIOLATED
 
 _connection_numbers = count(1)
 
@@ -74,7 +77,7 @@ class Ending:
 
     def __init__(self, connection: Connection, timer: EndTimer, listener: Listener) -> None:
         self._number = next(_connection_numbers)
-        self.phase = Phase.RUNNING
+        self.phase = _RUNNING
         self.info: CloseInfo | None = None
         self.cause: BaseException | None = None
         self.left = False
@@ -84,9 +87,6 @@ class Ending:
         self._aborted = False
         self._finished: Signal | None = None  # made when a task waits
         self._linger_bytes = _LINGER_BYTES
-
-    def _move(self, happening: Happening) -> None:
-        self.phase = next_phase(self.phase, happening)
 
     @property
     def id(self) -> str:
@@ -103,7 +103,7 @@ class Ending:
     @property
     def is_done(self) -> bool:
         """Whether nothing of the connection is left."""
-        return self.phase is Phase.DONE
+        return self.phase is _DONE
 
     @property
     def begun_here(self) -> bool:
@@ -165,13 +165,13 @@ class Ending:
 
     def abort(self) -> None:
         """Drop the connection at once."""
-        self._aborted = self._aborted or self.phase < Phase.DROPPED
+        self._aborted = self._aborted or self.phase < _DROPPED
         self.drop()
         self._leave()
 
     def _leave(self) -> None:
         self.left = True
-        self._move(Happening.LEAVE)
+        self.phase = next_phase(self.phase, _LEAVE)
         self._listener.on_leave()
 
     def fail(
@@ -195,7 +195,7 @@ class Ending:
         The messages before the violation are delivered. They are answered if the application answers within
         a tenth of a second and before it asks for more: Close would overtake a later answer.
         """
-        if self._connection.state is State.VIOLATED:
+        if self._connection.state is _VIOLATED:
             self.timer.start_grace()
             self._listener.wake_at(self.timer.deadline)
         else:
@@ -203,7 +203,7 @@ class Ending:
 
     def fail_for_violation(self) -> None:
         """Fail the connection now if the peer broke a rule; else do nothing."""
-        if self._connection.state is State.VIOLATED:
+        if self._connection.state is _VIOLATED:
             self._connection.fail()
             self._conclude(self._violation_error())
 
@@ -225,19 +225,19 @@ class Ending:
         if self.info is None:
             self.info = self._close_info()
             self.cause = cause
-        self._move(Happening.CONCLUDE)
+        self.phase = next_phase(self.phase, _CONCLUDE)
         self._listener.on_end(discard=discard)
-        if self.phase is Phase.ENDED:  # mostly it is not: the Close has left, and the transport is closed
+        if self.phase is _ENDED:  # mostly it is not: the Close has left, and the transport is closed
             self.timer.start_closing()
             self._listener.wake_at(self.timer.deadline)
 
     def drop(self, cause: BaseException | None = None) -> None:
         """Close the transport; the connection has ended."""
-        if self.phase >= Phase.DROPPED:
+        if self.phase >= _DROPPED:
             return
-        self._move(Happening.DROP)
+        self.phase = next_phase(self.phase, _DROP)
         self.timer.stop()
-        if self._connection.state is State.VIOLATED:
+        if self._connection.state is _VIOLATED:
             cause = self._violation_error()
         self._connection.receive_eof()
         self._conclude(cause)
@@ -245,7 +245,7 @@ class Ending:
 
     def finish(self) -> None:
         """The transport is released, and no task is left."""
-        self._move(Happening.FINISH)
+        self.phase = next_phase(self.phase, _FINISH)
         if self._finished is not None:
             self._finished.notify()
 
@@ -289,7 +289,7 @@ class Ending:
 
     def hurry(self) -> None:
         """From now on nobody waits for a peer that does not read: it has sent Close, or has to go."""
-        if self.phase < Phase.DROPPED:
+        if self.phase < _DROPPED:
             self.timer.hurry()
             self._listener.wake_at(self.timer.deadline)
 

@@ -21,7 +21,7 @@ __all__ = ["Guest", "Operations", "Poller"]
 
 _SOCKETS_AT_ONCE = 64  # called back before other tasks run: the same bound as for alarms, and for its reason
 
-_Callbacks: TypeAlias = dict[int, Callable[[], None]]  # by the descriptors of their sockets
+_Callbacks: TypeAlias = dict[int, Callable[[], object]]  # by the descriptors of their sockets
 
 log = Log("wsstream.connection")
 
@@ -88,7 +88,7 @@ class Poller:
         self._epoll: Any = None  # made when it is first needed
         self._readers: _Callbacks = {}
         self._writers: _Callbacks = {}
-        self._soon: list[Callable[[], None]] = []
+        self._soon: list[Callable[[], object]] = []
         self._guests: set[Guest] = set()
         self._deadline = inf  # when the alarms ring
         self._scope: Any = None  # around the waiting
@@ -96,11 +96,11 @@ class Poller:
 
     # -- what asyncio's event loops have, too --------------------------------------------------
 
-    def add_reader(self, sock: socket.socket, callback: Callable[[], None]) -> None:
-        """Call `callback` whenever `sock` is readable."""
+    def add_reader(self, sock: socket.socket, callback: Callable[[], object]) -> None:
+        """Call `callback` whenever `sock` is readable; it returns true if it left unread what is there."""
         self._add(sock, self._readers, callback)
 
-    def add_writer(self, sock: socket.socket, callback: Callable[[], None]) -> None:
+    def add_writer(self, sock: socket.socket, callback: Callable[[], object]) -> None:
         """Call `callback` whenever `sock` is writable."""
         self._add(sock, self._writers, callback)
 
@@ -112,7 +112,7 @@ class Poller:
         """Call back no more when `sock` is writable. It is still open."""
         self._remove(sock, self._writers)
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> None:
         """Call `callback` in the task's next turn."""
         self._soon.append(callback)
         self._start()
@@ -155,12 +155,13 @@ class Poller:
     async def _run_until_woken(self) -> None:
         """Call back for sockets, until `call_soon` or the alarms cancel this."""
         descriptor = self._epoll.fileno()
+        unread = False
         while True:
-            if self._soon:
+            if self._soon or unread:  # to wait for what is there already would cost a system call more
                 await self._operations.turn()
             else:
                 await self._wait(descriptor)
-            self._call_ready_ones()
+            unread = self._call_ready_ones()
             self._call_soon_ones()
 
     async def _wait(self, descriptor: int) -> None:
@@ -170,26 +171,30 @@ class Poller:
         finally:
             self._waits = False
 
-    def _call_ready_ones(self) -> None:
+    def _call_ready_ones(self) -> bool:
+        """Returns whether a callback has left unread what is there."""
+        unread = False
         # An error or the end of a connection is told as some other event, for reader and writer.
         for descriptor, events in self._epoll.poll(0, _SOCKETS_AT_ONCE):
             if events & ~select.EPOLLOUT and (callback := self._readers.get(descriptor)) is not None:
-                self._call(callback)
+                unread |= self._call(callback) is True
             if events & ~select.EPOLLIN and (callback := self._writers.get(descriptor)) is not None:
                 self._call(callback)
+        return unread
 
     def _call_soon_ones(self) -> None:
         soon, self._soon = self._soon, []
         for callback in soon:
             self._call(callback)
 
-    def _call(self, callback: Callable[[], None]) -> None:
+    def _call(self, callback: Callable[[], object]) -> object:
         try:
-            callback()
+            return callback()
         except Exception as error:  # one connection's mistake must not end the others
             log.error("wsstream failed in a callback", cause=error)
+            return None
 
-    def _add(self, sock: socket.socket, callbacks: _Callbacks, callback: Callable[[], None]) -> None:
+    def _add(self, sock: socket.socket, callbacks: _Callbacks, callback: Callable[[], object]) -> None:
         self._start()
         descriptor = sock.fileno()
         known = self._events(descriptor)

@@ -139,7 +139,7 @@ class SocketTransport(BaseSocketTransport):
         """Always 0: the kernel has all bytes that `send` took."""
         return 0
 
-    def watch_readable(self, callback: Callable[[], None]) -> bool:
+    def watch_readable(self, callback: Callable[[], object]) -> bool:
         """Call `callback` whenever the socket is readable; false where the event loop cannot."""
         if not self._reading:
             self._reading = self._watch("add_reader", callback)
@@ -151,7 +151,7 @@ class SocketTransport(BaseSocketTransport):
             self._reading = False
             self._loop.remove_reader(self._sock)
 
-    def watch_writable(self, callback: Callable[[], None]) -> bool:
+    def watch_writable(self, callback: Callable[[], object]) -> bool:
         """Call `callback` whenever the socket is writable; false where the event loop cannot."""
         if not self._writing:
             self._writing = self._watch("add_writer", callback)
@@ -163,7 +163,7 @@ class SocketTransport(BaseSocketTransport):
             self._writing = False
             self._loop.remove_writer(self._sock)
 
-    def _watch(self, add: str, callback: Callable[[], None]) -> bool:
+    def _watch(self, add: str, callback: Callable[[], object]) -> bool:
         if self._loop is None or self._sock.fileno() < 0:
             return False
         try:
