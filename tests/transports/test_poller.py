@@ -57,18 +57,18 @@ async def test_a_run_has_one(poller: Any) -> None:
 async def test_reader_and_writer_of_one_socket_are_called_apart(poller: Any, sockets: Any) -> None:
     called: list[str] = []
     ours, theirs = sockets
-    poller().add_reader(ours, lambda: called.append("read"))
+    poller().add_reader(ours.fileno(), lambda: called.append("read"))
     await settle()
     assert called == []
-    poller().add_writer(ours, lambda: called.append("write"))
+    poller().add_writer(ours.fileno(), lambda: called.append("write"))
     await settle()
     assert set(called) == {"write"}
-    poller().remove_writer(ours)
+    poller().remove_writer(ours.fileno())
     called.clear()
     theirs.send(b"x")
     await settle()
     assert set(called) == {"read"}
-    poller().remove_reader(ours)
+    poller().remove_reader(ours.fileno())
     called.clear()
     await settle()
     assert called == []
@@ -82,15 +82,15 @@ async def test_the_end_of_the_peer_calls_both(poller: Any, sockets: Any) -> None
             ours.send(bytes(65536))
         except BlockingIOError:
             break
-    poller().add_reader(ours, lambda: called.add("read"))
-    poller().add_writer(ours, lambda: called.add("write"))
+    poller().add_reader(ours.fileno(), lambda: called.add("read"))
+    poller().add_writer(ours.fileno(), lambda: called.add("write"))
     await settle()
     assert called == set()
     theirs.close()
     await settle()
     assert called == {"read", "write"}
-    poller().remove_reader(ours)
-    poller().remove_writer(ours)
+    poller().remove_reader(ours.fileno())
+    poller().remove_writer(ours.fileno())
 
 
 async def test_what_is_removed_in_a_callback_is_not_called_any_more(poller: Any, sockets: Any) -> None:
@@ -99,12 +99,12 @@ async def test_what_is_removed_in_a_callback_is_not_called_any_more(poller: Any,
     def read() -> None:
         called.append("read")
         for sock in sockets:
-            poller().remove_reader(sock)
+            poller().remove_reader(sock.fileno())
 
     for sock in sockets:
         sock.send(b"x")
     for sock in sockets:
-        poller().add_reader(sock, read)
+        poller().add_reader(sock.fileno(), read)
     await settle()
     assert called == ["read"]
 
@@ -115,17 +115,17 @@ async def test_a_socket_that_somebody_else_closed_is_no_obstacle(poller: Any) ->
         ours, theirs = socket.socketpair()
         add = poller().add_reader, poller().add_writer
         remove = poller().remove_reader, poller().remove_writer
-        add[closed_as](ours, lambda: called.append("closed"))  # noqa: B023 - called in this round
+        add[closed_as](ours.fileno(), lambda: called.append("closed"))  # noqa: B023 - called in this round
         number = ours.fileno()
         ours.close()
-        remove[closed_as](ours)
+        remove[closed_as](ours.fileno())
         again, friend = socket.socketpair()
         assert again.fileno() == number
         again.setblocking(False)
         friend.send(b"x")
-        add[added_as](again, lambda: called.append("again"))  # noqa: B023 - as above
+        add[added_as](number, lambda: called.append("again"))  # noqa: B023 - as above
         await settle()
-        remove[added_as](again)
+        remove[added_as](number)
         assert set(called) == {"again"}
         for sock in (theirs, again, friend):
             sock.close()
@@ -141,7 +141,7 @@ async def test_callbacks_that_ask_for_the_next_leave_tasks_and_sockets_their_tur
         if "read" not in called:
             poller().call_soon(again)
 
-    poller().add_reader(sockets[0], lambda: called.append("read"))
+    poller().add_reader(sockets[0].fileno(), lambda: called.append("read"))
     poller().call_soon(again)
     for _ in range(10):
         await anyio.lowlevel.checkpoint()
@@ -150,11 +150,11 @@ async def test_callbacks_that_ask_for_the_next_leave_tasks_and_sockets_their_tur
     sockets[1].send(b"x")
     await settle()
     assert "read" in called
-    poller().remove_reader(sockets[0])
+    poller().remove_reader(sockets[0].fileno())
 
 
 async def test_it_is_woken_from_other_tasks_at_once(poller: Any, sockets: Any) -> None:
-    poller().add_reader(sockets[0], lambda: None)
+    poller().add_reader(sockets[0].fileno(), lambda: None)
     await settle()
     called = anyio.Event()
     with anyio.fail_after(5):
@@ -175,7 +175,7 @@ async def test_it_is_woken_from_other_tasks_at_once(poller: Any, sockets: Any) -
         poller().alarms.set(clock()() + 0.01, soon)
         await soon.woken.wait()
     assert not late.woken.is_set()
-    poller().remove_reader(sockets[0])
+    poller().remove_reader(sockets[0].fileno())
 
 
 async def test_a_mistake_in_a_callback_is_logged_and_the_others_go_on(
@@ -184,18 +184,18 @@ async def test_a_mistake_in_a_callback_is_logged_and_the_others_go_on(
     called: list[str] = []
 
     def fail() -> None:
-        poller().remove_reader(sockets[0])
+        poller().remove_reader(sockets[0].fileno())
         raise ZeroDivisionError("a mistake")
 
     for sock in sockets:
         sock.send(b"x")
-    poller().add_reader(sockets[0], fail)
-    poller().add_reader(sockets[1], lambda: called.append("read"))
+    poller().add_reader(sockets[0].fileno(), fail)
+    poller().add_reader(sockets[1].fileno(), lambda: called.append("read"))
     with caplog.at_level(logging.ERROR, "wsstream"):
         await settle()
     assert "a mistake" in caplog.text
     assert called
-    poller().remove_reader(sockets[1])
+    poller().remove_reader(sockets[1].fileno())
 
 
 def test_when_the_run_ends_its_guests_are_told_and_nothing_is_left(
@@ -218,7 +218,7 @@ def test_when_the_run_ends_its_guests_are_told_and_nothing_is_left(
         if (poller := loop.callbacks()) is None:
             pytest.skip("this system has no epoll")
         found.append(poller)
-        poller.add_reader(sockets[0], lambda: None)
+        poller.add_reader(sockets[0].fileno(), lambda: None)
         for guest in (stays, leaves):
             loop.attach(guest)
         loop.detach(leaves)

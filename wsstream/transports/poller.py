@@ -8,7 +8,6 @@ that asyncio's event loops give them.
 from __future__ import annotations
 
 import select
-import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from math import inf
@@ -21,7 +20,7 @@ __all__ = ["Guest", "Operations", "Poller"]
 
 _SOCKETS_AT_ONCE = 64  # called back before other tasks run: the same bound as for alarms, and for its reason
 
-_Callbacks: TypeAlias = dict[int, Callable[[], object]]  # by the descriptors of their sockets
+_Callbacks: TypeAlias = dict[int, Callable[[], object]]  # by descriptors
 
 log = Log("wsstream.connection")
 
@@ -96,21 +95,21 @@ class Poller:
 
     # -- what asyncio's event loops have, too --------------------------------------------------
 
-    def add_reader(self, sock: socket.socket, callback: Callable[[], object]) -> None:
-        """Call `callback` whenever `sock` is readable; it returns true if it left unread what is there."""
-        self._add(sock, self._readers, callback)
+    def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
+        """Call `callback` when `descriptor` is readable. It returns true if it leaves unread what is there."""
+        self._add(descriptor, self._readers, callback)
 
-    def add_writer(self, sock: socket.socket, callback: Callable[[], object]) -> None:
-        """Call `callback` whenever `sock` is writable."""
-        self._add(sock, self._writers, callback)
+    def add_writer(self, descriptor: int, callback: Callable[[], object]) -> None:
+        """Call `callback` whenever `descriptor` is writable."""
+        self._add(descriptor, self._writers, callback)
 
-    def remove_reader(self, sock: socket.socket) -> None:
-        """Call back no more when `sock` is readable. It is still open."""
-        self._remove(sock, self._readers)
+    def remove_reader(self, descriptor: int) -> None:
+        """Call back no more when `descriptor` is readable. It is still open."""
+        self._remove(descriptor, self._readers)
 
-    def remove_writer(self, sock: socket.socket) -> None:
-        """Call back no more when `sock` is writable. It is still open."""
-        self._remove(sock, self._writers)
+    def remove_writer(self, descriptor: int) -> None:
+        """Call back no more when `descriptor` is writable. It is still open."""
+        self._remove(descriptor, self._writers)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call `callback` in the task's next turn."""
@@ -194,9 +193,8 @@ class Poller:
             log.error("wsstream failed in a callback", cause=error)
             return None
 
-    def _add(self, sock: socket.socket, callbacks: _Callbacks, callback: Callable[[], object]) -> None:
+    def _add(self, descriptor: int, callbacks: _Callbacks, callback: Callable[[], object]) -> None:
         self._start()
-        descriptor = sock.fileno()
         known = self._events(descriptor)
         callbacks[descriptor] = callback
         try:
@@ -209,8 +207,7 @@ class Poller:
             callbacks[descriptor] = callback
         self._epoll.register(descriptor, self._events(descriptor))
 
-    def _remove(self, sock: socket.socket, callbacks: _Callbacks) -> None:
-        descriptor = sock.fileno()
+    def _remove(self, descriptor: int, callbacks: _Callbacks) -> None:
         if callbacks.pop(descriptor, None) is None:
             return
         with suppress(FileNotFoundError):  # as above
