@@ -150,7 +150,9 @@ def _trio() -> EventLoop:
             return made
 
     def callbacks() -> Poller | None:
-        return None if not hasattr(select, "epoll") or poller().ended else poller()
+        if not hasattr(select, "epoll") or (found := poller()).ended:
+            return None
+        return found
 
     def park(waiting: list[Any]) -> Awaitable[None]:
         return trio.lowlevel.wait_task_rescheduled(Parked(waiting))  # noqa: ASYNC105 - the caller awaits it

@@ -96,7 +96,7 @@ class Poller:
     # -- what asyncio's event loops have, too --------------------------------------------------
 
     def add_reader(self, descriptor: int, callback: Callable[[], object]) -> None:
-        """Call `callback` when `descriptor` is readable. It returns true if it leaves unread what is there."""
+        """Call `callback` when `descriptor` is readable; true from it means that it left something unread."""
         self._add(descriptor, self._readers, callback)
 
     def add_writer(self, descriptor: int, callback: Callable[[], object]) -> None:
