@@ -9,13 +9,7 @@ from contextlib import contextmanager, suppress
 
 import anyio
 
-__all__ = [
-    "no_new_tcp_sockets",
-    "nothing_left",
-    "nothing_of_ours_left",
-    "open_sockets",
-    "tasks_of_ours",
-]
+__all__ = ["no_new_tcp_sockets", "nothing_left", "nothing_of_ours_left", "open_sockets", "tasks_of_ours"]
 
 
 def open_sockets() -> set[str]:
@@ -23,22 +17,17 @@ def open_sockets() -> set[str]:
     return {target for _, target in _descriptors() if target.startswith("socket:")}
 
 
-def _running_tasks() -> list[anyio.TaskInfo]:
-    """The running tasks, but for the one that on Trio calls back for all connections: it stays."""
-    return [task for task in anyio.get_running_tasks() if task.name != "wsstream poller"]
-
-
 def tasks_of_ours() -> list[anyio.TaskInfo]:
-    """The running tasks that the library started for connections."""
-    return [task for task in _running_tasks() if "wsstream" in (task.name or "")]
+    """The running tasks that the library started."""
+    return [task for task in anyio.get_running_tasks() if "wsstream" in (task.name or "")]
 
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
     """Fail if the block leaves a task or a socket that was not there before."""
-    tasks, sockets = {task.id for task in _running_tasks()}, open_sockets()
+    tasks, sockets = {task.id for task in anyio.get_running_tasks()}, open_sockets()
     yield
-    assert [task for task in _running_tasks() if task.id not in tasks] == []
+    assert [task for task in anyio.get_running_tasks() if task.id not in tasks] == []
     assert open_sockets() <= sockets
 
 

@@ -221,11 +221,11 @@ def test_when_the_run_ends_its_guests_are_told_and_nothing_is_left(
         poller.add_reader(sockets[0].fileno(), lambda: None)
         for guest in (stays, leaves):
             loop.attach(guest)
-        loop.detach(leaves)
+        loop.detach(leaves, lambda: told.append("gone"))
         await settle()
 
     anyio.run(main, backend="trio")
-    assert told == ["stays"]
+    assert told == ["gone", "stays"]
     assert found[0].ended
 
 
@@ -250,3 +250,62 @@ def test_without_descriptors_the_first_connection_has_tasks_and_a_later_one_has_
 
     anyio.run(main, backend="trio")
     assert watched == [False, True, False]
+
+
+async def test_the_task_ends_with_the_last_guest_and_starts_again_with_the_next(
+    poller: Any, sockets: Any
+) -> None:
+    class Guest:
+        def loop_ended(self) -> None:
+            raise AssertionError("nobody ends the loop")
+
+    def tasks() -> list[str | None]:
+        return [task.name for task in anyio.get_running_tasks() if task.name == "wsstream poller"]
+
+    gone: list[str] = []
+    for _ in range(3):
+        called: list[str] = []
+        first, second = Guest(), Guest()
+        sockets[1].send(b"x")
+        for sock, guest in zip(sockets, (first, second), strict=True):
+            poller().add_reader(sock.fileno(), lambda: called.append("read"))  # noqa: B023 - in this round
+            poller().attach(guest)
+        await settle()
+        assert called
+        assert len(tasks()) == 1
+        poller().remove_reader(sockets[0].fileno())
+        poller().detach(first, lambda: gone.append("first"))
+        assert gone == ["first"]
+        poller().remove_reader(sockets[1].fileno())
+        poller().detach(second, lambda: gone.append("second"))
+        assert gone == ["first"]
+        await settle()
+        assert gone == ["first", "second"]
+        gone.clear()
+        assert tasks() == []
+        sockets[0].recv(10)
+
+
+async def test_a_guest_that_comes_while_the_last_one_goes_is_served(poller: Any, sockets: Any) -> None:
+    class Guest:
+        def loop_ended(self) -> None:
+            raise AssertionError("nobody ends the loop")
+
+    gone: list[str] = []
+    called: list[str] = []
+    first, second = Guest(), Guest()
+    poller().add_reader(sockets[0].fileno(), lambda: None)
+    poller().attach(first)
+    await settle()
+    poller().remove_reader(sockets[0].fileno())
+    poller().detach(first, lambda: gone.append("first"))
+    poller().add_reader(sockets[0].fileno(), lambda: called.append("read"))
+    poller().attach(second)
+    sockets[1].send(b"x")
+    await settle()
+    assert gone == ["first"]
+    assert called
+    poller().remove_reader(sockets[0].fileno())
+    poller().detach(second, lambda: gone.append("second"))
+    await settle()
+    assert gone == ["first", "second"]

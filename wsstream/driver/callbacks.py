@@ -137,8 +137,7 @@ class CallbackEngine(Engine):
         if self._alarm is not None:
             self._alarms.cancel(self._alarm)
             self._alarm = None
-        self._operations.detach(self)
-        self._steps.finish()
+        self._operations.detach(self, self._steps.finish)
 
     def loop_ended(self) -> None:
         """End the connection, for which nothing is called any more."""

@@ -53,8 +53,9 @@ class EventLoop(NamedTuple):
         waits: whether the task of a handle in the list still waits; it does not if it was cancelled.
         callbacks: returns an object with ``add_reader``, ``call_soon`` and the like, or ``None``.
         alarms: returns the deadlines that all connections share; only where there are callbacks.
-        attach, detach: have a guest told when the event loop ends. asyncio's tell nobody, and just stop
-            calling back.
+        attach: have a guest told when the event loop ends; asyncio's tell nobody, and just stop calling back.
+        detach: forget the guest, for which nothing is called back any more, and call a function when nothing
+            is left that was there for it.
         wait_readable, wait_writable: ``anyio.wait_readable`` and the like, for one task at a time.
         notify_closing: ``anyio.notify_closing`` for these two; call it in a task or in a callback, right
             before the socket is closed.
@@ -68,7 +69,7 @@ class EventLoop(NamedTuple):
     callbacks: Callable[[], Any]
     alarms: Callable[[], Alarms]
     attach: Callable[[Guest], object]
-    detach: Callable[[Guest], object]
+    detach: Callable[[Guest, Callable[[], None]], object]
     wait_readable: Callable[[socket.socket], Awaitable[None]]
     wait_writable: Callable[[socket.socket], Awaitable[None]]
     notify_closing: Callable[[socket.socket], object]
@@ -166,7 +167,7 @@ def _trio() -> EventLoop:
         callbacks,
         lambda: poller().alarms,
         lambda guest: poller().attach(guest),
-        lambda guest: poller().detach(guest),
+        lambda guest, gone: poller().detach(guest, gone),
         anyio.wait_readable,
         anyio.wait_writable,
         trio.lowlevel.notify_closing,
@@ -234,7 +235,7 @@ def _asyncio() -> EventLoop:
         asyncio.get_running_loop,
         alarms,
         lambda guest: None,
-        lambda guest: None,
+        lambda guest, gone: gone(),
         waits.readable,
         waits.writable,
         waits.notify_closing,

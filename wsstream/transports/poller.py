@@ -51,7 +51,7 @@ class Operations(Protocol):
 
 
 class Poller:
-    """Calls back for the sockets of one run of an event loop, in a task that lasts as long as the run.
+    """Calls back for the sockets of one run of an event loop, in a task that lasts as long as its guests.
 
     A method may raise NotImplementedError as long as none was called: the system is out of descriptors.
 
@@ -68,6 +68,7 @@ class Poller:
         "_clock",
         "_deadline",
         "_epoll",
+        "_gone",
         "_guests",
         "_operations",
         "_readers",
@@ -87,6 +88,7 @@ class Poller:
         self._epoll: Any = None  # made when it is first needed
         self._readers: _Callbacks = {}
         self._writers: _Callbacks = {}
+        self._gone: list[Callable[[], None]] = []  # to call when the task has ended
         self._soon: list[Callable[[], object]] = []
         self._guests: set[Guest] = set()
         self._deadline = inf  # when the alarms ring
@@ -118,15 +120,28 @@ class Poller:
         if self._waits:
             self._scope.cancel()
 
-    # -- guests --------------------------------------------------------------------------------
+    # -- guests: the task lasts as long as there are some -----------------------------------------
 
     def attach(self, guest: Guest) -> None:
         """Tell `guest` when the event loop ends, unless it detaches before."""
         self._guests.add(guest)
 
-    def detach(self, guest: Guest) -> None:
-        """Tell `guest` nothing."""
+    def detach(self, guest: Guest, gone: Callable[[], None]) -> None:
+        """Forget `guest`, for which nothing is called back any more.
+
+        `gone` is called once: when the task has ended, if it was the last guest, and else at once.
+        """
         self._guests.discard(guest)
+        if self._epoll is None or self._is_used:
+            gone()
+            return
+        self._gone.append(gone)
+        if self._waits:
+            self._scope.cancel()
+
+    @property
+    def _is_used(self) -> bool:
+        return bool(self._guests or self._readers or self._writers)
 
     # -- the task ------------------------------------------------------------------------------
 
@@ -139,15 +154,20 @@ class Poller:
             self._operations.start(self._run)
 
     async def _run(self) -> None:
-        """Call back until this is cancelled, as it is when the event loop ends."""
+        """Call back until the last guest has gone, or the event loop ends and cancels this."""
         try:
-            while True:
+            while not self._gone:
                 with self._operations.scope() as self._scope:
                     self._scope.deadline = self._deadline
                     await self._run_until_woken()
                 self._call_soon_ones()
                 if self._deadline <= self._clock():
                     self.alarms.ring()
+                if self._is_used:
+                    self._call_gone_ones()
+        except BaseException:
+            self.ended = True
+            raise
         finally:
             self._end()
 
@@ -155,7 +175,7 @@ class Poller:
         """Call back for sockets, until `call_soon` or the alarms cancel this."""
         descriptor = self._epoll.fileno()
         unread = False
-        while True:
+        while not self._gone:
             if self._soon or unread:  # to wait for what is there already would cost a system call more
                 await self._operations.turn()
             else:
@@ -227,9 +247,16 @@ class Poller:
         if self._scope is not None:
             self._scope.deadline = deadline
 
+    def _call_gone_ones(self) -> None:
+        gone, self._gone = self._gone, []
+        for callback in gone:
+            self._call(callback)
+
     def _end(self) -> None:
-        self.ended = True
         self._scope = None
         while self._guests:
             self._guests.pop().loop_ended()  # which may have attached others
         self._epoll.close()
+        self._epoll = None
+        self._soon.clear()
+        self._call_gone_ones()
