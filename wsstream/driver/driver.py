@@ -269,6 +269,7 @@ class Driver:
         """Close the transport and stop everything."""
         self._intake.drop()
         self._pump.drop()
+        self.sender.wake_all()  # some may wait for what is lost now
         try:
             self.transport.close()
         except Exception as error:

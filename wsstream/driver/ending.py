@@ -240,7 +240,8 @@ class Ending:
         if self._connection.state is _VIOLATED:
             cause = self._violation_error()
         self._connection.receive_eof()
-        self._conclude(cause)
+        if self.info is None:
+            self._conclude(cause)
         self._listener.on_drop()
 
     def finish(self) -> None:
