@@ -21,7 +21,9 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
 NAME = "wsstream.codec._speedups"
-SOURCES = [f"wsstream/codec/{name}.c" for name in ("_speedups", "_unread", "_iterator", "_batch", "_read_step")]
+SOURCES = [
+    f"wsstream/codec/{name}.c" for name in ("_speedups", "_unread", "_iterator", "_batch", "_read_step")
+]
 HEADERS = ["wsstream/codec/_speedups.h"]
 
 

@@ -1,4 +1,4 @@
-"""What `anext()` returns while it waits for a message to arrive: on asyncio the compiled one is a future itself."""
+"""What `anext()` returns while it waits for a message: on asyncio the compiled one is a future itself."""
 
 from __future__ import annotations
 
@@ -189,7 +189,9 @@ def test_at_once_the_task_runs_before_wake_returns_in_its_own_context(
     assert seen == ["a of the task", "after a ", "b of the task", "after b ", "c was put", "c of the task"]
 
 
-def test_an_interrupt_in_the_task_leaves_the_callback(itself: Source, loop: asyncio.AbstractEventLoop) -> None:
+def test_an_interrupt_in_the_task_leaves_the_callback(
+    itself: Source, loop: asyncio.AbstractEventLoop
+) -> None:
     async def main() -> None:
         await anext(itself.messages)
         raise KeyboardInterrupt

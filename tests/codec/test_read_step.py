@@ -1,4 +1,4 @@
-"""One step of reading: both versions put the same messages into the queue and leave the same bytes to the owner."""
+"""One step of reading: both versions put the same messages into the queue and leave the same bytes."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_the_end_of_the_stream_is_the_owners(owner: Owner) -> None:
 def test_what_is_not_plain_is_the_owners_with_all_that_follows(owner: Owner, rest: bytes) -> None:
     owner.arriving = [masked("first") + rest]
     owner.step.take()
-    assert [*owner.queue][0] == "first"
+    assert owner.queue.front() == "first"
     assert owner.left == [rest]
 
 
@@ -281,7 +281,9 @@ def joined(events: list[Any]) -> list[Any]:
 
 @given(st.lists(FRAMES, max_size=8), st.lists(st.integers(1, 300), max_size=8))
 @settings(max_examples=examples(300))
-def test_whatever_the_reads_the_messages_are_those_of_the_decoder(frames: list[bytes], cuts: list[int]) -> None:
+def test_whatever_the_reads_the_messages_are_those_of_the_decoder(
+    frames: list[bytes], cuts: list[int]
+) -> None:
     data = b"".join(frames)
     expected = decoded(data)
     for version in VERSIONS:

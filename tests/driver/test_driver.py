@@ -103,6 +103,7 @@ async def test_a_mistake_in_a_step_ends_the_connection_alone(
         anyio.create_task_group() as group,
         wsstream.connect(server.url, ssl=tls[1], close_timeout=1) as ws,
     ):
+
         async def end() -> None:
             with pytest.raises(wsstream.ConnectionBroken) as caught:
                 await ws.wait_closed()

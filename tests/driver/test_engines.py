@@ -22,6 +22,11 @@ from wsstream.transports.sockets import SocketTransport
 pytestmark = pytest.mark.anyio
 
 
+def new_read_step(transport: SocketTransport) -> ReadStep:
+    """One that is not open, and so leaves every step to the engine."""
+    return ReadStep(UnreadQueue(), FrameBatch(), False, transport.receive, memoryview(bytearray(100)))
+
+
 class Recorder:
     """Steps that do what the test says, and are written down."""
 
@@ -99,9 +104,7 @@ def make(request: pytest.FixtureRequest, sockets: tuple[socket.socket, socket.so
         elif loop is None:
             pytest.skip("this event loop does not call back")
         else:
-            queue, batch = UnreadQueue(), FrameBatch()
-            read_step = ReadStep(queue, batch, False, transport.receive, memoryview(bytearray(100)))
-            engine = CallbackEngine(steps, transport, loop, read_step)
+            engine = CallbackEngine(steps, transport, event_loop(), new_read_step(transport))
             assert engine.watch()
         steps.engine = engine
         engine.start()
@@ -219,3 +222,22 @@ async def test_a_receiving_task_that_took_a_step_is_left_the_next_one(make: Any,
     await settled()
     assert steps.took("read"), "later, and not in the turn of the receiving task"
     steps.stop()
+
+
+def test_a_connection_that_is_left_open_ends_with_trios_run(sockets: Any) -> None:
+    pytest.importorskip("trio")
+    left: list[Recorder] = []
+
+    async def main() -> None:
+        left.append(steps := Recorder(SocketTransport(sockets[0])))
+        if event_loop().callbacks() is None:
+            pytest.skip("this event loop does not call back")
+        engine = CallbackEngine(steps, steps.transport, event_loop(), new_read_step(steps.transport))
+        assert engine.watch()
+        steps.engine = engine
+        engine.start()
+        await settled()
+
+    anyio.run(main, backend="trio")
+    assert left[0].finished.is_set()
+    assert sockets[0].fileno() < 0

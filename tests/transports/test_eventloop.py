@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - started by its own functions, not by anyio's
 import contextvars
+import gc
 import signal
 import socket
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
@@ -107,6 +109,34 @@ def test_a_callback_can_close_a_socket_for_which_a_task_waits(
     run(main)
 
 
+@pytest.mark.parametrize("run", PLAIN)
+def test_the_alarms_of_a_loop_are_one_object_and_end_with_it(run: Run) -> None:
+    loops: list[weakref.ref[Any]] = []
+
+    class Sleeper:
+        def __init__(self) -> None:
+            self.woken = anyio.Event()
+            self.loop = asyncio.get_running_loop()
+
+        def on_time(self) -> None:
+            self.woken.set()
+
+    async def main() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        alarms, soon, never = event_loop().alarms(), Sleeper(), Sleeper()
+        assert event_loop().alarms() is alarms
+        alarms.set(anyio.current_time() + 0.01, soon)
+        alarms.set(anyio.current_time() + 60, never)
+        with anyio.fail_after(5):
+            await soon.woken.wait()
+        assert not never.woken.is_set()
+
+    run(main)
+    run(main)
+    gc.collect()
+    assert [loop() for loop in loops] == [None, None]
+
+
 @needs_trio
 def test_trio_as_a_guest_of_asyncio_is_told_from_its_host() -> None:
     async def host() -> tuple[Any, Any]:
@@ -115,8 +145,9 @@ def test_trio_as_a_guest_of_asyncio_is_told_from_its_host() -> None:
 
         async def guest() -> object:
             await trio.lowlevel.checkpoint()
-            return event_loop().callbacks()
+            return event_loop() is not asyncio_loop
 
+        asyncio_loop = event_loop()
         trio.lowlevel.start_guest_run(
             guest,
             run_sync_soon_threadsafe=loop.call_soon_threadsafe,
@@ -125,7 +156,7 @@ def test_trio_as_a_guest_of_asyncio_is_told_from_its_host() -> None:
         )
         return await ended, event_loop().callbacks() is loop
 
-    assert asyncio.run(host()) == (None, True)
+    assert asyncio.run(host()) == (True, True)
 
 
 def test_without_an_event_loop_the_error_says_so() -> None:

@@ -44,8 +44,8 @@ _BINARY = 0x82
 class FrameBatch:
     """Complete frames that wait to be sent in one piece. `begin` appends the first, `put` the others.
 
-    A message that comes while no other waits leaves at once, by `send_alone`, unless it follows the last one too
-    soon.
+    A message that comes while no other waits leaves at once, by `send_alone`, unless it follows the last one
+    too soon.
 
     Args:
         next_key: returns a masking key for each frame; without it, frames are not masked.
@@ -58,10 +58,10 @@ class FrameBatch:
         clock: the time in seconds.
         last_send: when a message was sent last.
         answers: the next message leaves alone, however soon it follows: bytes have come since the last one.
-        send: as ``socket.send``, sends a frame at once, or a part of it, and returns how many bytes. Without it, no
-            message leaves alone.
-        send_rest: called with a frame, of which only a number of bytes has left, and with the exception if `send`
-            raised one other than BlockingIOError.
+        send: as ``socket.send``, sends a frame at once, or a part of it, and returns how many bytes. Without
+            it, no message leaves alone.
+        send_rest: called with a frame, of which only a number of bytes has left, and with the exception if
+            `send` raised one other than BlockingIOError.
         others: bytes that wait elsewhere and come first.
         sent: bytes that have left, in all.
         left_at: when a message left alone; to be set back to -inf by whoever takes note of it.
@@ -116,8 +116,8 @@ class FrameBatch:
     def put(self, item: object) -> bool | None:
         """Append a message or send it, and return whether the batch should leave or other tasks should run.
 
-        ``None``: the message has to go another way: it is the first of a batch, `closed_for` names a reason, the
-        batch is full, or the message is too large or not a plain ``str`` or ``bytes``.
+        ``None``: the message has to go another way: it is the first of a batch, `closed_for` names a reason,
+        the batch is full, or the message is too large or not a plain ``str`` or ``bytes``.
 
         Raises:
             UnicodeEncodeError: a ``str`` with a lone surrogate.

@@ -24,6 +24,7 @@ MAX_STEPS = 128
 A step, with the connection's answer to a Ping, takes about 5 µs, and so all of them half a millisecond."""
 
 _MAX_KEPT = MAX_HEADER + MAX_CONTROL_PAYLOAD  # bytes; a longer control frame is a violation
+_NO_TEXT = UTF8Validator()  # until a text message has begun; it is fed nothing
 _KINDS: dict[int, Kind] = {Opcode.TEXT: "text", Opcode.BINARY: "binary"}
 
 
@@ -93,7 +94,7 @@ class Decoder:
         # the message that has begun and not ended
         self._kind: Kind | None = None
         self._compressed = False
-        self._utf8 = UTF8Validator()
+        self._utf8 = _NO_TEXT
         # the last header
         self._opcode = 0
         self._fin = True
@@ -353,6 +354,7 @@ def _parse_close(payload: bytes, complete: bool) -> Close:
     code = int.from_bytes(payload[:2], "big")
     if not is_close_code(code):  # sections 7.4.1 and 7.4.2
         raise _protocol_error(f"close code {code} must not be on the wire")
-    if not UTF8Validator().feed(payload[2:], last=complete):  # section 5.5.1: the reason is UTF-8
+    # Section 5.5.1: the reason is UTF-8.
+    if len(payload) > 2 and not UTF8Validator().feed(payload[2:], last=complete):
         raise _Broken(CloseCode.INVALID_PAYLOAD, "a close reason is not UTF-8")
     return Close(code, payload[2:].decode()) if complete else Close(code)

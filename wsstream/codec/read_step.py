@@ -1,6 +1,7 @@
 """From the transport to the queue of messages in one step: the hot path of reading.
 
-`ReadStep` has a compiled version, too. It knows neither transports nor event loops: it calls what it is given.
+`ReadStep` has a compiled version, too. It knows neither transports nor event loops: it calls what it is
+given.
 """
 
 from __future__ import annotations
@@ -51,18 +52,18 @@ class Owner(Protocol):
 class ReadStep:
     """Receives bytes, and puts the messages at their beginning into the queue.
 
-    To the usual case it gives no Python call at all when it is compiled: the event loop calls `on_readable`, and the
-    task that waits for the message runs before that returns.
+    To the usual case it gives no Python call at all when it is compiled: the event loop calls `on_readable`,
+    and the task that waits for the message runs before that returns.
 
-    A *plain* message is one complete frame, not compressed. The step takes plain messages alone; whatever is not
-    plain is left to the `owner`, who has the decoder.
+    A *plain* message is one complete frame, not compressed. The step takes plain messages alone; whatever is
+    not plain is left to the `owner`, who has the decoder.
 
     Args:
         queue: for the messages.
         batch: the sending side, whose next message answers what came.
         masked: whether frames must be masked (RFC 6455 section 5.1).
-        receive: as ``socket.recv_into``, receives into a buffer at most a number of bytes, and returns how many
-            came; ``None`` or BlockingIOError: none; 0: the stream has ended.
+        receive: as ``socket.recv_into``, receives into a buffer at most a number of bytes, and returns how
+            many came; ``None`` or BlockingIOError: none; 0: the stream has ended.
         buffer: to receive into; other steps use it, too.
 
     Attributes:
@@ -73,8 +74,8 @@ class ReadStep:
         density: bytes received for each byte of cost, at the last step.
         drained: at the last read, nothing more had arrived.
         bytes_received: in all.
-        received_at: when bytes came last, in the seconds of the batch's clock; to be set back to -inf by whoever
-            takes note of it.
+        received_at: when bytes came last, in the seconds of the batch's clock; to be set back to -inf by
+            whoever takes note of it.
         otherwise: what `on_readable` calls while the step is not open, or to be skipped.
     """
 
@@ -117,17 +118,16 @@ class ReadStep:
         self.received_at = -inf
         self.otherwise: Callable[[], object] | None = None
 
-    def on_readable(self) -> None:
-        """Take a step, for the event loop: what it raises goes to the owner."""
+    def on_readable(self) -> object:
+        """Take a step, for the event loop: what it raises goes to the owner. Returns what `otherwise` does."""
         if self.skip or not self.open:
-            if self.otherwise is not None:
-                self.otherwise()
-            return
+            return None if self.otherwise is None else self.otherwise()
         try:
             self._take(at_once=True)
         except Exception as error:
             assert self.owner is not None
             self.owner.step_failed(error)
+        return None
 
     def take(self) -> bool:
         """Receive, and decode what came; returns whether anything did.

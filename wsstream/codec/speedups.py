@@ -44,8 +44,12 @@ else:
     scan_messages = _speedups.scan
 
 if TYPE_CHECKING or not COMPILED:
-    FrameBatch, ReadStep = batch.FrameBatch, read_step.ReadStep
-    MessageIterator, UnreadQueue = unread.MessageIterator, unread.UnreadQueue
+    FrameBatch = batch.FrameBatch
+    MessageIterator = unread.MessageIterator
+    ReadStep = read_step.ReadStep
+    UnreadQueue = unread.UnreadQueue
 else:
-    FrameBatch, ReadStep = _speedups.FrameBatch, _speedups.ReadStep
-    MessageIterator, UnreadQueue = _speedups.MessageIterator, _speedups.UnreadQueue
+    FrameBatch = _speedups.FrameBatch
+    MessageIterator = _speedups.MessageIterator
+    ReadStep = _speedups.ReadStep
+    UnreadQueue = _speedups.UnreadQueue

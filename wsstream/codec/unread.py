@@ -142,8 +142,8 @@ class UnreadQueue:
     def wake(self, at_once: bool = False) -> bool:
         """Wake the iterator that waits in this queue, if one does; returns whether one did.
 
-        Only compiled iterators do, on asyncio. With `at_once` its task runs before this returns: call it so in a
-        callback of the event loop, as the last act.
+        Only compiled iterators do, on asyncio. With `at_once` its task runs before this returns: call it so
+        in a callback of the event loop, as the last act.
         """
         return False
 
@@ -166,9 +166,9 @@ class MessageIterator:
     A message that `take_message_now` does not return comes from the coroutine function `wait`, which raises
     StopAsyncIteration at the end. What ``anext()`` returns takes nothing before it is awaited.
 
-    While `step` is open and has drained its source, there is nothing to do but wait. The iterator then waits by
-    `park`, whose end means that something may have arrived. On asyncio's `loop` the compiled version is what the
-    task waits for itself, and needs no `park`.
+    While `step` is open and has drained its source, there is nothing to do but wait. The iterator then waits
+    by `park`, whose end means that something may have arrived. On asyncio's `loop` the compiled version is
+    what the task waits for itself, and needs no `park`.
     """
 
     __slots__ = ("_park", "_queue", "_step", "_wait")

@@ -1,4 +1,4 @@
-"""The engine with callbacks: for sockets on event loops that call back (asyncio, uvloop).
+"""The engine with callbacks: for sockets on event loops that call back (asyncio, uvloop, Trio with epoll).
 
 It takes the same steps as that with tasks, without a switch of tasks for each, and an idle connection is
 smaller. A callback raises nothing: nobody would see it.
@@ -11,7 +11,9 @@ from typing import Any
 
 from wsstream.codec.speedups import ReadStep
 from wsstream.driver.engine import Engine, Next, Output, Steps
+from wsstream.transports.alarms import Alarm
 from wsstream.transports.base import Transport
+from wsstream.transports.eventloop import EventLoop
 
 __all__ = ["CallbackEngine"]
 
@@ -25,14 +27,15 @@ class CallbackEngine(Engine):
     Args:
         steps: what to call.
         transport: what calls back, see `Transport.watch_readable`.
-        loop: the event loop, see :class:`~wsstream.transports.eventloop.EventLoop`.
+        operations: those of the event loop, which may have no callbacks: then `watch` returns false.
         read_step: what the event loop calls first when there is something to read.
     """
 
     __slots__ = (
         "_alarm",
-        "_alarm_time",
+        "_alarms",
         "_loop",
+        "_operations",
         "_read_step",
         "_step_due",
         "_steps",
@@ -40,16 +43,19 @@ class CallbackEngine(Engine):
         "_transport",
     )
 
-    def __init__(self, steps: Steps, transport: Transport, loop: Any, read_step: ReadStep) -> None:
+    def __init__(
+        self, steps: Steps, transport: Transport, operations: EventLoop, read_step: ReadStep
+    ) -> None:
         self._steps = steps
         self._transport = transport
-        self._loop = loop
+        self._operations = operations
+        self._loop: Any = operations.callbacks()
+        self._alarms = operations.alarms()
         self._stopping = False
         self._read_step = read_step
         read_step.otherwise = self._on_readable
         self._step_due = False  # a step is scheduled, to decode
-        self._alarm: Any = None
-        self._alarm_time = inf
+        self._alarm: Alarm | None = None
 
     def watch(self) -> bool:
         """Have the event loop call back when there is something to read; false: it cannot."""
@@ -57,19 +63,21 @@ class CallbackEngine(Engine):
 
     def start(self) -> None:
         """Set the alarm. The transport is watched already."""
+        self._operations.attach(self)
         self.wake_at(self._steps.deadline)
 
     # -- reading -------------------------------------------------------------------------------
 
-    def _on_readable(self) -> None:
+    def _on_readable(self) -> bool:
         if self._read_step.skip:
             self._read_step.skip = False
-            return
+            return True
         after = self._steps.read()
         if after is _DECODE:
             self.decode_soon()
         elif after is _SLEEP:
             self._transport.unwatch_readable()
+        return False
 
     def resume_reading(self) -> None:
         """Watch the transport again."""
@@ -110,18 +118,16 @@ class CallbackEngine(Engine):
 
     def wake_at(self, deadline: float) -> None:
         """Set the alarm to `deadline`, if it would go off later."""
-        if deadline < self._alarm_time and not self._stopping:
-            self._cancel_alarm()
-            self._alarm_time = deadline
-            self._alarm = self._loop.call_at(deadline, self._on_time)
+        alarm = self._alarm
+        if deadline >= (inf if alarm is None else alarm[0]) or self._stopping:
+            return
+        if alarm is not None:
+            self._alarms.cancel(alarm)
+        self._alarm = self._alarms.set(deadline, self)
 
-    def _cancel_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm, self._alarm_time = None, inf
-
-    def _on_time(self) -> None:
-        self._alarm, self._alarm_time = None, inf
+    def on_time(self) -> None:
+        """Look at the clocks."""
+        self._alarm = None
         try:
             self._steps.tick()
             self.wake_at(self._steps.deadline)
@@ -133,5 +139,11 @@ class CallbackEngine(Engine):
     def stop(self) -> None:
         """Call nothing any more. No task is left, and a closed socket holds nothing."""
         self._stopping = True
-        self._cancel_alarm()
-        self._steps.finish()
+        if self._alarm is not None:
+            self._alarms.cancel(self._alarm)
+            self._alarm = None
+        self._operations.detach(self, self._steps.finish)
+
+    def loop_ended(self) -> None:
+        """End the connection, for which nothing is called any more."""
+        self._steps.stopped()

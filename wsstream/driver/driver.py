@@ -49,7 +49,6 @@ from wsstream.driver.phase import Phase
 from wsstream.driver.pump import Pump
 from wsstream.driver.receiver import Receiver
 from wsstream.driver.sender import Sender
-from wsstream.driver.signals import clock
 from wsstream.driver.tasks import TaskEngine
 from wsstream.errors import KeepaliveTimeout, ReceiveTimeout
 from wsstream.log import Log
@@ -58,7 +57,7 @@ from wsstream.protocol.file_frames import FileEnded
 from wsstream.protocol.keepalive import STANDSTILL, Action
 from wsstream.protocol.state import State
 from wsstream.transports.base import Transport
-from wsstream.transports.eventloop import event_loop
+from wsstream.transports.eventloop import EventLoop, event_loop
 
 __all__ = ["Driver"]
 
@@ -98,7 +97,8 @@ class Driver:
     def __init__(
         self, transport: Transport, connection: Connection, received: bytes, options: ConnectionOptions
     ) -> None:
-        now = clock()
+        loop = event_loop()
+        now = loop.clock()
         self.transport = transport
         self.connection = connection
         self.ending = ending = Ending(connection, EndTimer(options.close_timeout, now), self)
@@ -106,7 +106,7 @@ class Driver:
         inbox = Inbox(flow, connection.inflater, options.max_message_size)
         read_step = new_read_step(transport, connection, inbox)
         self._heartbeat = heartbeat = Heartbeat(connection, options, now, read_step)
-        self._engine = engine = self._make_engine(read_step)
+        self._engine = engine = self._make_engine(loop, read_step)
         outbox = Outbox(connection, flow)
         self._pump = pump = Pump(transport, connection, outbox, flow, ending, heartbeat, engine, self)
         self.sender = sender = Sender(connection, outbox, pump, flow, ending, heartbeat, engine)
@@ -115,12 +115,10 @@ class Driver:
         )
         self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
 
-    def _make_engine(self, read_step: ReadStep) -> Engine:
-        loop = event_loop().callbacks()
-        if loop is not None:
-            callbacks = CallbackEngine(self, self.transport, loop, read_step)
-            if callbacks.watch():
-                return callbacks
+    def _make_engine(self, loop: EventLoop, read_step: ReadStep) -> Engine:
+        callbacks = CallbackEngine(self, self.transport, loop, read_step)
+        if callbacks.watch():
+            return callbacks
         return TaskEngine(self, self.transport, self.ending.id)
 
     def start(self) -> None:
@@ -160,7 +158,8 @@ class Driver:
     @property
     def deadline(self) -> float:
         """When `tick` is to be called next."""
-        return min(self.ending.timer.deadline, self._heartbeat.deadline)
+        end, clocks = self.ending.timer.deadline, self._heartbeat.deadline
+        return end if end < clocks else clocks
 
     def tick(self) -> None:
         """Do what the clocks have due."""
@@ -263,7 +262,7 @@ class Driver:
     def on_end(self, *, discard: bool) -> None:
         """Wake every task, let what has arrived be read, and send Close, if it is due."""
         self.sender.end()
-        self._heartbeat.pings.wake_all()
+        self._heartbeat.end()
         self.receiver.end()
         if discard:
             self.receiver.discard()
@@ -274,6 +273,7 @@ class Driver:
         """Close the transport and stop everything."""
         self._intake.drop()
         self._pump.drop()
+        self.sender.wake_all()  # some may wait for what is lost now
         try:
             self.transport.close()
         except Exception as error:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
+from anyio.lowlevel import checkpoint
+
 from wsstream.close_codes import CloseCode
 from wsstream.codec.events import Close, Violation
 from wsstream.driver.endtimer import Due, EndTimer
 from wsstream.driver.listener import Listener
 from wsstream.driver.phase import Happening, Phase, next_phase
-from wsstream.driver.signals import Latch
+from wsstream.driver.signals import Signal
 from wsstream.errors import (
     NOT_CLOSED,
     ClosedLocally,
@@ -35,9 +37,12 @@ __all__ = ["Ending"]
 
 _LINGER_BYTES = 1 << 20  # read and dropped after the end: unread data would make a reset overtake our Close
 
-_RUNNING = Phase.RUNNING  # a name of the module is found faster than a member of an enum
+# A name of the module is found faster than a member of an enum.
+_RUNNING, _ENDED, _DROPPED, _DONE = Phase.RUNNING, Phase.ENDED, Phase.DROPPED, Phase.DONE
+_LEAVE, _CONCLUDE, _DROP, _FINISH = Happening.LEAVE, Happening.CONCLUDE, Happening.DROP, Happening.FINISH
+_VIOLATED = State.VIOLATED
 
-_connection_ids = count(1)
+_connection_numbers = count(1)
 
 
 class Ending:
@@ -49,7 +54,6 @@ class Ending:
         listener: does what the end asks for.
 
     Attributes:
-        id: a short name of the connection, unlike those of others in this process.
         phase: see :class:`Phase`.
         info: how the connection ended; set as soon as that is certain.
         cause: the exception that says why, if the reason is not a Close of the peer.
@@ -63,8 +67,8 @@ class Ending:
         "_finished",
         "_linger_bytes",
         "_listener",
+        "_number",
         "cause",
-        "id",
         "info",
         "left",
         "phase",
@@ -72,8 +76,8 @@ class Ending:
     )
 
     def __init__(self, connection: Connection, timer: EndTimer, listener: Listener) -> None:
-        self.id = f"{next(_connection_ids):x}"
-        self.phase = Phase.RUNNING
+        self._number = next(_connection_numbers)
+        self.phase = _RUNNING
         self.info: CloseInfo | None = None
         self.cause: BaseException | None = None
         self.left = False
@@ -81,11 +85,13 @@ class Ending:
         self._connection = connection
         self._listener = listener
         self._aborted = False
-        self._finished = Latch()
+        self._finished: Signal | None = None  # made when a task waits
         self._linger_bytes = _LINGER_BYTES
 
-    def _move(self, happening: Happening) -> None:
-        self.phase = next_phase(self.phase, happening)
+    @property
+    def id(self) -> str:
+        """A short name of the connection, unlike those of others in this process."""
+        return f"{self._number:x}"
 
     # -- what is true now --------------------------------------------------------------------
 
@@ -97,7 +103,7 @@ class Ending:
     @property
     def is_done(self) -> bool:
         """Whether nothing of the connection is left."""
-        return self.phase is Phase.DONE
+        return self.phase is _DONE
 
     @property
     def begun_here(self) -> bool:
@@ -159,13 +165,13 @@ class Ending:
 
     def abort(self) -> None:
         """Drop the connection at once."""
-        self._aborted = self._aborted or self.phase < Phase.DROPPED
+        self._aborted = self._aborted or self.phase < _DROPPED
         self.drop()
         self._leave()
 
     def _leave(self) -> None:
         self.left = True
-        self._move(Happening.LEAVE)
+        self.phase = next_phase(self.phase, _LEAVE)
         self._listener.on_leave()
 
     def fail(
@@ -189,7 +195,7 @@ class Ending:
         The messages before the violation are delivered. They are answered if the application answers within
         a tenth of a second and before it asks for more: Close would overtake a later answer.
         """
-        if self._connection.state is State.VIOLATED:
+        if self._connection.state is _VIOLATED:
             self.timer.start_grace()
             self._listener.wake_at(self.timer.deadline)
         else:
@@ -197,7 +203,7 @@ class Ending:
 
     def fail_for_violation(self) -> None:
         """Fail the connection now if the peer broke a rule; else do nothing."""
-        if self._connection.state is State.VIOLATED:
+        if self._connection.state is _VIOLATED:
             self._connection.fail()
             self._conclude(self._violation_error())
 
@@ -219,28 +225,30 @@ class Ending:
         if self.info is None:
             self.info = self._close_info()
             self.cause = cause
-        self._move(Happening.CONCLUDE)
-        if self.phase is Phase.ENDED:
+        self.phase = next_phase(self.phase, _CONCLUDE)
+        self._listener.on_end(discard=discard)
+        if self.phase is _ENDED:  # mostly it is not: the Close has left, and the transport is closed
             self.timer.start_closing()
             self._listener.wake_at(self.timer.deadline)
-        self._listener.on_end(discard=discard)
 
     def drop(self, cause: BaseException | None = None) -> None:
         """Close the transport; the connection has ended."""
-        if self.phase >= Phase.DROPPED:
+        if self.phase >= _DROPPED:
             return
-        self._move(Happening.DROP)
+        self.phase = next_phase(self.phase, _DROP)
         self.timer.stop()
-        if self._connection.state is State.VIOLATED:
+        if self._connection.state is _VIOLATED:
             cause = self._violation_error()
         self._connection.receive_eof()
-        self._conclude(cause)
+        if self.info is None:
+            self._conclude(cause)
         self._listener.on_drop()
 
     def finish(self) -> None:
         """The transport is released, and no task is left."""
-        self._move(Happening.FINISH)
-        self._finished.set()
+        self.phase = next_phase(self.phase, _FINISH)
+        if self._finished is not None:
+            self._finished.notify()
 
     def _close_info(self) -> CloseInfo:
         connection = self._connection
@@ -252,10 +260,18 @@ class Ending:
             return CloseInfo(code, close.reason, clean)
         return CloseInfo(int(CloseCode.ABNORMAL), "", False)  # section 7.1.5: no Close frame came
 
+    async def _wait(self) -> None:
+        if self.is_done:
+            await checkpoint()
+            return
+        if self._finished is None:
+            self._finished = Signal()
+        await self._finished.wait()
+
     async def wait_finished(self) -> None:
         """Wait until nothing of the connection is left. If cancelled, it is dropped."""
         try:
-            await self._finished.wait()
+            await self._wait()
         except BaseException:
             self.abort()
             raise
@@ -266,7 +282,7 @@ class Ending:
         Raises:
             ConnectionBroken: the end was neither clean nor asked for by `abort`.
         """
-        await self._finished.wait()
+        await self._wait()
         assert self.info is not None
         if not self.info.clean and not self._aborted:
             raise self.broken()
@@ -274,7 +290,7 @@ class Ending:
 
     def hurry(self) -> None:
         """From now on nobody waits for a peer that does not read: it has sent Close, or has to go."""
-        if self.phase < Phase.DROPPED:
+        if self.phase < _DROPPED:
             self.timer.hurry()
             self._listener.wake_at(self.timer.deadline)
 

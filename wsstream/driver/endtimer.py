@@ -34,40 +34,42 @@ class EndTimer:
 
     Attributes:
         close_timeout: seconds; infinite for ``None``.
+        deadline: when something is due next.
     """
 
-    __slots__ = ("_closing", "_grace", "_hurried_since", "_look", "_now", "close_timeout")
+    __slots__ = ("_closing", "_grace", "_hurried_since", "_look", "_now", "close_timeout", "deadline")
 
     def __init__(self, close_timeout: float | None, clock: Clock) -> None:
         self.close_timeout = inf if close_timeout is None else close_timeout
         self._now = clock
         self._hurried_since = inf
-        self._grace = self._closing = self._look = inf
+        self._grace = self._closing = self._look = self.deadline = inf
 
     def start_grace(self) -> None:
         """The peer broke a rule. The application may still answer what came before."""
         self._grace = self._now() + _GRACE
+        self._set_deadline()
 
     def start_closing(self) -> None:
         """The closing handshake begins, if it has not begun."""
         self._grace = inf
         if self._closing == inf:
             self._closing = self._now() + self.close_timeout
+        self._set_deadline()
 
     def hurry(self) -> None:
         """Blocked output has to move on from now on."""
         if self._look == inf:
             self._hurried_since = self._now()
             self._look = self._hurried_since + _STALL_TIMEOUT / 4
+            self._set_deadline()
 
     def stop(self) -> None:
         """Nothing is due any more."""
-        self._grace = self._closing = self._look = inf
+        self._grace = self._closing = self._look = self.deadline = inf
 
-    @property
-    def deadline(self) -> float:
-        """When something is due next."""
-        return min(self._grace, self._closing, self._look)
+    def _set_deadline(self) -> None:
+        self.deadline = min(self._grace, self._closing, self._look)
 
     def due(self, now: float) -> Due:
         """What is due `now`."""
@@ -79,8 +81,6 @@ class EndTimer:
 
     def has_stalled(self, now: float, blocked_since: float | None) -> bool:
         """Whether output has been blocked for too long; it is not, if that is since ``None``."""
-        if blocked_since is None:
-            self._look = inf
-            return False
-        self._look = now + _STALL_TIMEOUT / 4
-        return now >= max(self._hurried_since, blocked_since) + _STALL_TIMEOUT
+        self._look = inf if blocked_since is None else now + _STALL_TIMEOUT / 4
+        self._set_deadline()
+        return blocked_since is not None and now >= max(self._hurried_since, blocked_since) + _STALL_TIMEOUT

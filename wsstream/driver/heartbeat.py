@@ -33,18 +33,17 @@ class Heartbeat:
 
     Attributes:
         now: the time, as a function.
-        pings: the Pings that wait for their Pong.
         arrival: the clock of the message that is arriving, if its time is limited.
     """
 
-    __slots__ = ("_connection", "_keepalive", "_read_step", "arrival", "now", "pings")
+    __slots__ = ("_connection", "_keepalive", "_pings", "_read_step", "arrival", "now")
 
     def __init__(
         self, connection: Connection, options: ConnectionOptions, clock: Clock, read_step: ReadStep
     ) -> None:
         timeout, rate = options.receive_timeout, options.receive_rate
         self.now = clock
-        self.pings = Pings()
+        self._pings: Pings | None = None
         self._connection = connection
         self._read_step = read_step
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, clock())
@@ -52,7 +51,7 @@ class Heartbeat:
 
     @property
     def keepalive(self) -> Keepalive:
-        """When to send a Ping, and when to give the peer up; it knows of all bytes that have come and left."""
+        """When to send a Ping, and when to give the peer up. It knows of all that has come and left."""
         keepalive, step, batch = self._keepalive, self._read_step, self._connection.queue.batch
         if step.received_at > _NEVER:
             keepalive.received(step.received_at)
@@ -61,6 +60,18 @@ class Heartbeat:
             keepalive.sent(batch.left_at)
             batch.left_at = _NEVER
         return keepalive
+
+    @property
+    def pings(self) -> Pings:
+        """The Pings that wait for their Pong."""
+        if self._pings is None:
+            self._pings = Pings()
+        return self._pings
+
+    def end(self) -> None:
+        """Let the tasks that wait for a Pong see how the connection ends."""
+        if self._pings is not None:
+            self._pings.wake_all()
 
     def decoded(self, arrival: Arrival, size: int, *, in_chunks: bool) -> None:
         """`size` bytes were decoded, perhaps of a message that is read `in_chunks`."""

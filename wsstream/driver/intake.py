@@ -117,7 +117,7 @@ class Intake:
         self._engine = engine
         self._pump = pump
         self._failures = failures
-        self._undecoded = memoryview(received)
+        self._undecoded = memoryview(received) if received else _NOTHING
         self.read_step = read_step
         read_step.owner = self
         read_step.bytes_received = len(received)
@@ -234,7 +234,7 @@ class Intake:
             self._ending.fail_for_violation()
 
     def read_more(self) -> bool:
-        """Take a step, unless the transport had no more at the last one; returns whether there was anything."""
+        """Take a step, unless the last one drained the transport; returns whether anything arrived."""
         if self.read_step.drained and not self._undecoded:
             return False
         return self.read_now()

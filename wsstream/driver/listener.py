@@ -22,7 +22,7 @@ class Listener(Protocol):
         """How the connection ends is certain: wake every task. If `discard`, drop what has arrived."""
 
     def on_drop(self) -> None:
-        """Close the transport and stop everything."""
+        """Close the transport, stop everything, and wake the tasks that wait for what is lost now."""
 
     def wake_at(self, deadline: float) -> None:
         """Call `Ending.tick` at `deadline`, in the clock's seconds, or before."""

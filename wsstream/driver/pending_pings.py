@@ -55,7 +55,7 @@ class Pings:
     __slots__ = ("_made", "_records")
 
     def __init__(self) -> None:
-        self._records: list[PingRecord] = []  # empty, it has a tenth of the size of a deque
+        self._records: list[PingRecord] = []
         self._made = 0
 
     @property

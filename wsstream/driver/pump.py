@@ -118,7 +118,7 @@ class Pump:
             self._after_step()
 
     def send_rest(self, frame: bytes, sent: int, error: Exception | None) -> None:
-        """The first `sent` bytes of a frame have left alone: queue it. `error`: the transport takes no more."""
+        """Queue a frame of which `sent` bytes have left; `error`: the transport takes no more."""
         queue = self._connection.queue
         queue.put_data(frame)
         if error is not None:

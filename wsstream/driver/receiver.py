@@ -79,7 +79,7 @@ class Receiver:
     def messages(self, wait: Callable[[], Coroutine[Any, Any, str | bytes]]) -> MessageIterator:
         """The messages, as ``async for`` takes them; `wait` is for what the iterator cannot do by itself."""
         intake = self.intake
-        loop = event_loop().callbacks()
+        loop = event_loop().task_loop()
         return MessageIterator(self.inbox.queue, wait, intake.read_step, intake.arrived.wait, loop)
 
     async def wait_for_data(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from wsstream.transports.eventloop import Clock, Task, event_loop
+from wsstream.transports.eventloop import Clock, EventLoop, Task, event_loop
 
 __all__ = ["Latch", "Signal", "clock", "spawn"]
 
@@ -39,27 +39,31 @@ class Signal:
 
     __slots__ = ("_loop", "_waiting")
 
+    _loop: EventLoop  # found when the first task waits
+
     def __init__(self) -> None:
-        self._loop = event_loop()
         self._waiting: list[Any] | None = None
 
     def wait(self) -> Awaitable[None]:
         """To be awaited at once: return after the next `notify`."""
         if self._waiting is None:
             self._waiting = []
+            self._loop = event_loop()
+        elif self.tasks_waiting < len(self._waiting):
+            self._waiting[:] = filter(self._loop.waits, self._waiting)
         return self._loop.park(self._waiting)
 
     def notify(self) -> None:
         """Wake all tasks that wait now."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
-            for task in tuple(waiting):
+            for task in waiting:
                 self._loop.wake(task)
 
     @property
     def tasks_waiting(self) -> int:
         """How many tasks wait."""
-        return len(self._waiting or ())
+        return 0 if self._waiting is None else sum(map(self._loop.waits, self._waiting))
 
 
 class Latch:

@@ -1,4 +1,4 @@
-"""The engine with tasks: for Trio, for TLS, and for byte streams that are not sockets.
+"""The engine with tasks: for TLS, byte streams that are not sockets, and event loops that call nothing back.
 
 The reader task lives as long as the connection and also keeps the time. The writer task is started when the
 transport first takes less than it is offered, or when messages first come in a batch: those after the first

@@ -24,12 +24,12 @@ class Turn:
     def __init__(self, batch: FrameBatch) -> None:
         self.taken = False
         self._batch = batch
-        self._waiting: list[anyio.Event] = []  # empty, it has a tenth of the size of a deque
+        self._waiting: list[anyio.Event] | None = None  # made when the first task waits
 
     @property
     def tasks_waiting(self) -> int:
         """How many tasks wait."""
-        return len(self._waiting)
+        return len(self._waiting or ())
 
     async def acquire(self) -> None:
         """Wait for the turn. If cancelled, the turn is not taken."""
@@ -38,14 +38,15 @@ class Turn:
             self._batch.closed_for |= CLOSED_FOR_TURN
             return
         event = anyio.Event()
-        self._waiting.append(event)
+        waiting = self._waiting = self._waiting or []
+        waiting.append(event)
         try:
             await event.wait()
         except BaseException:
             if event.is_set():
                 self.release()
             else:
-                self._waiting.remove(event)
+                waiting.remove(event)
             raise
 
     def release(self) -> None:
@@ -58,6 +59,6 @@ class Turn:
 
     def wake_all(self) -> None:
         """Wake every task that waits: the connection has ended, which each will see."""
-        for event in self._waiting:
+        for event in self._waiting or ():
             event.set()
-        self._waiting.clear()
+        self._waiting = None

@@ -78,7 +78,7 @@ class Connection:
         next_key: Callable[[], bytes] = next_masking_key,
     ) -> None:
         self.client = client
-        self.state = State.OPEN
+        self.state = _OPEN
         self.queue = FrameQueue(next_key if client else None)
         if deflate is not None:
             self.queue.batch.closed_for |= CLOSED_FOR_COMPRESSION

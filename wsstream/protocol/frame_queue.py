@@ -200,6 +200,9 @@ class FrameQueue:
 
     def _drop_data(self) -> None:
         """Drop the data, except for the rest of a frame of which a part has left."""
+        if not self._data and self._last is not _PART:
+            self.message_cut = False
+            return
         kept = 0
         if self._last is _PART:
             ends = (number for number, (_, kind) in enumerate(self._data, 1) if kind is not _PART)
@@ -216,8 +219,9 @@ class FrameQueue:
     def clear(self) -> None:
         """Drop everything queued and accept nothing more. The counters of sent bytes are kept."""
         self.batch.closed_for |= CLOSED_FOR_END
-        entries: list[_Entry] = [(self._head or b"", self._last), (self.batch.take(), _END), *self._data]
-        self.dropped += sum(len(piece) for piece, kind in entries if kind not in _CONTROL)
+        if self.size:
+            entries: list[_Entry] = [(self._head or b"", self._last), (self.batch.take(), _END), *self._data]
+            self.dropped += sum(len(piece) for piece, kind in entries if kind not in _CONTROL)
         self._reset()
 
     # -- to the transport --------------------------------------------------------------------

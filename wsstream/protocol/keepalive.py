@@ -63,6 +63,10 @@ class _Output(Enum):
     """Blocked, and the standstill has been reported."""
 
 
+# A name of the module is found faster than a member of an enum.
+_ALIVE, _ASKED, _FREE = _Peer.ALIVE, _Peer.ASKED, _Output.FREE
+
+
 class Keepalive:
     """The keepalive of one connection.
 
@@ -98,7 +102,7 @@ class Keepalive:
         self._interval = inf if interval is None else interval
         self.timeout = inf if timeout is None else timeout
         self._pace = min(self._interval, self.timeout, _LONGEST_PERIOD) / 4
-        self._peer = _Peer.ALIVE
+        self._peer = _ALIVE
         self._asked_since = inf  # when the first Ping since ASKED was due, later by the time of the pauses
         self._moved_before_ping = 0  # bytes that had moved on when that Ping left
         self._last_received = now  # when bytes came, or reading was resumed
@@ -107,7 +111,7 @@ class Keepalive:
         self._paused_since: float | None = None
         self._owes_pong = False  # reading was paused since frames left: the peer's Pings may wait unseen
         # of the output
-        self._output = _Output.FREE
+        self._output = _FREE
         self._last_look = now
         self._moved = 0
         self._moved_at = now
@@ -116,7 +120,7 @@ class Keepalive:
     def received(self, now: float) -> None:
         """Bytes came."""
         self._last_received = now
-        self._peer = _Peer.ALIVE
+        self._peer = _ALIVE
 
     def sent(self, now: float) -> None:
         """Frames left. That alone is no sign of life: the kernel takes them without the peer."""
@@ -185,18 +189,21 @@ class Keepalive:
     @property
     def deadline(self) -> float:
         """When `look`, if output is blocked, and then `tick` should be called next."""
-        deadline = self._last_look + self._pace if self.watches_output else inf
+        deadline = inf if self._output is _FREE else self._last_look + self._pace
         if self._owes_pong:
             deadline = min(deadline, self._last_sent + self._interval)
         if self._paused_since is None:
-            deadline = min(deadline, self._next_ping)
-            if self._peer is _Peer.ASKED:
+            next_ping = self._next_ping
+            if next_ping < deadline:
+                deadline = next_ping
+            if self._peer is _ASKED:
                 deadline = min(deadline, self._asked_since + self._patience)
         return deadline
 
     @property
     def _next_ping(self) -> float:
-        return max(self._last_received, self._last_ping) + self._interval
+        received, ping = self._last_received, self._last_ping
+        return (received if received > ping else ping) + self._interval
 
     def tick(self, now: float) -> Action:
         """An action that is due `now`, and counts as done. Call this until it returns NOTHING."""

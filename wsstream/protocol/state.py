@@ -29,6 +29,8 @@ class State(Enum):
     CLOSED = auto()
     """The transport has ended."""
 
+    __hash__ = object.__hash__  # members are compared by identity; that of Enum is a function in Python
+
 
 class Input(Enum):
     """What can happen."""
@@ -44,6 +46,8 @@ class Input(Enum):
     FAIL = auto()
     """This endpoint fails the connection, for a violation or for a reason of its own."""
     EOF = auto()
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[State, Input], State] = {

@@ -130,18 +130,18 @@ class Transport(ABC):
             anyio.ClosedResourceError: the transport is closed, or was closed meanwhile.
         """
 
-    def watch_readable(self, callback: Callable[[], None]) -> bool:
+    def watch_readable(self, callback: Callable[[], object]) -> bool:
         """Have the event loop call `callback`, always the same one, whenever `wait_readable` would return.
 
-        It is called until `unwatch_readable` or `close`, which then releases everything. Returns false where
-        the event loop cannot call back: wait instead.
+        It is called until `unwatch_readable` or `close`, which then releases everything. It returns ``True``
+        if it leaves unread what is there. Returns false where the event loop cannot call back: wait instead.
         """
         return False
 
     def unwatch_readable(self) -> None:  # noqa: B027 - a transport that never watches has nothing to end
         """End `watch_readable`, if that has begun."""
 
-    def watch_writable(self, callback: Callable[[], None]) -> bool:
+    def watch_writable(self, callback: Callable[[], object]) -> bool:
         """As `watch_readable`, for `wait_writable`."""
         return False
 

@@ -3,8 +3,9 @@
 - A task that belongs to no scope: a connection outlives the cancel scope in which somebody opened it.
 - Parking a task: an :class:`anyio.Event` takes 0.9 KiB on asyncio, and nearly every connection has a waiting
   task.
-- Callbacks for ready sockets: a waiting task costs a task switch for each read, and anyio's wait functions
-  cost two system calls each. asyncio's loops keep a callback until it is removed.
+- Callbacks for ready sockets and deadlines: a waiting task costs a task switch for each read, and anyio's
+  wait functions cost two system calls each. asyncio's loops keep a callback until it is removed; on Trio one
+  task of ours calls back.
 - Closing a socket from a callback of the event loop. A callback has no current task, so anyio cannot tell
   which backend runs unless `anyio.run` started it: `anyio.notify_closing` raises under `asyncio.run`.
 
@@ -14,6 +15,7 @@ here, when it is made.
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import sys
@@ -22,9 +24,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from functools import cache, partial
+from math import inf
 from typing import Any, NamedTuple, TypeAlias
+from weakref import WeakValueDictionary
 
 import anyio
+
+from wsstream.transports.alarms import Alarms
+from wsstream.transports.poller import Guest, Poller
 
 __all__ = ["Clock", "EventLoop", "Task", "event_loop"]
 
@@ -42,9 +49,16 @@ class EventLoop(NamedTuple):
             ``SystemExit`` may leave the task. They end asyncio's loop; on trio the first one interrupts the
             main task, and the other is lost.
         clock: returns ``anyio.current_time`` as a function that need not look up the loop at each call.
-        park: append a handle of this task to the list and wait; remove the handle if cancelled.
-        wake: wake the task of a handle from the list.
-        callbacks: returns an object with ``add_reader`` and the like, or ``None``.
+        park: append a handle of this task to the list, and return what the task has to await at once.
+        wake: wake the task of a handle that was taken from the list.
+        waits: whether the task of a handle in the list still waits; it does not if it was cancelled.
+        task_loop: returns asyncio's event loop, whose tasks can wait for whatever resembles a future;
+            ``None`` elsewhere.
+        callbacks: returns an object with ``add_reader``, ``call_soon`` and the like, or ``None``.
+        alarms: returns the deadlines that all connections share; only where there are callbacks.
+        attach: have a guest told when the event loop ends; asyncio's tell nobody, and just stop calling back.
+        detach: forget the guest, for which nothing is called back any more, and call a function when nothing
+            is left that was there for it.
         wait_readable, wait_writable: ``anyio.wait_readable`` and the like, for one task at a time.
         notify_closing: ``anyio.notify_closing`` for these two; call it in a task or in a callback, right
             before the socket is closed.
@@ -54,7 +68,12 @@ class EventLoop(NamedTuple):
     clock: Callable[[], Clock]
     park: Callable[[list[Any]], Awaitable[None]]
     wake: Callable[[Any], object]
+    waits: Callable[[Any], bool]
+    task_loop: Callable[[], Any]
     callbacks: Callable[[], Any]
+    alarms: Callable[[], Alarms]
+    attach: Callable[[Guest], object]
+    detach: Callable[[Guest, Callable[[], None]], object]
     wait_readable: Callable[[socket.socket], Awaitable[None]]
     wait_writable: Callable[[socket.socket], Awaitable[None]]
     notify_closing: Callable[[socket.socket], object]
@@ -88,15 +107,27 @@ def _asyncio_runs() -> bool:
 def _trio() -> EventLoop:
     import trio  # noqa: TID251 - see the module's docstring
 
-    async def park(waiting: list[Any]) -> None:
-        task = trio.lowlevel.current_task()
-        waiting.append(task)
+    class Parked:
+        """A task that waits in a list. Trio calls it when the task is cancelled."""
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            waiting.remove(task)
+        __slots__ = ("_waiting", "task")
+
+        def __init__(self, waiting: list[Any]) -> None:
+            self.task = trio.lowlevel.current_task()
+            self._waiting = waiting
+            waiting.append(self)
+
+        def __call__(self, _: object) -> trio.lowlevel.Abort:
+            self._waiting.remove(self)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    class ForPoller:
+        scope = trio.CancelScope
+        readable = staticmethod(trio.lowlevel.wait_readable)
+        turn = staticmethod(trio.lowlevel.checkpoint)
+
+        def start(self, task: Task) -> None:
+            trio.lowlevel.spawn_system_task(task, name="wsstream poller")
 
     async def run(task: Task, over: Callable[[], None]) -> None:
         # An exception that leaves a system task, or a nursery that was left open in it, crashes the run.
@@ -113,12 +144,35 @@ def _trio() -> EventLoop:
     def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
         trio.lowlevel.spawn_system_task(run, task, over, name=name, context=context)
 
+    poller_of_run: trio.lowlevel.RunVar[Poller] = trio.lowlevel.RunVar("wsstream's poller")
+
+    def poller() -> Poller:
+        try:
+            return poller_of_run.get()
+        except LookupError:
+            made = Poller(trio.current_time, ForPoller())
+            poller_of_run.set(made)
+            return made
+
+    def callbacks() -> Poller | None:
+        if not hasattr(select, "epoll") or (found := poller()).ended:
+            return None
+        return found
+
+    def park(waiting: list[Any]) -> Awaitable[None]:
+        return trio.lowlevel.wait_task_rescheduled(Parked(waiting))  # noqa: ASYNC105 - the caller awaits it
+
     return EventLoop(
         spawn,
         lambda: trio.current_time,
         park,
-        trio.lowlevel.reschedule,
+        lambda parked: trio.lowlevel.reschedule(parked.task),
+        lambda parked: True,  # that of a cancelled task removes itself
         lambda: None,
+        callbacks,
+        lambda: poller().alarms,
+        lambda guest: poller().attach(guest),
+        lambda guest, gone: poller().detach(guest, gone),
         anyio.wait_readable,
         anyio.wait_writable,
         trio.lowlevel.notify_closing,
@@ -151,14 +205,19 @@ def _asyncio() -> EventLoop:
     import asyncio  # noqa: TID251 - see the module's docstring
 
     running: set[Any] = set()  # strong references: the event loop has only weak ones to its tasks
+    alarms_of: WeakValueDictionary[int, Alarms] = WeakValueDictionary()  # by the ids of their loops
 
-    async def park(waiting: list[Any]) -> None:
+    def park(waiting: list[Any]) -> asyncio.Future[None]:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting.append(future)
-        try:
-            await future
-        finally:
-            waiting.remove(future)
+        return future
+
+    def alarms() -> Alarms:
+        loop = asyncio.get_running_loop()
+        if (found := alarms_of.get(id(loop))) is None:
+            timer = _AsyncioTimer(loop)
+            found = alarms_of[id(loop)] = timer.alarms
+        return found
 
     def clock() -> Clock:
         loop = asyncio.get_running_loop()
@@ -182,11 +241,30 @@ def _asyncio() -> EventLoop:
         clock,
         park,
         _settle,
+        lambda future: not future.done(),
         asyncio.get_running_loop,
+        asyncio.get_running_loop,
+        alarms,
+        lambda guest: None,
+        lambda guest, gone: gone(),
         waits.readable,
         waits.writable,
         waits.notify_closing,
     )
+
+
+class _AsyncioTimer:
+    """The one timer of a loop for its alarms. It keeps the loop, so the loop's id means no other."""
+
+    def __init__(self, loop: Any) -> None:
+        self.alarms = Alarms(loop.time, self._set)
+        self._loop = loop
+        self._handle: Any = None
+
+    def _set(self, time: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None if time == inf else self._loop.call_at(time, self.alarms.ring)
 
 
 class _AsyncioWaits:
@@ -206,22 +284,22 @@ class _AsyncioWaits:
     ) -> None:
         import asyncio  # noqa: TID251 - see the module's docstring
 
-        key = sock, kind
+        key, number = (sock, kind), sock.fileno()  # the loop finds a number sooner than a socket
         if key in self._ends:
             raise anyio.BusyResourceError(f"waiting as the {kind} of")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         try:
             if kind == "reader":
-                loop.add_reader(sock, _settle, future)
+                loop.add_reader(number, _settle, future)
             else:
-                loop.add_writer(sock, _settle, future)
+                loop.add_writer(number, _settle, future)
         except NotImplementedError:  # Windows' default event loop: anyio waits in a thread
             await self._wait_with_anyio(key, anyio_wait(sock))
             return
 
         def end() -> None:
-            _unwatch(loop, sock, kind)
+            _unwatch(loop, number, kind)
             _settle(future, anyio.ClosedResourceError())
 
         self._ends[key] = end
@@ -229,7 +307,7 @@ class _AsyncioWaits:
             await future
         finally:
             if self._ends.pop(key, None) is not None:
-                _unwatch(loop, sock, kind)
+                _unwatch(loop, number, kind)
 
     async def _wait_with_anyio(self, key: tuple[socket.socket, str], waiting: Awaitable[None]) -> None:
         with anyio.CancelScope() as scope:
@@ -247,11 +325,11 @@ class _AsyncioWaits:
                 end()
 
 
-def _unwatch(loop: Any, sock: socket.socket, kind: str) -> None:
+def _unwatch(loop: Any, number: int, kind: str) -> None:
     if kind == "reader":
-        loop.remove_reader(sock)
+        loop.remove_reader(number)
     else:
-        loop.remove_writer(sock)
+        loop.remove_writer(number)
 
 
 def _settle(future: Any, error: Exception | None = None) -> None:

@@ -139,8 +139,8 @@ class SocketTransport(BaseSocketTransport):
         """Always 0: the kernel has all bytes that `send` took."""
         return 0
 
-    def watch_readable(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` whenever the socket is readable; false on trio, and where asyncio cannot."""
+    def watch_readable(self, callback: Callable[[], object]) -> bool:
+        """Call `callback` whenever the socket is readable; false where the event loop cannot."""
         if not self._reading:
             self._reading = self._watch("add_reader", callback)
         return self._reading
@@ -149,10 +149,10 @@ class SocketTransport(BaseSocketTransport):
         """Call back no more."""
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self._sock.fileno())
 
-    def watch_writable(self, callback: Callable[[], None]) -> bool:
-        """Call `callback` whenever the socket is writable; false on trio, and where asyncio cannot."""
+    def watch_writable(self, callback: Callable[[], object]) -> bool:
+        """Call `callback` whenever the socket is writable; false where the event loop cannot."""
         if not self._writing:
             self._writing = self._watch("add_writer", callback)
         return self._writing
@@ -161,14 +161,15 @@ class SocketTransport(BaseSocketTransport):
         """Call back no more."""
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._sock.fileno())
 
-    def _watch(self, add: str, callback: Callable[[], None]) -> bool:
+    def _watch(self, add: str, callback: Callable[[], object]) -> bool:
         if self._loop is None or self._sock.fileno() < 0:
             return False
         try:
-            getattr(self._loop, add)(self._sock, callback)
-        except NotImplementedError:  # the default event loop of Windows
+            # asyncio finds a number at once; of a socket it first makes an error message with its addresses.
+            getattr(self._loop, add)(self._sock.fileno(), callback)
+        except NotImplementedError:  # the default event loop of Windows; or a poller that was not started
             self._loop = None
         return self._loop is not None
 
