@@ -119,7 +119,7 @@ class ReadStep:
         self.otherwise: Callable[[], object] | None = None
 
     def on_readable(self) -> object:
-        """Take a step, for the event loop: what it raises goes to the owner. Returns what `otherwise` does."""
+        """Take a step, for the event loop: the owner gets what it raises. Returns what `otherwise` does."""
         if self.skip or not self.open:
             return None if self.otherwise is None else self.otherwise()
         try:
