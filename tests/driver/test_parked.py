@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import pytest
-from kit.codec import Version
+from kit.codec import VERSIONS, Version
 
 from wsstream.codec.unread import CLOSED_FOR_RECEIVER
 
@@ -43,6 +43,11 @@ class Source:
     def wake(self, at_once: bool = False) -> None:
         if not self.queue.wake(at_once) and self.future is not None and not self.future.done():
             self.future.set_result(None)
+
+
+@pytest.fixture(params=VERSIONS, ids=str)
+def version(request: pytest.FixtureRequest) -> Version:
+    return request.param
 
 
 @pytest.fixture(params=["parked by a function", "parked by itself"])
