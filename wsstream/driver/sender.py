@@ -11,6 +11,7 @@ Sending has three doors, for speed; all lead into one queue of frames and out by
 from __future__ import annotations
 
 from math import inf
+from time import monotonic
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
@@ -31,7 +32,8 @@ from wsstream.protocol.file_frames import FileRange
 
 __all__ = ["Sender"]
 
-_BATCH_GAP = 50e-6  # seconds; messages sent one after the other this soon form a batch
+_BURST_GAP = 10e-6  # seconds between two messages of a burst; an answer to a peer close by takes longer
+_BURST_AGE = 1e-3  # seconds; then the messages of a burst leave, though more may follow
 
 
 class Writer(Protocol):
@@ -55,12 +57,13 @@ class Sender:
     """
 
     __slots__ = (
+        "_burst_began",
         "_connection",
         "_ending",
         "_engine",
         "_flow",
         "_heartbeat",
-        "_last_send",
+        "_last_end",
         "outbox",
         "pump",
         "writer",
@@ -84,7 +87,9 @@ class Sender:
         self._ending = ending
         self._heartbeat = heartbeat
         self._engine = engine
-        self._last_send = -inf
+        # In real time: the clock of some event loops stands still while a task runs.
+        self._burst_began = -inf
+        self._last_end = -inf  # of `send_now`, or of the flush after it
         connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
 
     @property
@@ -102,8 +107,9 @@ class Sender:
     def send_now(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> bool | None:
         """Take over a whole message if that needs no waiting; ``None``: it does, and nothing happened.
 
-        True: `flush_and_yield` is due. A message that comes alone leaves at once; one in a batch is left to
-        the engine, to leave with the others.
+        True: `flush_and_yield` is due. A message that comes alone leaves at once. One that follows another
+        within `_BURST_GAP` is left to the engine, to leave with the others of its burst, unless the burst is
+        large enough or `_BURST_AGE` old.
 
         Raises:
             ConnectionBroken, ClosedLocally: the connection is not open.
@@ -113,22 +119,24 @@ class Sender:
         self._ending.check_open()
         if self.outbox.turn.taken or len(payload) > self._flow.frame_size or not self.pump.has_room():
             return None
-        now = self._heartbeat.now()
-        alone, self._last_send = now - self._last_send > _BATCH_GAP, now
+        now = monotonic()
+        alone = now - self._last_end > _BURST_GAP
         queue = self._connection.queue
         self._connection.send_message(kind, payload, compress=compress, alone=alone)
-        if alone or queue.size >= FULL:
+        if alone or queue.size >= FULL or monotonic() - self._burst_began > _BURST_AGE:
+            self._burst_began = now
             self.pump.step()
         else:
             self._engine.write_soon()
+        self._last_end = monotonic()
         queue.batch.sends_until_yield -= 1
         return queue.batch.sends_until_yield <= 0
 
     async def flush_and_yield(self) -> None:
-        """Send what a batch has gathered; after many messages in a row also a checkpoint."""
+        """Send what a burst has gathered; after many messages in a row also a checkpoint."""
         batch = self._connection.queue.batch
-        self._last_send = self._heartbeat.now()
         self.pump.step()
+        self._burst_began = self._last_end = monotonic()
         if batch.sends_until_yield <= 0:
             batch.sends_until_yield = SENDS_BETWEEN_YIELDS
             await checkpoint()
