@@ -43,14 +43,14 @@ header_size(size_t length, int masked)
 }
 
 /* Return the size of the frame header at the beginning of `data`, and the payload's length in `*length`.
-   0: `data` does not begin with a complete, unfragmented data frame without reserved bits, or the frame
-   breaks a rule. */
+   0: `data` does not begin with a complete, unfragmented data frame without reserved bits but those in
+   `flags`, or the frame breaks a rule. */
 static size_t
-message_header(const uint8_t *data, size_t available, int masked, size_t *length)
+message_header(const uint8_t *data, size_t available, int masked, int flags, size_t *length)
 {
     size_t i, size, extended = 0;
     uint64_t declared;
-    if (available < 2 || (data[0] != 0x81 && data[0] != 0x82) || (data[1] >> 7) != masked) {
+    if (available < 2 || ((data[0] & ~flags) != 0x81 && (data[0] & ~flags) != 0x82) || (data[1] >> 7) != masked) {
         return 0;
     }
     declared = data[1] & 0x7f;
@@ -105,21 +105,39 @@ make_str(const uint8_t *payload, size_t length, const uint8_t *key)
 }
 
 static PyObject *
-scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+make_chunk(ModuleState *state, int text, const uint8_t *payload, size_t length, const uint8_t *key)
 {
+    PyObject *chunk = state->chunk->tp_alloc(state->chunk, 4), *data = make_bytes(payload, length, key);
+    if (chunk == NULL || data == NULL) {
+        Py_XDECREF(data);
+        Py_XDECREF(chunk);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(chunk, 0, Py_NewRef(text ? state->text : state->binary));
+    PyTuple_SET_ITEM(chunk, 1, data);
+    PyTuple_SET_ITEM(chunk, 2, Py_NewRef(Py_True)); /* last */
+    PyTuple_SET_ITEM(chunk, 3, Py_NewRef(Py_True)); /* compressed */
+    return chunk;
+}
+
+static PyObject *
+scan(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    ModuleState *state = PyModule_GetState(module);
     Py_buffer data;
     Py_ssize_t start, room, most, count;
     size_t pos, end, cost = 0, length = 0;
-    int masked;
+    int masked, flags;
 
-    if (nargs != 6 || !PyList_Check(args[5])) {
-        PyErr_SetString(PyExc_TypeError, "scan() takes data, pos, masked, room, most and a list");
+    if (nargs != 7 || !PyList_Check(args[6])) {
+        PyErr_SetString(PyExc_TypeError, "scan() takes data, pos, masked, rsv1, room, most and a list");
         return NULL;
     }
     start = PyLong_AsSsize_t(args[1]);
     masked = PyObject_IsTrue(args[2]);
-    room = PyLong_AsSsize_t(args[3]);
-    most = PyLong_AsSsize_t(args[4]);
+    flags = PyObject_IsTrue(args[3]) ? 0x40 : 0;
+    room = PyLong_AsSsize_t(args[4]);
+    most = PyLong_AsSsize_t(args[5]);
     if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
@@ -132,20 +150,21 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
     end = (size_t)data.len;
     for (count = 0; count < most && room > 0 && cost < (size_t)room; count++) {
         const uint8_t *frame = (const uint8_t *)data.buf + pos;
-        size_t header = message_header(frame, end - pos, masked, &length);
+        size_t header = message_header(frame, end - pos, masked, flags, &length);
         const uint8_t *key;
         PyObject *message;
         if (header == 0) {
             break;
         }
         key = masked ? frame + header - 4 : NULL;
-        message = frame[0] == 0x82 ? make_bytes(frame + header, length, key)
-                                   : make_str(frame + header, length, key);
+        message = frame[0] & 0x40 ? make_chunk(state, frame[0] & 1, frame + header, length, key)
+                  : frame[0] & 1  ? make_str(frame + header, length, key)
+                                  : make_bytes(frame + header, length, key);
         if (message == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
             PyErr_Clear(); /* the decoder finds it again, and reports the violation */
             break;
         }
-        if (message == NULL || PyList_Append(args[5], message) < 0) {
+        if (message == NULL || PyList_Append(args[6], message) < 0) {
             Py_XDECREF(message);
             PyBuffer_Release(&data);
             return NULL;
@@ -274,6 +293,11 @@ module_exec(PyObject *module)
     }
     state->chunk = (PyTypeObject *)PyObject_GetAttrString(events, "Chunk");
     Py_DECREF(events);
+    state->text = PyUnicode_InternFromString("text");
+    state->binary = PyUnicode_InternFromString("binary");
+    if (state->text == NULL || state->binary == NULL) {
+        return -1;
+    }
     for (i = 0; state->chunk != NULL && i < TYPES; i++) {
         state->types[i] = (PyTypeObject *)PyType_FromModuleAndSpec(module, specs[i], NULL);
         if (state->types[i] == NULL || PyModule_AddType(module, state->types[i]) < 0) {
@@ -301,6 +325,8 @@ module_clear(PyObject *module)
     ModuleState *state = PyModule_GetState(module);
     int i;
     Py_CLEAR(state->chunk);
+    Py_CLEAR(state->text);
+    Py_CLEAR(state->binary);
     for (i = 0; i < TYPES; i++) {
         Py_CLEAR(state->types[i]);
     }

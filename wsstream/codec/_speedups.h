@@ -22,6 +22,7 @@ enum { FRAME_BATCH, MESSAGE_ITERATOR, NEXT, UNREAD_QUEUE, TYPES };
 
 typedef struct {
     PyTypeObject *chunk; /* events.Chunk, a named tuple */
+    PyObject *text, *binary; /* the kinds of messages */
     PyTypeObject *types[TYPES];
 } ModuleState;
 
