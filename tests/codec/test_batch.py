@@ -219,7 +219,7 @@ class Kernel:
         self.error: BaseException | None = None
         self.sent: list[bytes] = []
         self.rests: list[tuple[bytes, int, BaseException | None]] = []
-        batch.clock = lambda: self.now
+        batch.clock = batch.loop_clock = lambda: self.now
         batch.send = self.send
         batch.send_rest = lambda *rest: self.rests.append(rest)
 

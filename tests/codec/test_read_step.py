@@ -28,7 +28,7 @@ class Owner:
     def __init__(self, version: Version, masked: bool = True, high_water: int = 1 << 20) -> None:
         self.queue = version.UnreadQueue()
         self.batch = version.FrameBatch()
-        self.batch.clock = lambda: 5.0
+        self.batch.loop_clock = lambda: 5.0
         self.arriving: list[bytes | BaseException | None] = []
         self.asked: list[int] = []
         self.left: list[bytes] = []
@@ -36,7 +36,7 @@ class Owner:
         self.decoder = Decoder(masked=masked)
         self.violation: Violation | None = None
         self.step: Any = version.ReadStep(
-            self.queue, self.batch, masked, self.receive, memoryview(bytearray(SIZE))
+            self.queue, self.batch, masked, False, self.receive, memoryview(bytearray(SIZE))
         )
         self.step.high_water = high_water
         self.step.owner = self
@@ -230,7 +230,7 @@ def test_an_error_is_raised_to_callers_and_told_for_the_event_loop(owner: Owner)
 def test_a_receive_that_returns_too_much_is_an_error(version: Version) -> None:
     owner = Owner(version)
     step = version.ReadStep(
-        owner.queue, owner.batch, True, lambda buffer, size: size + 1, memoryview(bytearray(SIZE))
+        owner.queue, owner.batch, True, False, lambda buffer, size: size + 1, memoryview(bytearray(SIZE))
     )
     step.owner, step.high_water = owner, 100
     with pytest.raises(ValueError, match="more bytes"):
@@ -303,11 +303,11 @@ def test_the_compiled_version_checks_its_arguments() -> None:
     queue, batch, view = compiled.UnreadQueue(), compiled.FrameBatch(), memoryview(bytearray(10))
     for arguments in [
         (),
-        (batch, batch, True, print, view),
-        (queue, queue, True, print, view),
-        (queue, batch, True, print, b"not a view"),
+        (batch, batch, True, False, print, view),
+        (queue, queue, True, False, print, view),
+        (queue, batch, True, False, print, b"not a view"),
     ]:
         with pytest.raises(TypeError):
             compiled.ReadStep(*arguments)
     with pytest.raises(RuntimeError, match="owner"):
-        compiled.ReadStep(queue, batch, True, lambda buffer, size: 0, view).take()
+        compiled.ReadStep(queue, batch, True, False, lambda buffer, size: 0, view).take()

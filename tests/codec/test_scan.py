@@ -11,18 +11,26 @@ from hypothesis import strategies as st
 from kit.codec import VERSIONS, needs_compiled
 
 from wsstream.codec import speedups
-from wsstream.codec.events import PIECE_OVERHEAD
+from wsstream.codec.events import PIECE_OVERHEAD, Chunk
 from wsstream.testing import EXAMPLE_KEY, binary, close, continuation, frame, ping, text
 
 UNLIMITED = 1 << 62
 MASKS = pytest.mark.parametrize("mask", [None, EXAMPLE_KEY], ids=["unmasked", "masked"])
 
 
-def messages(scan: Any, data: Any, mask: bytes | None, *, pos: int = 0) -> tuple[list[Any], int]:
+def payload_of(event: Any) -> bytes:
+    if isinstance(event, Chunk):
+        return event.payload
+    return event.encode() if isinstance(event, str) else event
+
+
+def messages(
+    scan: Any, data: Any, mask: bytes | None, *, pos: int = 0, rsv1: bool = False
+) -> tuple[list[Any], int]:
     """The messages found, and the position after them; checks the cost on the way."""
     events: list[Any] = []
-    end, cost = scan(data, pos, mask is not None, UNLIMITED, UNLIMITED, events)
-    payloads = [event.encode() if isinstance(event, str) else event for event in events]
+    end, cost = scan(data, pos, mask is not None, rsv1, UNLIMITED, UNLIMITED, events)
+    payloads = [payload_of(event) for event in events]
     assert cost == sum(len(payload) + PIECE_OVERHEAD for payload in payloads)
     return events, end
 
@@ -98,15 +106,46 @@ def test_scan_stops_when_the_room_is_used_up_or_after_most_messages(scan: Any, m
     data = text(b"a" * 36, mask=mask) * 10  # 100 each
     for room, most, count in [(1, 9, 1), (100, 9, 1), (101, 9, 2), (500, 9, 5), (5000, 9, 9), (0, 9, 0)]:
         events: list[Any] = []
-        assert scan(data, 0, mask is not None, room, most, events) == (count * len(data) // 10, count * 100)
+        assert scan(data, 0, mask is not None, False, room, most, events) == (
+            count * len(data) // 10,
+            count * 100,
+        )
         assert len(events) == count
-    assert scan(data, 0, mask is not None, -5, 9, []) == (0, 0)
-    assert scan(data, 0, mask is not None, 500, 0, []) == (0, 0)
+    assert scan(data, 0, mask is not None, False, -5, 9, []) == (0, 0)
+    assert scan(data, 0, mask is not None, False, 500, 0, []) == (0, 0)
+
+
+@MASKS
+@pytest.mark.parametrize("size", SIZES)
+def test_compressed_messages_are_found_where_rsv1_marks_them(
+    scan: Any, mask: bytes | None, size: int
+) -> None:
+    """As chunks, unchecked, between others; and no reserved bit but RSV1."""
+    payload = b"\xff" * size
+    data = binary(payload, rsv1=True, mask=mask) + text(b"plain", mask=mask)
+    data += text(payload, rsv1=True, mask=mask)
+    found, end = messages(scan, data, mask, rsv1=True)
+    expected = [Chunk("binary", payload, True, True), "plain", Chunk("text", payload, True, True)]
+    assert (found, end) == (expected, len(data))
+    assert [type(event) for event in found] == [Chunk, str, Chunk]
+    assert [type(field) for field in found[0]] == [str, bytes, bool, bool]
+    assert messages(scan, data, mask) == ([], 0)
+    for stop in (
+        text(payload, rsv1=True, mask=mask, fin=False),
+        text(payload, rsv1=True, rsv2=True, mask=mask),
+        binary(payload, rsv1=True, rsv3=True, mask=mask),
+        frame(0, payload, rsv1=True, mask=mask),
+        frame(3, payload, rsv1=True, mask=mask),
+        frame(9, b"a", rsv1=True, mask=mask),
+        text(payload, rsv1=True, mask=None if mask else EXAMPLE_KEY),
+        text(payload, rsv1=True, mask=mask)[:-1],
+    ):
+        assert messages(scan, data + stop, mask, rsv1=True) == (expected, len(data))
 
 
 def test_messages_are_appended_to_events(scan: Any) -> None:
     events = ["before"]
-    scan(text("after"), 0, False, UNLIMITED, UNLIMITED, events)
+    scan(text("after"), 0, False, False, UNLIMITED, UNLIMITED, events)
     assert events == ["before", "after"]
 
 
@@ -117,6 +156,7 @@ PIECES = st.one_of(
         st.one_of(st.binary(max_size=200), st.text(max_size=80).map(str.encode)),
         mask=st.sampled_from([None, EXAMPLE_KEY]),
         fin=st.sampled_from([True, True, True, False]),
+        rsv1=st.booleans(),
         length_bytes=st.sampled_from([None, None, None, 2, 8]),
     ),
     st.binary(max_size=20),
@@ -124,13 +164,21 @@ PIECES = st.one_of(
 
 
 @needs_compiled
-@given(st.lists(PIECES, max_size=8).map(b"".join), st.booleans(), st.integers(0, 900), st.integers(0, 9))
-def test_both_versions_find_the_same_in_any_bytes(data: bytes, masked: bool, room: int, most: int) -> None:
+@given(
+    st.lists(PIECES, max_size=8).map(b"".join),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 900),
+    st.integers(0, 9),
+)
+def test_both_versions_find_the_same_in_any_bytes(
+    data: bytes, masked: bool, rsv1: bool, room: int, most: int
+) -> None:
     for pos in (0, len(data) // 2, len(data)):
         results = []
         for version in VERSIONS:
             events: list[Any] = []
-            results.append((version.scan(data, pos, masked, room, most, events), events))
+            results.append((version.scan(data, pos, masked, rsv1, room, most, events), events))
         assert results[0] == results[1]
 
 
@@ -139,19 +187,19 @@ def test_the_compiled_version_checks_its_arguments() -> None:
     scan, apply_mask = speedups.scan_messages, speedups.apply_mask
     for pos in (-1, 4, 1 << 40):
         with pytest.raises(ValueError, match="pos"):
-            scan(b"abc", pos, False, 1, 1, [])
+            scan(b"abc", pos, False, False, 1, 1, [])
     wrong: list[tuple[Any, ...]] = [
-        (b"abc", 0, False, 1, 1),
-        (b"abc", 0, False, 1, 1, ()),
-        ("abc", 0, False, 1, 1, []),
-        (b"abc", "0", False, 1, 1, []),
-        (b"abc", 0, False, 1.5, 1, []),
+        (b"abc", 0, False, False, 1, 1),
+        (b"abc", 0, False, False, 1, 1, ()),
+        ("abc", 0, False, False, 1, 1, []),
+        (b"abc", "0", False, False, 1, 1, []),
+        (b"abc", 0, False, False, 1.5, 1, []),
     ]
     for arguments in wrong:
         with pytest.raises(TypeError):
             scan(*arguments)
     with pytest.raises(OverflowError):
-        scan(b"abc", 0, False, 1 << 64, 1, [])
+        scan(b"abc", 0, False, False, 1 << 64, 1, [])
     with pytest.raises(ValueError, match="4 bytes"):
         apply_mask(b"abc", b"key")
     for arguments in [(b"abc",), ("abc", b"abcd"), (b"abc", "abcd"), (b"abc", b"abcd", "1"), (b"a",) * 4]:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 def new_read_step(transport: SocketTransport) -> ReadStep:
     """One that is not open, and so leaves every step to the engine."""
-    return ReadStep(UnreadQueue(), FrameBatch(), False, transport.receive, memoryview(bytearray(100)))
+    return ReadStep(UnreadQueue(), FrameBatch(), False, False, transport.receive, memoryview(bytearray(100)))
 
 
 class Recorder:

@@ -15,7 +15,8 @@ from wsstream.codec.unread import UNLIMITED
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.inbox import Inbox
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
-from wsstream.protocol.deflate import Agreed, Deflate, Deflater, Inflater
+from wsstream.protocol.deflate import Agreed, Deflate, Deflater
+from wsstream.protocol.inflate import Inflater
 
 
 def size_of(event: Event) -> int:
@@ -256,7 +257,7 @@ def test_discarding_drops_what_is_here_and_what_comes() -> None:
 
 def inflating(*, takeover: bool = True, limit: int = UNLIMITED) -> tuple[Deflater, Inbox]:
     agreed = Agreed(Deflate(), 15, takeover, 15, takeover)
-    return Deflater(agreed), Inbox(FlowControl(), Inflater(agreed), limit)
+    return Deflater(agreed), Inbox(FlowControl(), Inflater(15, takeover), limit)
 
 
 def compressed(deflater: Deflater, message: bytes, kind: Kind = "binary") -> Chunk:

@@ -22,7 +22,7 @@ class Source:
     def __init__(self, version: Version, loop: object = None) -> None:
         self.queue = version.UnreadQueue()
         batch, view = version.FrameBatch(), memoryview(bytearray(10))
-        self.step: Any = version.ReadStep(self.queue, batch, False, lambda buffer, size: None, view)
+        self.step: Any = version.ReadStep(self.queue, batch, False, False, lambda buffer, size: None, view)
         self.step.open = self.step.drained = True
         self.waited = 0
         self.future: asyncio.Future[None] | None = None

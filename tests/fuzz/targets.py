@@ -38,10 +38,11 @@ from wsstream.opening.http1_request import MAX_BODY_EXCERPT
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
+from wsstream.protocol.inflate import Inflater, PythonInflater
 from wsstream.protocol.state import State
 from wsstream.testing import EXAMPLE_KEY, parse_frames
 
-__all__ = ["KEY", "TARGETS", "connection", "decoder", "extensions", "handshake", "url"]
+__all__ = ["KEY", "TARGETS", "connection", "decoder", "extensions", "handshake", "inflater", "url"]
 
 UNLIMITED: Final = 1 << 62
 KEY: Final = bytes(range(16))
@@ -335,6 +336,51 @@ class Endpoint:
             assert subject.close_sent is not None
 
 
+# -- inflater ------------------------------------------------------------------------------------
+
+MOST: Final = (1, 2, 100, 65536)  # bytes that a whole message may have
+LONG: Final = 100_000  # bytes; a longer message is not inflated to its end
+HELLO: Final = bytes.fromhex("f248cdc9c90700")  # RFC 7692 section 7.2.3.1
+
+
+def inflater(data: bytes, *, make: Callable[[int, bool], Any] = Inflater) -> None:
+    """A byte of options, one for steps, one for the size of the first message, then compressed data."""
+    head, wire = data[:3].ljust(3, b"\0"), data[3:]
+    takeover, most, step = bool(head[0] & 1), MOST[head[0] >> 1 & 3], 1 + head[1] ** 2
+    messages = [wire[: head[2]], wire[head[2] :], HELLO]
+    outcomes = [
+        inflate_all(version(15, takeover), messages, step, whole)
+        for version in (PythonInflater, make)
+        for whole in (most, 0)
+    ]
+    assert all(outcome == outcomes[0] for outcome in outcomes), "it matters who inflates, and in which steps"
+
+
+def inflate_all(subject: Any, messages: list[bytes], step: int, most: int) -> list[bytes | None]:
+    """Each message, taken whole if it has less than `most` bytes; ``None``: it is `LONG` or breaks a rule."""
+    result: list[bytes | None] = []
+    for message in messages:
+        payload, whole = b"", False
+        try:
+            if most:
+                payload, whole = subject.take_whole(message, most)
+                assert len(payload) < most if whole else len(payload) <= most
+            else:
+                subject.feed(message)
+            while not whole and (piece := subject.take(step)):
+                assert len(piece) <= step, "more than was asked for"
+                payload += piece
+                if len(payload) > LONG:
+                    return [*result, None]
+            if not whole:
+                subject.end()
+        except ValueError:
+            return [*result, None]
+        assert len(payload) <= 1032 * len(message)
+        result.append(payload)
+    return result
+
+
 # -- handshake -----------------------------------------------------------------------------------
 
 WHERE: Final = parse_url("ws://user:pass@example.com:8080/chat?x=1")
@@ -539,6 +585,7 @@ def url(data: bytes, *, parse: Callable[[str], URL] = parse_url) -> None:
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "decoder": decoder,  # reads may end anywhere, and no more bytes come out than went in
     "connection": connection,  # whatever the peer and the application do, only legal frames leave
+    "inflater": inflater,  # both versions make the same of any data, in any steps
     "handshake": handshake,  # reads may end anywhere, and a request that is accepted can be answered
     "extensions": extensions,  # an answer keeps to the limits of both sides
     "url": url,  # a URL that is accepted can be sent as a request

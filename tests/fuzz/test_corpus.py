@@ -22,7 +22,7 @@ from wsstream.opening.http import Request
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
-from wsstream.protocol.deflate import Inflater
+from wsstream.protocol.inflate import PythonInflater
 
 CORPUS = Path(__file__).with_name("corpus")
 NAMES = sorted(path.name for path in CORPUS.iterdir())
@@ -97,11 +97,18 @@ class SendsTwice(Connection):
         return events
 
 
-class InflatesTooMuch(Inflater):
+class InflatesTooMuch(PythonInflater):
     """Twice what was asked for."""
 
     def take(self, max_bytes: int) -> bytes:
         return super().take(2 * max_bytes)
+
+
+class LetsEndingsThrough(PythonInflater):
+    """Inside a block, too."""
+
+    def end(self) -> None:
+        self.forget()
 
 
 class BoundlessConnection(Connection):
@@ -109,7 +116,9 @@ class BoundlessConnection(Connection):
 
     def __init__(self, *, deflate: Any, **options: Any) -> None:
         super().__init__(deflate=deflate, **options)
-        self.inflater = None if deflate is None else InflatesTooMuch(deflate)
+        self.inflater = (
+            None if deflate is None else InflatesTooMuch(deflate.receive_window, deflate.receive_takeover)
+        )
 
 
 class ForgetsTheRest(ServerHandshake):
@@ -167,6 +176,8 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("connection", {"make": SaysNothing}),
     ("connection", {"make": SendsTwice}),
     ("connection", {"make": BoundlessConnection}),
+    ("inflater", {"make": InflatesTooMuch}),
+    ("inflater", {"make": LetsEndingsThrough}),
     ("handshake", {"server": ForgetsTheRest}),
     ("handshake", {"server": ReadsOnce}),
     ("handshake", {"client": TakesAnything}),

@@ -4,21 +4,21 @@
 
 #define FULL (64 * 1024)    /* as in batch.py */
 #define LARGEST (16 * 1024) /* as in batch.py */
-#define GAP 50e-6           /* as in batch.py */
+#define GAP 10e-6           /* as in batch.py */
 #define LEAST_CAPACITY 4096
 
 /* Bytes: twice this, with a header, is still a Py_ssize_t. */
 #define MOST_WAITING (PY_SSIZE_T_MAX / 2 - MAX_HEADER)
 
 double
-clock_time(FrameBatch *batch)
+clock_time(PyObject *clock)
 {
     PyObject *now;
     double seconds;
-    if (batch->clock == NULL || batch->clock == Py_None) {
+    if (clock == NULL || clock == Py_None) {
         return 0.0;
     }
-    if ((now = PyObject_CallNoArgs(batch->clock)) == NULL) {
+    if ((now = PyObject_CallNoArgs(clock)) == NULL) {
         return -1.0;
     }
     seconds = PyFloat_AsDouble(now);
@@ -75,7 +75,7 @@ comes_alone(FrameBatch *self)
     if (self->answers) {
         return 1;
     }
-    now = clock_time(self);
+    now = clock_time(self->clock);
     return PyErr_Occurred() ? -1 : now - self->last_send > GAP;
 }
 
@@ -132,7 +132,10 @@ send_alone(FrameBatch *self, PyObject *frame)
         sent = 0;
         error = fetch_error();
     }
-    self->last_send = self->left_at = clock_time(self);
+    self->last_send = self->left_at = clock_time(self->clock);
+    if (self->loop_clock != self->clock && !PyErr_Occurred()) {
+        self->left_at = clock_time(self->loop_clock);
+    }
     if (sent == PyBytes_GET_SIZE(frame) && error == NULL) {
         self->sent += sent;
         return PyErr_Occurred() ? -1 : 0;
@@ -269,6 +272,7 @@ batch_traverse(FrameBatch *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->next_key);
     Py_VISIT(self->clock);
+    Py_VISIT(self->loop_clock);
     Py_VISIT(self->send);
     Py_VISIT(self->send_rest);
     return 0;
@@ -279,6 +283,7 @@ batch_clear(FrameBatch *self)
 {
     Py_CLEAR(self->next_key);
     Py_CLEAR(self->clock);
+    Py_CLEAR(self->loop_clock);
     Py_CLEAR(self->send);
     Py_CLEAR(self->send_rest);
     return 0;
@@ -315,6 +320,7 @@ static PyMemberDef batch_members[] = {
     {"largest", T_PYSSIZET, offsetof(FrameBatch, largest), 0, NULL},
     {"sends_until_yield", T_PYSSIZET, offsetof(FrameBatch, sends_until_yield), 0, NULL},
     {"clock", T_OBJECT, offsetof(FrameBatch, clock), 0, NULL},
+    {"loop_clock", T_OBJECT, offsetof(FrameBatch, loop_clock), 0, NULL},
     {"send", T_OBJECT, offsetof(FrameBatch, send), 0, NULL},
     {"send_rest", T_OBJECT, offsetof(FrameBatch, send_rest), 0, NULL},
     {"last_send", T_DOUBLE, offsetof(FrameBatch, last_send), 0, NULL},

@@ -10,14 +10,14 @@
 static PyObject *
 step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"queue", "batch", "masked", "receive", "buffer", NULL};
+    static char *names[] = {"queue", "batch", "masked", "rsv1", "receive", "buffer", NULL};
     ModuleState *state = PyType_GetModuleState(type);
     PyObject *queue, *batch, *receive, *buffer;
-    int masked;
+    int masked, rsv1;
     ReadStep *self;
     if (state == NULL
-        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!pOO!", names, state->types[UNREAD_QUEUE], &queue,
-                                        state->types[FRAME_BATCH], &batch, &masked, &receive, &PyMemoryView_Type,
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!ppOO!", names, state->types[UNREAD_QUEUE], &queue,
+                                        state->types[FRAME_BATCH], &batch, &masked, &rsv1, &receive, &PyMemoryView_Type,
                                         &buffer)
         || (self = (ReadStep *)type->tp_alloc(type, 0)) == NULL) {
         return NULL;
@@ -27,6 +27,7 @@ step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->receive = Py_NewRef(receive);
     self->buffer = Py_NewRef(buffer);
     self->masked = (char)masked;
+    self->rsv1 = (char)rsv1;
     self->density = FIRST_DENSITY;
     self->received_at = -Py_HUGE_VAL;
     return (PyObject *)self;
@@ -83,13 +84,15 @@ receive(ReadStep *self, Py_ssize_t wanted)
 static Py_ssize_t
 put_messages(ReadStep *self, Py_ssize_t size, Py_ssize_t room)
 {
+    ModuleState *state = PyType_GetModuleState(Py_TYPE(self));
     UnreadQueue *queue = self->queue;
     Py_ssize_t pos, cost;
     Py_buffer data;
-    if (PyObject_GetBuffer(self->buffer, &data, PyBUF_SIMPLE) < 0) {
+    if (state == NULL || PyObject_GetBuffer(self->buffer, &data, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    pos = scan_messages(data.buf, 0, Py_MIN(size, data.len), self->masked, room, MAX_EVENTS, queue->items, &cost);
+    pos = scan_messages(state, data.buf, 0, Py_MIN(size, data.len), self->masked, self->rsv1, room, MAX_EVENTS,
+                        queue->items, &cost);
     PyBuffer_Release(&data);
     queue->cost += cost;
     if (pos > 0) {
@@ -130,7 +133,7 @@ take(ReadStep *self, int at_once)
         return tell(self, END_OF_STREAM, NULL) < 0 ? -1 : 1;
     }
     self->bytes_received += size;
-    self->received_at = clock_time(self->batch);
+    self->received_at = clock_time(self->batch->loop_clock);
     self->batch->answers = 1;
     if (PyErr_Occurred() || (self->open && room > 0 && (pos = put_messages(self, size, room)) < 0)) {
         return -1;

@@ -43,14 +43,14 @@ header_size(size_t length, int masked)
 }
 
 /* Return the size of the frame header at the beginning of `data`, and the payload's length in `*length`.
-   0: `data` does not begin with a complete, unfragmented data frame without reserved bits, or the frame
-   breaks a rule. */
+   0: `data` does not begin with a complete, unfragmented data frame without reserved bits but those in
+   `flags`, or the frame breaks a rule. */
 static size_t
-message_header(const uint8_t *data, size_t available, int masked, size_t *length)
+message_header(const uint8_t *data, size_t available, int masked, int flags, size_t *length)
 {
     size_t i, size, extended = 0;
     uint64_t declared;
-    if (available < 2 || (data[0] != 0x81 && data[0] != 0x82) || (data[1] >> 7) != masked) {
+    if (available < 2 || ((data[0] & ~flags) != 0x81 && (data[0] & ~flags) != 0x82) || (data[1] >> 7) != masked) {
         return 0;
     }
     declared = data[1] & 0x7f;
@@ -104,23 +104,41 @@ make_str(const uint8_t *payload, size_t length, const uint8_t *key)
     return result;
 }
 
+static PyObject *
+make_chunk(ModuleState *state, int text, const uint8_t *payload, size_t length, const uint8_t *key)
+{
+    PyObject *chunk = state->chunk->tp_alloc(state->chunk, 4), *data = make_bytes(payload, length, key);
+    if (chunk == NULL || data == NULL) {
+        Py_XDECREF(data);
+        Py_XDECREF(chunk);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(chunk, 0, Py_NewRef(text ? state->names[TEXT] : state->names[BINARY]));
+    PyTuple_SET_ITEM(chunk, 1, data);
+    PyTuple_SET_ITEM(chunk, 2, Py_NewRef(Py_True)); /* last */
+    PyTuple_SET_ITEM(chunk, 3, Py_NewRef(Py_True)); /* compressed */
+    return chunk;
+}
+
 Py_ssize_t
-scan_messages(const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, int masked, Py_ssize_t room, Py_ssize_t most,
-              PyObject *messages, Py_ssize_t *cost)
+scan_messages(ModuleState *state, const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, int masked, int rsv1,
+              Py_ssize_t room, Py_ssize_t most, PyObject *messages, Py_ssize_t *cost)
 {
     size_t pos = (size_t)start, end = (size_t)stop, length = 0;
+    int flags = rsv1 ? 0x40 : 0;
     Py_ssize_t count;
     for (*cost = count = 0; count < most && *cost < room; count++) {
         const uint8_t *frame = data + pos;
-        size_t header = message_header(frame, end - pos, masked, &length);
+        size_t header = message_header(frame, end - pos, masked, flags, &length);
         const uint8_t *key;
         PyObject *message;
         if (header == 0) {
             break;
         }
         key = masked ? frame + header - 4 : NULL;
-        message = frame[0] == 0x82 ? make_bytes(frame + header, length, key)
-                                   : make_str(frame + header, length, key);
+        message = frame[0] & 0x40 ? make_chunk(state, frame[0] & 1, frame + header, length, key)
+                  : frame[0] & 1  ? make_str(frame + header, length, key)
+                                  : make_bytes(frame + header, length, key);
         if (message == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
             PyErr_Clear(); /* the decoder finds it again, and reports the violation */
             break;
@@ -137,20 +155,21 @@ scan_messages(const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, int masked
 }
 
 static PyObject *
-scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+scan(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     Py_buffer data;
     Py_ssize_t pos, room, most, cost;
-    int masked;
+    int masked, rsv1;
 
-    if (nargs != 6 || !PyList_Check(args[5])) {
-        PyErr_SetString(PyExc_TypeError, "scan() takes data, pos, masked, room, most and a list");
+    if (nargs != 7 || !PyList_Check(args[6])) {
+        PyErr_SetString(PyExc_TypeError, "scan() takes data, pos, masked, rsv1, room, most and a list");
         return NULL;
     }
     pos = PyLong_AsSsize_t(args[1]);
     masked = PyObject_IsTrue(args[2]);
-    room = PyLong_AsSsize_t(args[3]);
-    most = PyLong_AsSsize_t(args[4]);
+    rsv1 = PyObject_IsTrue(args[3]);
+    room = PyLong_AsSsize_t(args[4]);
+    most = PyLong_AsSsize_t(args[5]);
     if (PyErr_Occurred() || PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
@@ -159,7 +178,8 @@ scan(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
         pos = -1;
     }
     else {
-        pos = scan_messages(data.buf, pos, data.len, masked, room, most, args[5], &cost);
+        pos = scan_messages(PyModule_GetState(module), data.buf, pos, data.len, masked, rsv1, room, most, args[6],
+                            &cost);
     }
     PyBuffer_Release(&data);
     return pos < 0 ? NULL : Py_BuildValue("(nn)", pos, cost);
@@ -279,6 +299,8 @@ module_exec(PyObject *module)
         [END_OF_STREAM] = "end_of_stream",
         [WAKE_RECEIVER] = "wake_receiver",
         [STEP_FAILED] = "step_failed",
+        [TEXT] = "text",
+        [BINARY] = "binary",
     };
     ModuleState *state = PyModule_GetState(module);
     PyObject *events = PyImport_ImportModule("wsstream.codec.events");

@@ -20,8 +20,8 @@
 
 #define CLOSED_FOR_RECEIVER 2 /* as in unread.py */
 
-/* Names of methods that are called. */
-enum { DECODE, END_OF_STREAM, WAKE_RECEIVER, STEP_FAILED, NAMES };
+/* Names of methods that are called, and of the kinds of messages. */
+enum { DECODE, END_OF_STREAM, WAKE_RECEIVER, STEP_FAILED, TEXT, BINARY, NAMES };
 
 enum { FRAME_BATCH, MESSAGE_ITERATOR, NEXT, READ_STEP, UNREAD_QUEUE, TYPES };
 
@@ -56,7 +56,8 @@ typedef struct {
     Py_ssize_t capacity;
     Py_ssize_t largest;
     Py_ssize_t sends_until_yield;
-    PyObject *clock;     /* these three: callables, or None or NULL */
+    PyObject *clock;     /* these four: callables, or None or NULL */
+    PyObject *loop_clock;
     PyObject *send;
     PyObject *send_rest;
     double last_send;
@@ -79,13 +80,14 @@ typedef struct {
     double density;
     double received_at;
     char masked;
+    char rsv1;
     char open;
     char skip;
     char drained;
 } ReadStep;
 
-/* The time of the batch's clock; -1 with an exception. */
-double clock_time(FrameBatch *batch);
+/* What a clock of a batch says: 0 without it, -1 with an exception. */
+double clock_time(PyObject *clock);
 
 /* The items in the queue. */
 Py_ssize_t unread_count(UnreadQueue *queue);
@@ -98,8 +100,8 @@ int wake_parked(UnreadQueue *queue, int at_once);
 
 /* Append the plain messages of `data[pos:end]` to the list, see `scan.py`; return the position after them and
    their cost in `*cost`. -1 with an exception: those in the list have that cost. */
-Py_ssize_t scan_messages(const uint8_t *data, Py_ssize_t pos, Py_ssize_t end, int masked, Py_ssize_t room,
-                         Py_ssize_t most, PyObject *messages, Py_ssize_t *cost);
+Py_ssize_t scan_messages(ModuleState *state, const uint8_t *data, Py_ssize_t pos, Py_ssize_t end, int masked,
+                         int rsv1, Py_ssize_t room, Py_ssize_t most, PyObject *messages, Py_ssize_t *cost);
 
 /* The size of the header of a frame with `length` bytes of payload. */
 size_t header_size(size_t length, int masked);

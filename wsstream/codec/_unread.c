@@ -112,9 +112,14 @@ static PyObject *
 take_inflated(UnreadQueue *self, Py_ssize_t limit, Py_ssize_t total)
 {
     PyObject *chunk = unread_count(self) > 0 ? take_first(self) : Py_NewRef(Py_None);
-    PyObject *result, *inflate = Py_NewRef(self->inflate); /* the call may replace it */
+    PyObject *args[] = {chunk, PyLong_FromSsize_t(limit)};
+    PyObject *result = NULL, *inflate = Py_NewRef(self->inflate); /* the call may replace it */
     self->cost -= total + PIECE_OVERHEAD;
-    result = PyObject_CallFunction(inflate, "Nn", chunk, limit);
+    if (args[1] != NULL) {
+        result = PyObject_Vectorcall(inflate, args, 2, NULL);
+        Py_DECREF(args[1]);
+    }
+    Py_DECREF(chunk);
     Py_DECREF(inflate);
     if (result == Py_None) {
         Py_CLEAR(result);

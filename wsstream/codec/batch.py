@@ -34,8 +34,8 @@ FULL = 64 * 1024
 LARGEST = 16 * 1024
 """Bytes: a larger message goes another way, because copying it costs more than a system call of its own."""
 
-GAP = 50e-6
-"""Seconds; messages sent one after the other this soon leave together."""
+GAP = 10e-6
+"""Seconds from the end of one call to the next; messages that are sent this soon leave together."""
 
 _TEXT = 0x81  # FIN and the opcode
 _BINARY = 0x82
@@ -55,7 +55,8 @@ class FrameBatch:
         capacity: bytes; `put` refuses messages when this many are waiting.
         largest: bytes; `put` refuses larger messages.
         sends_until_yield: messages that may follow before other tasks should run; `put` counts down.
-        clock: the time in seconds.
+        clock: the real time in seconds. The event loop's clock may stand still while a task runs.
+        loop_clock: the event loop's.
         last_send: when a message was sent last.
         answers: the next message leaves alone, however soon it follows: bytes have come since the last one.
         send: as ``socket.send``, sends a frame at once, or a part of it, and returns how many bytes. Without
@@ -76,6 +77,7 @@ class FrameBatch:
         "closed_for",
         "largest",
         "last_send",
+        "loop_clock",
         "left_at",
         "others",
         "send",
@@ -92,6 +94,7 @@ class FrameBatch:
         self.largest = LARGEST
         self.sends_until_yield = 0
         self.clock: Callable[[], float] = float
+        self.loop_clock: Callable[[], float] = float
         self.last_send = -inf
         self.answers = False
         self.send: Callable[[bytes], int] | None = None
@@ -108,7 +111,7 @@ class FrameBatch:
         self._buffer += make_frame(first, payload, None if self._next_key is None else self._next_key())
 
     def take_alone(self, now: float) -> bool:
-        """Whether a message that is sent `now` should leave alone; it counts as sent."""
+        """Whether a message that is sent `now`, by `clock`, should leave alone. It is the last one from now on."""
         alone = self.answers or now - self.last_send > GAP
         self.answers, self.last_send = False, now
         return alone
@@ -158,7 +161,7 @@ class FrameBatch:
             pass
         except Exception as raised:
             error = raised
-        self.last_send = self.left_at = self.clock()
+        self.last_send, self.left_at = self.clock(), self.loop_clock()
         if sent == len(frame):
             self.sent += sent
         else:

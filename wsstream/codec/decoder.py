@@ -146,7 +146,7 @@ class Decoder:
                     break
                 if not self._left and not self._kept and self._kind is None:
                     start, room_left, most = pos, room - self.cost, MAX_EVENTS - len(events)
-                    pos, cost = scan_messages(data, pos, self._masked, room_left, most, events)
+                    pos, cost = scan_messages(data, pos, self._masked, self._rsv1, room_left, most, events)
                     self.cost += cost
                     if pos != start:
                         self.crossed = True

@@ -55,13 +55,14 @@ class ReadStep:
     To the usual case it gives no Python call at all when it is compiled: the event loop calls `on_readable`,
     and the task that waits for the message runs before that returns.
 
-    A *plain* message is one complete frame, not compressed. The step takes plain messages alone; whatever is
+    A *plain* message is one complete frame. The step takes plain messages alone; whatever is
     not plain is left to the `owner`, who has the decoder.
 
     Args:
         queue: for the messages.
         batch: the sending side, whose next message answers what came.
         masked: whether frames must be masked (RFC 6455 section 5.1).
+        rsv1: whether RSV1 marks compressed messages (RFC 7692 section 6).
         receive: as ``socket.recv_into``, receives into a buffer at most a number of bytes, and returns how
             many came; ``None`` or BlockingIOError: none; 0: the stream has ended.
         buffer: to receive into; other steps use it, too.
@@ -74,7 +75,7 @@ class ReadStep:
         density: bytes received for each byte of cost, at the last step.
         drained: at the last read, nothing more had arrived.
         bytes_received: in all.
-        received_at: when bytes came last, in the seconds of the batch's clock; to be set back to -inf by
+        received_at: when bytes came last, by the event loop's clock; to be set back to -inf by
             whoever takes note of it.
         otherwise: what `on_readable` calls while the step is not open, or to be skipped.
     """
@@ -85,6 +86,7 @@ class ReadStep:
         "_masked",
         "_queue",
         "_receive",
+        "_rsv1",
         "bytes_received",
         "density",
         "drained",
@@ -101,12 +103,14 @@ class ReadStep:
         queue: UnreadQueue,
         batch: FrameBatch,
         masked: bool,
+        rsv1: bool,
         receive: Callable[[memoryview, int], int | None],
         buffer: memoryview,
     ) -> None:
         self._queue = queue
         self._batch = batch
         self._masked = masked
+        self._rsv1 = rsv1
         self._receive = receive
         self._buffer = buffer
         self.owner: Owner | None = None
@@ -157,12 +161,12 @@ class ReadStep:
             owner.end_of_stream()
             return True
         self.bytes_received += size
-        self.received_at = self._batch.clock()
+        self.received_at = self._batch.loop_clock()
         self._batch.answers = True
         data = self._buffer[:size]
         if self.open and room > 0:
             messages: list[Event] = []
-            pos, cost = scan(data, 0, self._masked, room, MAX_EVENTS, messages)
+            pos, cost = scan(data, 0, self._masked, self._rsv1, room, MAX_EVENTS, messages)
             if pos:
                 queue.extend(messages, cost)  # type: ignore[arg-type]
                 self.density = pos / cost * SAFETY if cost > pos else 1.0

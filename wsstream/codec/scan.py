@@ -5,30 +5,35 @@
 
 from __future__ import annotations
 
-from wsstream.codec.events import PIECE_OVERHEAD, Event
+from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Event
 from wsstream.codec.masking import apply_mask
 
 __all__ = ["scan"]
 
 _TEXT = 0x81  # FIN and the opcode, no reserved bit
 _BINARY = 0x82
+_COMPRESSED_TEXT = 0xC1  # the same with RSV1
+_COMPRESSED_BINARY = 0xC2
 
 
 def scan(
-    data: bytes | memoryview, pos: int, masked: bool, room: int, most: int, events: list[Event]
+    data: bytes | memoryview, pos: int, masked: bool, rsv1: bool, room: int, most: int, events: list[Event]
 ) -> tuple[int, int]:
     """Decode the unfragmented messages at the beginning of ``data[pos:]``, and append them to `events`.
 
     Returns the position after the last message, and the cost of all: their bytes of payload, plus 64 each.
+    If `rsv1` marks compressed messages, each of them is a :class:`Chunk`.
 
-    Stops before anything else: a fragment, a control frame, a compressed message, a frame that is incomplete
-    or breaks a rule. It also stops after `most` messages, and when the cost has reached `room`.
+    Stops before anything else: a fragment, a control frame, a frame that is incomplete or breaks a rule. It
+    also stops after `most` messages, and when the cost has reached `room`.
     """
+    plain = (_TEXT, _BINARY)
+    known = (*plain, _COMPRESSED_TEXT, _COMPRESSED_BINARY) if rsv1 else plain
     end = len(data)
     cost = count = 0
     while cost < room and count < most and pos + 2 <= end:
         first = data[pos]
-        if first != _BINARY and first != _TEXT:
+        if first not in known:
             break
         length = data[pos + 1] - 128 if masked else data[pos + 1]
         start = pos + 2
@@ -48,6 +53,8 @@ def scan(
             payload = apply_mask(payload, bytes(data[start - 4 : start]))
         if first == _BINARY:
             events.append(payload)
+        elif first != _TEXT:
+            events.append(Chunk("text" if first == _COMPRESSED_TEXT else "binary", payload, True, True))
         else:
             try:
                 events.append(payload.decode())

@@ -26,7 +26,7 @@ __all__ = [
 
 apply_mask: Callable[..., bytes]
 make_frame: Callable[[int, bytes | memoryview, bytes | None], bytes]
-scan_messages: Callable[[bytes | memoryview, int, bool, int, int, list[Event]], tuple[int, int]]
+scan_messages: Callable[[bytes | memoryview, int, bool, bool, int, int, list[Event]], tuple[int, int]]
 
 try:
     if os.environ.get("WSSTREAM_PURE"):

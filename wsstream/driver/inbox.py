@@ -9,8 +9,8 @@ from wsstream.codec.speedups import UnreadQueue
 from wsstream.codec.unread import CLOSED_FOR_MESSAGE, UNLIMITED, size_of
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.incoming import IncomingMessage, PlainMessage, WholeMessage
-from wsstream.driver.inflating import CompressedMessage
-from wsstream.protocol.deflate import Inflater
+from wsstream.driver.inflating import INFLATED_PIECE, CompressedMessage
+from wsstream.protocol.inflate import Inflater
 
 __all__ = ["Inbox", "Reader"]
 
@@ -222,14 +222,30 @@ class Inbox:
         self._release_at_end()
 
     def _inflate_whole(self, chunk: Chunk, limit: int) -> str | bytes | None:
-        """The message of a chunk that the queue has taken; ``None``: it becomes the one that was begun."""
+        """The message of a chunk that the queue has taken, if it breaks no rule and is small.
+
+        ``None``: it has more than `limit` bytes, or as many as a piece, or something is wrong with it. It
+        becomes the one that was begun, and the call that asks it for more finds out.
+        """
+        kind, data, _, _ = chunk
+        payload, whole = b"", False
+        error: ValueError | None = None
         assert self._inflater is not None
-        message = CompressedMessage.begun(self.queue, chunk.kind, self._inflater, chunk, limit)
-        if isinstance(message, CompressedMessage):
-            self._set_message(message)
-            return None
-        self._release_at_end()
-        return message
+        try:
+            payload, whole = self._inflater.take_whole(
+                data, limit + 1 if limit < INFLATED_PIECE else INFLATED_PIECE
+            )
+            if whole:
+                message = payload.decode() if kind == "text" else payload
+                if self._at_eof:
+                    self._release_at_end()
+                return message
+        except ValueError as exc:
+            error = exc
+        self._set_message(
+            CompressedMessage.begun(self.queue, kind, self._inflater, payload, whole=whole, error=error)
+        )
+        return None
 
     def _release_at_end(self) -> None:
         """Once no message will be inflated any more, give back the inflater's memory."""

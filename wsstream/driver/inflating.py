@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from wsstream.codec.events import Chunk, Kind
+from wsstream.codec.events import Kind
 from wsstream.codec.unread import UnreadQueue
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.driver.fairness import INFLATE_STEP
 from wsstream.driver.incoming import IncomingMessage, Progress
 from wsstream.errors import InvalidUTF8, ProtocolViolation
-from wsstream.protocol.deflate import Inflater
+from wsstream.protocol.inflate import Inflater
 
 __all__ = ["INFLATED_PIECE", "CompressedMessage"]
 
@@ -34,30 +34,27 @@ class CompressedMessage(IncomingMessage):
 
     @classmethod
     def begun(
-        cls, queue: UnreadQueue, kind: Kind, inflater: Inflater, chunk: Chunk, limit: int
-    ) -> str | bytes | CompressedMessage:
-        """A message that came in one `chunk`, which was taken from the queue: the message itself, if it has
-        at most `limit` bytes, at most a piece, and breaks no rule.
+        cls,
+        queue: UnreadQueue,
+        kind: Kind,
+        inflater: Inflater,
+        payload: bytes,
+        *,
+        whole: bool,
+        error: ValueError | None,
+    ) -> CompressedMessage:
+        """A message in one chunk, which was taken from the queue, and of which `payload` was inflated.
 
-        Otherwise an object for it. The call that asks it for more finds the rest, and what is wrong with it.
+        `whole`: that is all of it. `error`: what was found wrong with it, which the next call raises.
         """
-        payload, whole = b"", False
-        error: InvalidUTF8 | ProtocolViolation | None = None
-        try:
-            payload, whole = inflater.take_whole(chunk.payload, min(limit + 1, INFLATED_PIECE))
-            if whole:
-                return payload.decode() if kind == "text" else payload
-        except UnicodeDecodeError:
-            error = InvalidUTF8("a text message is not UTF-8")
-        except ValueError as exc:
-            error = ProtocolViolation(str(exc))
         message = cls(queue, kind, inflater)
-        message._buffer = payload
         message._progress = Progress.WHOLE if whole else Progress.ARRIVED
-        if error is None and kind == "text" and not message._utf8.feed(payload, last=False):
-            error = InvalidUTF8("a text message is not UTF-8")
-        if error is not None:
-            message._buffer, message._error = b"", error
+        if error is None and (kind == "binary" or message._utf8.feed(payload, last=False)):
+            message._buffer = payload
+        elif error is None or isinstance(error, UnicodeDecodeError):
+            message._error = InvalidUTF8("a text message is not UTF-8")
+        else:
+            message._error = ProtocolViolation(str(error))
         return message
 
     def take_chunk(self, max_bytes: int) -> bytes:

@@ -46,7 +46,12 @@ _shared = _ReadBuffer()
 def new_read_step(transport: Transport, connection: Connection, inbox: Inbox) -> ReadStep:
     """Return what receives from `transport` into the buffer of this thread, and fills `inbox`."""
     step = ReadStep(
-        inbox.queue, connection.queue.batch, not connection.client, transport.receive, _shared.view
+        inbox.queue,
+        connection.queue.batch,
+        not connection.client,
+        connection.inflater is not None,
+        transport.receive,
+        _shared.view,
     )
     step.high_water = inbox.high_water
     return step

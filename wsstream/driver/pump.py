@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from wsstream.codec.batch import CLOSED_FOR_END, LARGEST
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Failures, Output
@@ -71,7 +73,7 @@ class Pump:
         batch = connection.queue.batch
         batch.capacity = flow.send_high_water
         batch.largest = min(LARGEST, flow.frame_size)
-        batch.clock = heartbeat.now
+        batch.clock, batch.loop_clock = monotonic, heartbeat.now
         batch.send, batch.send_rest = transport.send_directly, self.send_rest
 
     @property

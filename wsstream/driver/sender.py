@@ -10,6 +10,8 @@ Sending has three doors, for speed; all lead into one queue of frames and out by
 
 from __future__ import annotations
 
+from math import inf
+from time import monotonic
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
@@ -29,6 +31,9 @@ from wsstream.protocol.connection import Connection
 from wsstream.protocol.file_frames import FileRange
 
 __all__ = ["Sender"]
+
+
+_BURST_AGE = 1e-3  # seconds; then the messages of a burst leave, though more may follow
 
 
 class Writer(Protocol):
@@ -52,6 +57,7 @@ class Sender:
     """
 
     __slots__ = (
+        "_burst_began",
         "_connection",
         "_ending",
         "_engine",
@@ -80,6 +86,7 @@ class Sender:
         self._ending = ending
         self._heartbeat = heartbeat
         self._engine = engine
+        self._burst_began = -inf
         connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
 
     @property
@@ -97,8 +104,9 @@ class Sender:
     def send_now(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> bool | None:
         """Take over a whole message if that needs no waiting; ``None``: it does, and nothing happened.
 
-        True: `flush_and_yield` is due. A message that comes alone leaves at once; one in a batch is left to
-        the engine, to leave with the others.
+        True: `flush_and_yield` is due. A message that comes alone leaves at once. One that follows another
+        within `GAP` is left to the engine, to leave with the others of its burst, unless the burst is
+        large enough or `_BURST_AGE` old.
 
         Raises:
             ConnectionBroken, ClosedLocally: the connection is not open.
@@ -108,21 +116,24 @@ class Sender:
         self._ending.check_open()
         if self.outbox.turn.taken or len(payload) > self._flow.frame_size or not self.pump.has_room():
             return None
+        now = monotonic()  # in real time: the clock of some event loops stands still while a task runs
         queue = self._connection.queue
-        alone = queue.batch.take_alone(self._heartbeat.now())
+        alone = queue.batch.take_alone(now)
         self._connection.send_message(kind, payload, compress=compress, alone=alone)
-        if alone or queue.size >= FULL:
+        if alone or queue.size >= FULL or monotonic() - self._burst_began > _BURST_AGE:
+            self._burst_began = now
             self.pump.step()
         else:
             self._engine.write_soon()
+        queue.batch.last_send = monotonic()
         queue.batch.sends_until_yield -= 1
         return queue.batch.sends_until_yield <= 0
 
     async def flush_and_yield(self) -> None:
-        """Send what a batch has gathered; after many messages in a row also a checkpoint."""
+        """Send what a burst has gathered; after many messages in a row also a checkpoint."""
         batch = self._connection.queue.batch
-        batch.last_send = self._heartbeat.now()
         self.pump.step()
+        self._burst_began = batch.last_send = monotonic()
         if batch.sends_until_yield <= 0:
             batch.sends_until_yield = SENDS_BETWEEN_YIELDS
             await checkpoint()

@@ -17,9 +17,10 @@ from wsstream.codec.frames import Opcode
 from wsstream.codec.framing import encode_header
 from wsstream.codec.speedups import apply_mask
 from wsstream.codec.unread import UNLIMITED
-from wsstream.protocol.deflate import Agreed, Deflater, Inflater
+from wsstream.protocol.deflate import Agreed, Deflater
 from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import FrameQueue
+from wsstream.protocol.inflate import Inflater
 from wsstream.protocol.masking_keys import next_masking_key
 from wsstream.protocol.state import DELIVERS, RECEIVES, Input, State, WrongState, next_state
 
@@ -89,7 +90,9 @@ class Connection:
         self.close_received: Close | None = None
         self.violation: Violation | None = None
         self._message_cut = False
-        self.inflater = None if deflate is None else Inflater(deflate)
+        self.inflater = (
+            None if deflate is None else Inflater(deflate.receive_window, deflate.receive_takeover)
+        )
         self._deflater = None if deflate is None else Deflater(deflate)
         self._decoder = Decoder(masked=not client, rsv1=deflate is not None)
         self._next_key: Callable[[], bytes | None] = next_key if client else _no_key
