@@ -36,14 +36,17 @@ async def test_a_whole_message_and_a_streamed_one_can_be_received_either_way() -
 
 async def test_iterating_over_a_reader_gives_what_is_here_in_chunks_of_256_kib_at_most() -> None:
     """More is here where it was put together for a call that was cancelled."""
-    async with connected_pair(server_options={"max_message_size": None}) as (client, server):
-        async with client.writable.message() as writer, anyio.create_task_group() as tasks:
-            tasks.start_soon(writer.send, bytes(1_000_000))
-            async with server.readable.message() as reader:
-                with anyio.move_on_after(1):
-                    await reader.read()
-                await writer.aclose()
-                sizes = [len(chunk) async for chunk in reader]
+    async with (
+        connected_pair(server_options={"max_message_size": None}) as (client, server),
+        client.writable.message() as writer,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(writer.send, bytes(1_000_000))
+        async with server.readable.message() as reader:
+            with anyio.move_on_after(1):
+                await reader.read()
+            await writer.aclose()
+            sizes = [len(chunk) async for chunk in reader]
     assert sum(sizes) == 1_000_000
     assert sizes[:3] == [256 * 1024] * 3
 
