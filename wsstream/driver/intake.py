@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
@@ -60,6 +61,13 @@ _READ, _DECODE, _WAIT, _SLEEP = Next.READ, Next.DECODE, Next.WAIT, Next.SLEEP
 _OPEN = State.OPEN
 
 
+class Relaying(Protocol):
+    """Who forwards what arrives."""
+
+    def step(self) -> bool | None:
+        """Read, and return whether something may be in the inbox; ``None``: do it yourself."""
+
+
 class Intake:
     """Fills the inbox of one connection.
 
@@ -71,6 +79,7 @@ class Intake:
     Attributes:
         reading: whether the transport is read.
         bytes_received: from the transport, since the opening handshake.
+        relay: reads in place of the intake, where it can.
         arrived: notified when something may be in the inbox, or how the connection ends is certain.
     """
 
@@ -89,6 +98,7 @@ class Intake:
         "arrived",
         "bytes_received",
         "reading",
+        "relay",
     )
 
     def __init__(
@@ -106,6 +116,7 @@ class Intake:
         self.reading = _ON
         self.bytes_received = len(received)
         self.arrived = Signal()
+        self.relay: Relaying | None = None
         self._transport = transport
         self._connection = connection
         self._inbox = inbox
@@ -144,35 +155,43 @@ class Intake:
             return False
         try:
             if not self._undecoded:
+                if self.relay is not None and (news := self.relay.step()) is not None:
+                    return news
                 return self._read()
             undecoded, self._undecoded = self._undecoded, _NOTHING
-            self._decode(undecoded, shared=False)
+            self.decode(undecoded, shared=False)
         except Exception as error:
             self._failures.reading_failed(error)
         return True
 
     def _read(self) -> bool:
-        view = _shared.view[: self._read_size()]
-        size = self._transport.recv_into(view)
-        self._drained = size is None or size < len(view)
-        if size is None:
-            return False
-        if size == 0:
-            self._ending.drop()
-            return True
-        self.bytes_received += size
-        self._heartbeat.keepalive.received(self._heartbeat.now())
+        view = _shared.view[: self.read_size]
+        size = self.fill(view)
+        if not size:
+            return size == 0
         if self._connection.state is not _OPEN and not self._ending.linger(size):
             self._ending.drop()
             return True
-        self._decode(view[:size], shared=True)
+        self.decode(view[:size], shared=True)
         return True
 
-    def _read_size(self) -> int:
+    def fill(self, view: memoryview) -> int | None:
+        """Read from the transport; ``None``: nothing has arrived, 0: its end, which has been dealt with."""
+        size = self._transport.recv_into(view)
+        self._drained = size is None or size < len(view)
+        if size == 0:
+            self._ending.drop()
+        elif size:
+            self.bytes_received += size
+            self._heartbeat.keepalive.received(self._heartbeat.now())
+        return size
+
+    @property
+    def read_size(self) -> int:
         """How many bytes to read so that they cost a little less than the room, and none wait undecoded."""
         return max(min(int(self._inbox.room * self._density), _READ_BUFFER), _LEAST_READ)
 
-    def _decode(self, data: memoryview, *, shared: bool) -> None:
+    def decode(self, data: memoryview, *, shared: bool) -> None:
         """Decode up to the high-water mark. `data` may be `shared`: another read will overwrite it."""
         inbox, connection = self._inbox, self._connection
         events = connection.receive(data, inbox.room)
@@ -182,11 +201,9 @@ class Intake:
         if consumed < len(data):
             rest = data[consumed:]
             self._undecoded = memoryview(bytes(rest)) if shared else rest
-        if (arrival := self._heartbeat.arrival) is not None:
-            self._heartbeat.decoded(arrival, len(data) if shared else 0, in_chunks=inbox.reader is not None)
-            self._engine.wake_at(self._heartbeat.deadline)
+        self.passed_on(len(data) if shared else 0)
         if inbox.is_full(len(self._undecoded)):
-            self._pause()
+            self.pause()
         if connection.control:
             for event in events:
                 if isinstance(event, Pong | Close | Violation):
@@ -194,6 +211,12 @@ class Intake:
         if connection.queue.size or connection.state is not _OPEN:
             self._pump.step()
         self.arrived.notify()
+
+    def passed_on(self, size: int) -> None:
+        """Count `size` bytes for the time that the message may take, which are decoded or were relayed."""
+        if (arrival := self._heartbeat.arrival) is not None:
+            self._heartbeat.decoded(arrival, size, in_chunks=self._inbox.reader is not None)
+            self._engine.wake_at(self._heartbeat.deadline)
 
     def _handle(self, event: Pong | Close | Violation) -> None:
         match event:
@@ -223,7 +246,8 @@ class Intake:
 
     # -- stopping and going on -------------------------------------------------------------------
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Read no more until `resume`."""
         self.reading = _PAUSED
         self._inbox.pause()
         self._heartbeat.pause()
@@ -233,9 +257,10 @@ class Intake:
         """Something was taken from the inbox: resume reading at the low-water mark."""
         if self.reading is _PAUSED and self._inbox.is_low:
             self._heartbeat.resume()
-            self._resume()
+            self.resume()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Read on."""
         self.reading = _ON
         self._inbox.resume()
         self._engine.resume_reading()
@@ -247,7 +272,7 @@ class Intake:
     def end(self) -> None:
         """How the connection ends is certain: what comes is dropped, up to a limit."""
         if self._ending.phase < Phase.DROPPED:
-            self._resume()
+            self.resume()
 
     def drop(self) -> None:
         """The transport is about to be closed: read no more."""
@@ -255,7 +280,7 @@ class Intake:
 
     def read_last(self) -> None:
         """Sending failed. Read what the peer sent before that, perhaps a Close."""
-        steps = 0
+        steps, self.relay = 0, None
         for _ in range(READS_AFTER_SEND_FAILURE):
             if not self.read_now() or (steps := steps + self._connection.steps) >= MAX_STEPS:
                 break

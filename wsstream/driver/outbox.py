@@ -43,7 +43,6 @@ class Outbox:
     def size(self) -> int:
         """Bytes that no frame contains yet."""
         return 0 if self.message is None else self.message.size
-
     def close(self, close: Close) -> None:
         """Send `close` after the accepted messages. Messages that wait for their turn are not accepted."""
         self.closing = close

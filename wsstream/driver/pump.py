@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from wsstream.codec.batch import LARGEST
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Failures, Output
@@ -30,6 +32,7 @@ class Pump:
 
     Attributes:
         progress: notified when no more than the low-water mark is unsent.
+        followers: called then, too, and when sending has ended: the relays to this connection.
     """
 
     __slots__ = (
@@ -43,6 +46,7 @@ class Pump:
         "_outbox",
         "_stopped",
         "_transport",
+        "followers",
         "progress",
     )
 
@@ -58,6 +62,7 @@ class Pump:
         failures: Failures,
     ) -> None:
         self.progress = Signal()
+        self.followers: tuple[Callable[[], None], ...] = ()
         self._transport = transport
         self._connection = connection
         self._outbox = outbox
@@ -147,7 +152,7 @@ class Pump:
         unsent = self.unsent
         self._connection.queue.batch.capacity = self._flow.send_high_water - unsent
         if unsent <= self._flow.send_low_water:
-            self.progress.notify()
+            self.notify()
         if unsent and self._has_output:
             self._engine.write_soon()
             if not self._heartbeat.keepalive.watches_output:
@@ -167,6 +172,12 @@ class Pump:
             self._ending.drop()
         elif connection.state is State.FAILED:
             self._transport.send_eof()
+
+    def notify(self) -> None:
+        """Have those who wait for output look again."""
+        self.progress.notify()
+        for follow in self.followers:
+            follow()
 
     def look(self) -> None:
         """See how far output has moved on towards the peer."""

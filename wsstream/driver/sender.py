@@ -26,6 +26,7 @@ from wsstream.driver.outbox import Outbox
 from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.pending_pings import PingRecord
 from wsstream.driver.pump import Pump
+from wsstream.errors import MessageAborted
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.file_frames import FileRange
 
@@ -86,6 +87,16 @@ class Sender:
         self._engine = engine
         self._last_send = -inf
         connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
+
+    @property
+    def connection(self) -> Connection:
+        """The connection's protocol."""
+        return self._connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages may be sent."""
+        return self._ending.is_open
 
     @property
     def batch(self) -> FrameBatch:
@@ -176,6 +187,11 @@ class Sender:
     def is_sending(self, message: OutgoingMessage) -> bool:
         """Whether some of `message` may still be sent."""
         return self.outbox.message is message
+
+    def abandon(self, message: OutgoingMessage) -> None:
+        """Leave `message` unfinished: the connection fails with 1011, unless it has ended. Never waits."""
+        if self.is_sending(message):
+            self._ending.fail(MessageAborted("a message was left unfinished"))
 
     async def wait_for_room(self) -> None:
         """Once the high-water mark is reached, wait until no more than the low-water mark is unsent.
@@ -288,9 +304,9 @@ class Sender:
 
     def wake_all(self) -> None:
         """Let the tasks that wait to send see how the connection ends."""
-        self.pump.progress.notify()
+        self.pump.notify()
 
     def end(self) -> None:
         """Drop what no frame contains, and wake those who wait to send."""
         self.outbox.end()
-        self.pump.progress.notify()
+        self.pump.notify()

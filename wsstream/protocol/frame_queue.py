@@ -218,6 +218,13 @@ class FrameQueue:
         self.dropped += sum(len(piece) for piece, kind in entries if kind not in _CONTROL)
         self._reset()
 
+    def copy_rest(self) -> None:
+        """Copy the buffers that have not left: their owner changes them from now on."""
+        if self._size:
+            if isinstance(self._head, memoryview):
+                self._head = memoryview(bytes(self._head))
+            self._data = [(bytes(p) if isinstance(p, memoryview) else p, kind) for p, kind in self._data]
+
     # -- to the transport --------------------------------------------------------------------
 
     def buffers(self) -> list[bytes | memoryview]:
