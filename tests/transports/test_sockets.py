@@ -195,6 +195,23 @@ async def test_what_is_closed_cannot_be_watched(pair):
     assert not left.watch_writable(lambda: None)
 
 
+async def test_the_event_loop_is_told_the_number_which_it_finds_sooner_than_the_socket(pair, monkeypatch):
+    left, _ = pair
+    told = []
+
+    class Loop:
+        def __getattr__(self, name: str) -> object:
+            return lambda number, *_: told.append((name, number))
+
+    number = left.extra("socket").fileno()
+    monkeypatch.setattr(left, "_loop", Loop())
+    assert left.watch_readable(lambda: None)
+    assert left.watch_writable(lambda: None)
+    left.close()
+    names = ["add_reader", "add_writer", "remove_reader", "remove_writer"]
+    assert told == [(name, number) for name in names]
+
+
 async def test_an_event_loop_that_cannot_call_back_is_not_asked_again(pair, monkeypatch):
     left, _ = pair
     asked = []
