@@ -24,6 +24,7 @@ The rooms, each of which knows those below it and none above::
     receiver   sender           what streams use: taking from the inbox; handing over to the outbox
     intake     pump             transport to inbox; outbox to transport
     inbox  heartbeat  outbox    what waits to be read; the clocks; what waits to be sent
+    hand_over                   how much may wait before a control frame
     ending                      how it ends, and what calls raise
     tasks  callbacks            the two engines: who calls the steps
 """
@@ -171,7 +172,7 @@ class Driver:
                 self.ending.fail(ReceiveTimeout("a message of the peer took too long to arrive"))
             keepalive = heartbeat.keepalive
             if keepalive.watches_output:
-                self._pump.look()
+                self._pump.look(due=True)
             while connection.state is State.OPEN:
                 if (action := keepalive.tick(now)) is Action.NOTHING:
                     break

@@ -116,7 +116,8 @@ class FrameQueue:
 
         Those wait for the application to complete the frame; it must not wait for them.
         """
-        return self.size if self.ready else 0
+        size = self._size + len(self.batch)  # as `size`, without another call
+        return size if size and self.ready else 0
 
     @property
     def ping_waits(self) -> bool:

@@ -200,22 +200,22 @@ class _AsyncioWaits:
     ) -> None:
         import asyncio  # noqa: TID251 - see the module's docstring
 
-        key = sock, kind
+        key, number = (sock, kind), sock.fileno()  # the loop finds a number sooner than a socket
         if key in self._ends:
             raise anyio.BusyResourceError(f"waiting as the {kind} of")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         try:
             if kind == "reader":
-                loop.add_reader(sock, _settle, future)
+                loop.add_reader(number, _settle, future)
             else:
-                loop.add_writer(sock, _settle, future)
+                loop.add_writer(number, _settle, future)
         except NotImplementedError:  # Windows' default event loop: anyio waits in a thread
             await self._wait_with_anyio(key, anyio_wait(sock))
             return
 
         def end() -> None:
-            _unwatch(loop, sock, kind)
+            _unwatch(loop, number, kind)
             _settle(future, anyio.ClosedResourceError())
 
         self._ends[key] = end
@@ -223,7 +223,7 @@ class _AsyncioWaits:
             await future
         finally:
             if self._ends.pop(key, None) is not None:
-                _unwatch(loop, sock, kind)
+                _unwatch(loop, number, kind)
 
     async def _wait_with_anyio(self, key: tuple[socket.socket, str], waiting: Awaitable[None]) -> None:
         with anyio.CancelScope() as scope:
@@ -241,11 +241,11 @@ class _AsyncioWaits:
                 end()
 
 
-def _unwatch(loop: Any, sock: socket.socket, kind: str) -> None:
+def _unwatch(loop: Any, number: int, kind: str) -> None:
     if kind == "reader":
-        loop.remove_reader(sock)
+        loop.remove_reader(number)
     else:
-        loop.remove_writer(sock)
+        loop.remove_writer(number)
 
 
 def _settle(future: Any, error: Exception | None = None) -> None:
