@@ -20,6 +20,7 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
 
 The rooms, each of which knows those below it and none above::
 
+    relay                       takes from one driver's receiver and hands over to another's sender
     driver                      builds them, ties them, and does what concerns both directions
     receiver   sender           what streams use: taking from the inbox; handing over to the outbox
     intake     pump             transport to inbox; outbox to transport

@@ -256,12 +256,12 @@ class Intake:
     def resume_if_low(self) -> None:
         """Something was taken from the inbox: resume reading at the low-water mark."""
         if self.reading is _PAUSED and self._inbox.is_low:
-            self._heartbeat.resume()
             self.resume()
 
     def resume(self) -> None:
         """Read on."""
         self.reading = _ON
+        self._heartbeat.resume()
         self._inbox.resume()
         self._engine.resume_reading()
         if self._undecoded:
