@@ -271,6 +271,36 @@ class TestOverSockets:
             next(iter(server.connections)).abort()
         assert limits == [MIB, 512 * KIB, 256 * KIB, 128 * KIB]
 
+    async def test_a_send_buffer_that_the_application_chose_is_kept(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(SocketTransport, "delivery", lambda _: Delivery(1 << 40, 1))
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 50_000)
+        chosen = listener.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        sizes: list[int] = []
+
+        def size(ws: WebSocketStream) -> int:
+            sock: socket.socket = ws.extra(SocketAttribute.raw_socket)
+            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+        async def send(ws: WebSocketStream) -> None:
+            for _ in range(8):
+                await ws.send(PAYLOAD)
+                sizes.append(size(ws))
+            await ws.receive()
+
+        async with (
+            wsstream.serve(send, listeners=[listener]) as server,
+            wsstream.connect(server.url) as ws,
+        ):
+            ws.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 50_000)
+            for _ in range(8):
+                assert await ws.receive() == PAYLOAD
+            await ws.send(PAYLOAD)
+            assert size(ws) == chosen
+        assert set(sizes) == {chosen}
+
     async def test_what_was_handed_over_in_one_step_leaves_complete_though_its_send_was_cancelled(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -29,8 +29,8 @@ SEND_STEP: Final = 1 << 20
 COMPRESS_STEP: Final = 256 * 1024
 """Bytes framed or sent in one step where messages may be compressed, which takes zlib some milliseconds."""
 
-FILE_STEP: Final = 1 << 20
-"""Bytes of a file sent in one step: the system sends them without a copy."""
+FILE_STEP: Final = 1 << 22
+"""Bytes of a file sent in one step, without a copy: 0.8 ms, if the peer takes them as fast as this."""
 
 INFLATE_STEP: Final = 256 * 1024
 """Bytes inflated in one step. zlib takes about 1 ms for them."""
