@@ -232,6 +232,26 @@ def test_a_sink_that_stops_stops_the_source(backend: str, way: str, capacity: in
 
 
 @BACKENDS
+def test_relays_that_share_a_block_do_not_change_what_another_one_has_not_sent(backend: str) -> None:
+    async def body() -> None:
+        async with (
+            ends(capacities=(1 << 20, 0), flow=FlowControl(frame_size=20_000)) as slow,
+            ends() as fast,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(pipe, slow.source, slow.sink)
+            tasks.start_soon(pipe, fast.source, fast.sink)
+            tasks.start_soon(slow.frame, 0x82, b"slow" * 200_000)
+            await anyio.sleep(1)
+            tasks.start_soon(fast.frame, 0x82, b"fast" * 200_000)
+            assert await fast.message() == (2, b"fast" * 200_000)
+            assert await slow.message() == (2, b"slow" * 200_000)
+            tasks.cancel_scope.cancel()
+
+    run(backend, body)
+
+
+@BACKENDS
 @BOTH_WAYS
 def test_a_ping_behind_a_frame_is_answered_while_the_sink_stands_still(backend: str, way: str) -> None:
     async def body() -> None:
