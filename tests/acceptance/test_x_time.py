@@ -151,8 +151,8 @@ async def test_x10_also_behind_data_that_a_consumer_took_from_the_socket_itself(
     [
         (6 * MIB, 16 * MIB, 0.2),
         pytest.param(32 * MIB, 16 * MIB, 0.2, marks=pytest.mark.slow),
-        (2 * MIB, MIB, 0.6),
-        pytest.param(4 * MIB, MIB, 0.6, marks=pytest.mark.slow),
+        (2 * MIB, MIB, 1),
+        pytest.param(4 * MIB, MIB, 1, marks=pytest.mark.slow),
         pytest.param(MIB, 100 * 1024, 6, marks=pytest.mark.slow),
     ],
     ids=["6m", "32m", "2m-at-1m", "4m-at-1m", "1m-at-100k"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +270,9 @@ class TestOverSockets:
                 while limits[-1:] != [128 * KIB]:
                     await anyio.sleep(0.005)
             next(iter(server.connections)).abort()
-        assert limits == [MIB, 512 * KIB, 256 * KIB, 128 * KIB]
+        assert limits[0] == MIB
+        steps = list(pairwise(limits))  # a busy machine may hold the peer up while it still reads
+        assert all(later in (MIB, before // 2) for before, later in steps)
 
     async def test_a_send_buffer_that_the_application_chose_is_kept(
         self, monkeypatch: pytest.MonkeyPatch
