@@ -27,7 +27,10 @@ OPTIONS = [] if sys.platform == "win32" else ["-O3", "-Wall", "-Wextra"]
 EXTENSIONS = [
     Extension(
         "wsstream.codec._speedups",
-        [f"wsstream/codec/{name}.c" for name in ("_speedups", "_unread", "_iterator", "_batch", "_read_step")],
+        [
+            f"wsstream/codec/{name}.c"
+            for name in ("_speedups", "_unread", "_iterator", "_batch", "_read_step")
+        ],
         depends=["wsstream/codec/_speedups.h"],
         extra_compile_args=OPTIONS,
     ),

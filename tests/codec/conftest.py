@@ -19,6 +19,11 @@ def apply_mask(version: Version) -> Any:
 
 
 @pytest.fixture(scope="session")
+def mask_in_place(version: Version) -> Any:
+    return version.mask_in_place
+
+
+@pytest.fixture(scope="session")
 def make_frame(version: Version) -> Any:
     return version.make_frame
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kit.effort import examples
 from websockets.frames import Frame as PeerFrame
@@ -668,3 +668,30 @@ def test_frames_that_websockets_wrote_are_decoded(stream: Stream, cuts: list[int
     )
     events = feed(Decoder(masked=masked), split(data, cuts))
     assert normal_form(events) == list(stream.expected)
+
+
+@given(
+    st.binary(min_size=1, max_size=40), st.booleans(), st.sampled_from([b"", b"\x02\x81abcd.", b"\x02\x01."])
+)
+@example(b"\x82\x7e\x40\x00", False, b"")
+@example(b"\x80\x00", False, b"\x02\x01.")
+@example(b"\x00\x7e\x40\x00", False, b"\x02\x01.")
+@example(b"\x82\xfe\x40\x00abcdxyz", True, b"")
+def test_a_frame_whose_payload_another_takes_is_the_frame_that_is_decoded(
+    data: bytes, masked: bool, before: bytes
+) -> None:
+    one, other = Decoder(masked=masked), Decoder(masked=masked)
+    for decoder in (one, other):
+        decoder.decode(before, 1 << 20)
+    events = one.decode(data, 1 << 20)
+    start = other.enter_frame(memoryview(data), 0, 16_000) if not other.finished else 0
+    if start == 0:
+        assert other.decode(data, 1 << 20) == events  # nothing has happened
+        return
+    payload = data[start : start + other.payload_due]
+    assert other.payload_due >= 16_000 or data[0] == 0x80
+    key, last = other.pass_payload(len(payload))
+    plain = payload if key is None else bytes(b ^ key[i & 3] for i, b in enumerate(payload))
+    if payload or last:
+        assert events[0] == Chunk("binary", plain, last) or (last and events[0] == plain)
+    assert other.inside_message is one.inside_message or other.payload_due == 0

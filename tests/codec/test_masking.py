@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from kit.codec import needs_compiled
 
+from wsstream.codec import speedups
 from wsstream.testing import EXAMPLE_KEY
 
 KEYS = st.binary(min_size=4, max_size=4)
@@ -62,3 +64,29 @@ def test_any_buffer_is_masked_into_new_bytes_and_not_changed(apply_mask: Any, si
         assert type(masked) is bytes
         assert masked == expected
     assert buffer == payload
+
+
+@given(st.binary(max_size=3000), KEYS, st.integers(0, 100), st.integers(0, 100))
+@example(bytes(300), b"abcd", 3, 7)
+@example(bytes(1000), b"abcd", 1, 0)
+def test_a_part_of_a_buffer_is_masked_in_place(
+    mask_in_place: Any, content: bytes, key: bytes, before: int, after: int
+) -> None:
+    buffer = bytearray(content)
+    start, end = min(before, len(content)), max(len(content) - after, 0)
+    assert mask_in_place(memoryview(buffer)[start:end], key) is None
+    assert buffer == content[:start] + xor(content[start:end], key) + content[max(start, end) :]
+
+
+@pytest.mark.parametrize("payload", [b"abcd", memoryview(b"abcd")])
+def test_what_cannot_be_changed_is_not_masked_in_place(mask_in_place: Any, payload: Any) -> None:
+    with pytest.raises((TypeError, BufferError)):
+        mask_in_place(payload, EXAMPLE_KEY)
+    assert bytes(payload) == b"abcd"
+
+
+@needs_compiled
+@pytest.mark.parametrize("arguments", [(), (bytearray(4),), (bytearray(4), b"abc"), (bytearray(4), "abcd")])
+def test_the_compiled_version_checks_what_it_is_given(arguments: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        speedups.mask_in_place(*arguments)

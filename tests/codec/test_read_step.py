@@ -56,7 +56,7 @@ class Owner:
         buffer[:count] = data[:count]
         return count
 
-    def decode(self, data: memoryview) -> None:
+    def take_rest(self, data: memoryview) -> None:
         self.left.append(bytes(data))
         while data and not self.decoder.finished:
             events = self.decoder.decode(data, 1 << 20)

@@ -8,12 +8,19 @@ import pytest
 
 from wsstream.driver.flow import FlowControl
 
-NAMES = ["receive_high_water", "receive_low_water", "send_high_water", "send_low_water", "frame_size"]
+NAMES = [
+    "receive_high_water",
+    "receive_low_water",
+    "send_high_water",
+    "send_low_water",
+    "frame_size",
+    "max_frame_size",
+]
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
     flow = FlowControl()
-    assert [getattr(flow, name) for name in NAMES] == [262144, 65536, 65536, 16384, 65536]
+    assert [getattr(flow, name) for name in NAMES] == [262144, 65536, 65536, 16384, 65536, 1 << 20]
 
 
 def test_a_low_mark_is_a_quarter_of_its_high_mark_unless_told() -> None:
@@ -25,7 +32,18 @@ def test_a_low_mark_is_a_quarter_of_its_high_mark_unless_told() -> None:
 
 def test_a_high_mark_of_one_byte_has_a_low_mark_of_none() -> None:
     flow = FlowControl(receive_high_water=1, send_high_water=1, frame_size=4)
-    assert [getattr(flow, name) for name in NAMES] == [1, 0, 1, 0, 4]
+    assert [getattr(flow, name) for name in NAMES] == [1, 0, 1, 0, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("frame_size", "largest"),
+    [(4, 4), (65535, 65535), (65536, 1 << 20), (1 << 20, 1 << 20), ((1 << 20) + 1, (1 << 20) + 1)],
+)
+def test_frames_grow_to_a_mebibyte_unless_they_are_larger_or_have_to_be_small(
+    frame_size: int, largest: int
+) -> None:
+    assert FlowControl(frame_size=frame_size).max_frame_size == largest
+    assert FlowControl(frame_size=frame_size, max_frame_size=1 << 30).max_frame_size == 1 << 30
 
 
 @pytest.mark.parametrize("name", NAMES)

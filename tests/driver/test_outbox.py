@@ -232,6 +232,20 @@ def test_a_finished_message_leaves_whole_in_frames_of_the_frame_size(size: int) 
     assert not sender.outbox.turn.taken
 
 
+def test_larger_frames_are_for_complete_messages_and_not_for_chunks() -> None:
+    sender = Sender()
+    sender.outbox.frame_size = 1000
+    message = sender.begin()
+    message.append(bytes(800))
+    assert [len(frame.payload) for frame in sender.fill()] == [100] * 8
+    message.append(bytes(5000))
+    message.finished = True
+    frames = []
+    while made := sender.fill(idle=False):
+        frames += made
+    assert [len(frame.payload) for frame in frames] == [1000] * 5
+
+
 def test_fin_is_set_only_when_the_application_finished_the_message() -> None:
     sender = Sender()
     message = sender.begin()

@@ -17,6 +17,7 @@ class Version(NamedTuple):
 
     name: str
     apply_mask: Callable[..., Any]
+    mask_in_place: Callable[..., Any]
     make_frame: Callable[..., Any]
     scan: Callable[..., Any]
     FrameBatch: Any
@@ -32,6 +33,7 @@ VERSIONS = [
     Version(
         "python",
         masking.apply_mask,
+        masking.mask_in_place,
         framing.make_frame,
         scan.scan,
         batch.FrameBatch,
@@ -45,6 +47,7 @@ if speedups.COMPILED:
         Version(
             "compiled",
             speedups.apply_mask,
+            speedups.mask_in_place,
             speedups.make_frame,
             speedups.scan_messages,
             speedups.FrameBatch,

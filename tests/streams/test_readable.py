@@ -9,7 +9,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 
 import wsstream
-from wsstream.testing import connected_pair
+from wsstream.testing import connected_pair, memory_pair
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -32,6 +32,45 @@ async def test_a_whole_message_and_a_streamed_one_can_be_received_either_way() -
         async with server.readable.message() as reader:
             assert b"".join([chunk async for chunk in reader]) == b"streamed"
             assert reader.bytes_received == 8
+
+
+async def test_iterating_over_a_reader_gives_what_is_here_in_chunks_of_256_kib_at_most() -> None:
+    """More is here where it was put together for a call that was cancelled."""
+    async with (
+        connected_pair(server_options={"max_message_size": None}) as (client, server),
+        client.writable.message() as writer,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(writer.send, bytes(1_000_000))
+        async with server.readable.message() as reader:
+            with anyio.move_on_after(1):
+                await reader.read()
+            await writer.aclose()
+            sizes = [len(chunk) async for chunk in reader]
+    assert sum(sizes) == 1_000_000
+    assert sizes[:3] == [256 * 1024] * 3
+
+
+async def test_small_chunks_are_counted_as_small_between_two_turns_of_other_tasks() -> None:
+    async with connected_pair(streams=memory_pair(1 << 20)) as (client, server):
+        async with client.writable.message() as writer:
+            for _ in range(3000):
+                await writer.send(b"x")
+                await writer.flush()
+        await anyio.wait_all_tasks_blocked()
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await anyio.lowlevel.checkpoint()
+                turns += 1
+
+        async with server.readable.message() as reader, anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            assert [chunk async for chunk in reader] == [b"x"] * 3000
+            tasks.cancel_scope.cancel()
+        assert 8 <= turns <= 40
 
 
 async def test_a_step_of_iterating_that_is_never_awaited_takes_no_message() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import struct
+import sys
 
 import anyio
 import pytest
@@ -140,6 +142,56 @@ async def test_tcp_sockets_are_non_blocking_and_send_without_delay(connect_socke
         assert a.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 * 1024
     transport.close()
     b.close()
+
+
+async def let_deliver(transport: SocketTransport, other: SocketTransport, size: int) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send_all, transport, bytes(size))
+        while size:
+            size -= len(await receive_some(other, 65536))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+async def test_the_kernel_tells_how_much_the_peer_has_taken_and_in_what_time(connect_sockets):
+    left, right = (SocketTransport(sock) for sock in connect_sockets("tcp4"))
+    for total in (100_000, 400_000):
+        await let_deliver(left, right, total - left.delivery().size)
+        with anyio.fail_after(2):
+            while left.delivery().size != total:
+                await anyio.sleep(0.001)
+    left.send([bytes(1 << 20)] * 8)
+    before = left.delivery().time
+    await anyio.sleep(0.05)
+    assert left.delivery().time - before >= 30_000, "the time in which the peer reads nothing counts"
+    left.close()
+    assert left.delivery() is None
+    right.close()
+
+
+async def test_the_kernel_holds_as_little_unsent_as_it_is_told(connect_sockets):
+    left, right = (SocketTransport(sock) for sock in connect_sockets("tcp4"))
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        left.limit_unsent(500_000)
+        assert left.extra("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 500_000
+    left.close()
+    left.limit_unsent(1)
+    right.close()
+
+
+async def test_a_unix_socket_tells_no_rate(connect_sockets):
+    left, right = (SocketTransport(sock) for sock in connect_sockets("unix"))
+    assert left.delivery() is None
+    left.limit_unsent(1)
+    left.close()
+    right.close()
+
+
+async def test_an_old_kernel_tells_less(connect_sockets, monkeypatch):
+    left, right = (SocketTransport(sock) for sock in connect_sockets("tcp4"))
+    monkeypatch.setattr(sockets, "_TCP_INFO", struct.Struct("=120xQ40xQ100000x"))
+    assert left.delivery() is None
+    left.close()
+    right.close()
 
 
 # Being called back

@@ -106,7 +106,7 @@ static int
 leave(ReadStep *self, Py_ssize_t pos, Py_ssize_t size)
 {
     PyObject *rest = PySequence_GetSlice(self->buffer, pos, size);
-    int failed = rest == NULL || tell(self, DECODE, rest) < 0;
+    int failed = rest == NULL || tell(self, TAKE_REST, rest) < 0;
     Py_XDECREF(rest);
     return failed ? -1 : 0;
 }

@@ -21,7 +21,7 @@
 #define CLOSED_FOR_RECEIVER 2 /* as in unread.py */
 
 /* Names of methods that are called, and of the kinds of messages. */
-enum { DECODE, END_OF_STREAM, WAKE_RECEIVER, STEP_FAILED, TEXT, BINARY, NAMES };
+enum { TAKE_REST, END_OF_STREAM, WAKE_RECEIVER, STEP_FAILED, TEXT, BINARY, NAMES };
 
 enum { FRAME_BATCH, MESSAGE_ITERATOR, NEXT, READ_STEP, UNREAD_QUEUE, TYPES };
 

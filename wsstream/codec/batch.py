@@ -77,8 +77,8 @@ class FrameBatch:
         "closed_for",
         "largest",
         "last_send",
-        "loop_clock",
         "left_at",
+        "loop_clock",
         "others",
         "send",
         "send_rest",
@@ -111,7 +111,7 @@ class FrameBatch:
         self._buffer += make_frame(first, payload, None if self._next_key is None else self._next_key())
 
     def take_alone(self, now: float) -> bool:
-        """Whether a message that is sent `now`, by `clock`, should leave alone. It is the last one from now on."""
+        """Whether a message that is sent `now`, by `clock`, should leave alone. It becomes the last one."""
         alone = self.answers or now - self.last_send > GAP
         self.answers, self.last_send = False, now
         return alone

@@ -121,6 +121,55 @@ class Decoder:
         """Whether a header or a control frame has begun and is incomplete."""
         return bool(self._kept)
 
+    # -- payload that somebody else takes ------------------------------------------------------
+
+    @property
+    def payload_due(self) -> int:
+        """Bytes that are missing of the binary data frame that has begun; 0: of no such frame."""
+        return self._left if self._kind == "binary" and not self._compressed else 0
+
+    def enter_frame(self, data: memoryview, pos: int, least: int) -> int:
+        """Begin the frame at `pos` for a caller that takes its payload by `pass_payload`.
+
+        Returns where the payload begins. `pos` itself: nothing has happened, the frame is for `decode`. It is
+        not a binary data frame of `least` bytes or the last of its message, or it breaks a rule.
+        """
+        first = data[pos]
+        continues = first & 0x0F == Opcode.CONTINUATION
+        if self._kept or self._left or first & 0x7F not in (Opcode.CONTINUATION, Opcode.BINARY):
+            return pos
+        if continues and (self._kind != "binary" or self._compressed):
+            return pos
+        try:
+            size = self._parse_header(data, pos)
+        except _Broken:  # `decode` finds it again
+            return pos
+        if not size or (self._length < least and not (continues and self._fin)):
+            return pos
+        self._kind = "binary"
+        self._left = self._length
+        self._offset = 0
+        return pos + size
+
+    def pass_payload(self, size: int) -> tuple[bytes | None, bool]:
+        """The caller takes `size` bytes of payload, at most those that are due.
+
+        Returns the key that they are masked with, if they are, and whether they end the message.
+        """
+        key = None
+        if self._masked:
+            turned = self._offset & 3
+            key = self._key[turned:] + self._key[:turned]
+        self._left -= size
+        self._offset += size
+        last = self._fin and not self._left
+        if last:
+            self._kind = None
+            self.crossed = True
+        return key, last
+
+    # -- events ----------------------------------------------------------------------------------
+
     def decode(self, data: bytes | memoryview, room: int) -> list[Event]:
         """Return the events in `data`, in the order of the wire; `consumed` says how far it was decoded.
 

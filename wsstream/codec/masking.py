@@ -1,13 +1,13 @@
 """Masking (section 5.3): XOR with a key of 4 bytes, at any offset into the payload.
 
-`apply_mask` has a compiled version, too.
+Both functions have a compiled version, too.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-__all__ = ["apply_mask"]
+__all__ = ["apply_mask", "mask_in_place"]
 
 _SMALL = 1024  # bytes; measured: from here on, four strided passes are faster than one big integer
 
@@ -27,6 +27,11 @@ def apply_mask(payload: bytes | memoryview, key: bytes, offset: int = 0) -> byte
     for lane in range(4):
         result[lane::4] = result[lane::4].translate(_xor_table(key[lane]))
     return bytes(result)
+
+
+def mask_in_place(payload: memoryview, key: bytes) -> None:
+    """Mask the bytes of `payload`, or unmask them if they were masked. `key` is 4 bytes long."""
+    payload[:] = apply_mask(payload, key)
 
 
 @cache

@@ -33,7 +33,7 @@ SAFETY = 0.98
 class Owner(Protocol):
     """Who does all but the usual case."""
 
-    def decode(self, data: memoryview) -> None:
+    def take_rest(self, data: memoryview) -> None:
         """Decode the bytes that came and begin with no plain message, or stop reading: the mark is reached.
 
         The next step overwrites `data`.
@@ -175,5 +175,5 @@ class ReadStep:
                     owner.wake_receiver()
                 return True
             data = data[pos:]
-        owner.decode(data)
+        owner.take_rest(data)
         return True

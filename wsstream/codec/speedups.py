@@ -21,11 +21,13 @@ __all__ = [
     "UnreadQueue",
     "apply_mask",
     "make_frame",
+    "mask_in_place",
     "scan_messages",
 ]
 
 apply_mask: Callable[..., bytes]
 make_frame: Callable[[int, bytes | memoryview, bytes | None], bytes]
+mask_in_place: Callable[[memoryview, bytes], None]
 scan_messages: Callable[[bytes | memoryview, int, bool, bool, int, int, list[Event]], tuple[int, int]]
 
 try:
@@ -36,11 +38,13 @@ except ImportError:
     COMPILED = False
     apply_mask = masking.apply_mask
     make_frame = framing.make_frame
+    mask_in_place = masking.mask_in_place
     scan_messages = scan.scan
 else:
     COMPILED = True
     apply_mask = _speedups.apply_mask
     make_frame = _speedups.make_frame
+    mask_in_place = _speedups.mask_in_place
     scan_messages = _speedups.scan
 
 if TYPE_CHECKING or not COMPILED:

@@ -14,6 +14,7 @@ from wsstream.codec.events import PIECE_OVERHEAD, Chunk
 __all__ = [
     "CLOSED_FOR_MESSAGE",
     "CLOSED_FOR_RECEIVER",
+    "CLOSED_FOR_RELAY",
     "UNLIMITED",
     "MessageIterator",
     "UnreadQueue",
@@ -25,6 +26,8 @@ CLOSED_FOR_MESSAGE = 1
 """The reader is taking a message in chunks, and the rest of it comes first."""
 CLOSED_FOR_RECEIVER = 2
 """A task is already waiting for the next message."""
+CLOSED_FOR_RELAY = 4
+"""A relay forwards all messages."""
 
 UNLIMITED = 1 << 62
 """Bytes: more than any message has."""

@@ -20,10 +20,12 @@ Theory. Four rules keep a connection whole whatever is cancelled, and make it fa
 
 The rooms, each of which knows those below it and none above::
 
+    relay                       takes from one driver's receiver and hands over to another's sender
     driver                      builds them, ties them, and does what concerns both directions
     receiver   sender           what streams use: taking from the inbox; handing over to the outbox
     intake     pump             transport to inbox; outbox to transport
     inbox  heartbeat  outbox    what waits to be read; the clocks; what waits to be sent
+    hand_over                   how much may wait before a control frame
     ending                      how it ends, and what calls raise
     tasks  callbacks            the two engines: who calls the steps
 """
@@ -111,7 +113,7 @@ class Driver:
         self._pump = pump = Pump(transport, connection, outbox, flow, ending, heartbeat, engine, self)
         self.sender = sender = Sender(connection, outbox, pump, flow, ending, heartbeat, engine)
         self._intake = intake = Intake(
-            read_step, connection, inbox, received, ending, heartbeat, engine, pump, self
+            transport, read_step, connection, inbox, received, ending, heartbeat, engine, pump, self
         )
         self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
 
@@ -172,7 +174,7 @@ class Driver:
                 self.ending.fail(ReceiveTimeout("a message of the peer took too long to arrive"))
             keepalive = heartbeat.keepalive
             if keepalive.watches_output:
-                self._pump.look()
+                self._pump.look(due=True)
             while connection.state is State.OPEN:
                 if (action := keepalive.tick(now)) is Action.NOTHING:
                     break

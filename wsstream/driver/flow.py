@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from wsstream.arguments import check_int
 
-__all__ = ["FlowControl"]
+__all__ = ["FRAME_SIZE", "FlowControl"]
 
+FRAME_SIZE: Final = 64 * 1024
+"""The usual size of frames. Smaller ones are for a peer with a limit, so they never grow unless told to."""
+
+_MAX_FRAME_SIZE = 1 << 20
 _MAX_CODE_POINT = 4  # bytes of UTF-8
 
 
@@ -21,8 +26,10 @@ class FlowControl:
             of the high-water mark.
         send_high_water: ``send`` waits while this many bytes are unsent.
         send_low_water: ``send`` goes on when at most this many bytes are unsent; by default a quarter.
-        frame_size: larger messages are sent as fragments of this size; at least 4, so that a code point
-            fits into one.
+        frame_size: larger messages are sent as fragments of this size, as long as the connection is not known
+            to be fast; at least 4, so that a code point fits into one.
+        max_frame_size: on a fast connection, messages up to this size are sent as one frame; by default
+            1 MiB, or `frame_size` where that is larger, or smaller than 64 KiB.
     """
 
     receive_high_water: int
@@ -30,6 +37,7 @@ class FlowControl:
     send_high_water: int
     send_low_water: int
     frame_size: int
+    max_frame_size: int
 
     def __init__(
         self,
@@ -38,17 +46,22 @@ class FlowControl:
         receive_low_water: int | None = None,
         send_high_water: int = 64 * 1024,
         send_low_water: int | None = None,
-        frame_size: int = 64 * 1024,
+        frame_size: int = FRAME_SIZE,
+        max_frame_size: int | None = None,
     ) -> None:
         check_int("receive_high_water", receive_high_water, 1)
         check_int("send_high_water", send_high_water, 1)
         check_int("frame_size", frame_size, _MAX_CODE_POINT)
+        if max_frame_size is None:
+            max_frame_size = frame_size if frame_size < FRAME_SIZE else max(frame_size, _MAX_FRAME_SIZE)
+        check_int("max_frame_size", max_frame_size, frame_size)
         marks = {
             "receive_high_water": receive_high_water,
             "receive_low_water": _quarter(receive_high_water, receive_low_water),
             "send_high_water": send_high_water,
             "send_low_water": _quarter(send_high_water, send_low_water),
             "frame_size": frame_size,
+            "max_frame_size": max_frame_size,
         }
         for way in ("receive", "send"):
             low, high = f"{way}_low_water", f"{way}_high_water"

@@ -120,7 +120,7 @@ class Inbox:
         """Drop everything that has arrived and that will arrive."""
         self.discarding = True
         self.queue.clear()
-        self._forget()
+        self.forget()
 
     def end(self) -> None:
         """Nothing more will arrive."""
@@ -143,7 +143,7 @@ class Inbox:
         kind = self.begin()
         if kind is None or (payload := self.take_rest(limit)) is None:
             return None
-        self._forget()
+        self.forget()
         return payload.decode() if kind == "text" else payload
 
     def begin(self) -> Kind | None:
@@ -188,6 +188,11 @@ class Inbox:
             if not self.message.is_costly_to_skip:
                 self._skip(self.message)
 
+    def begin_rest(self, kind: Kind) -> None:
+        """Take the rest of a message piece by piece, whose beginning a relay has taken."""
+        if self.message is None:
+            self._set_message(PlainMessage(self.queue, kind))
+
     # -- the message that is taken piece by piece ------------------------------------------------
 
     def _begin(self, item: str | bytes | Chunk) -> None:
@@ -211,10 +216,11 @@ class Inbox:
     def _skip(self, message: IncomingMessage) -> bool:
         if not message.skip():
             return False
-        self._forget()
+        self.forget()
         return True
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """The message that was begun is complete, or its rest is taken in another way."""
         if self.message is not None:
             self.message.forget()
             self.message = None

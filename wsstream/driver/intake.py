@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
 from wsstream.codec.decoder import MAX_STEPS
 from wsstream.codec.events import Close, Pong, Violation
-from wsstream.codec.read_step import SAFETY
+from wsstream.codec.read_step import LEAST_READ, SAFETY
 from wsstream.codec.speedups import ReadStep
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Failures, Next
@@ -73,16 +74,24 @@ _READ, _DECODE, _WAIT, _SLEEP = Next.READ, Next.DECODE, Next.WAIT, Next.SLEEP
 _OPEN = State.OPEN
 
 
+class Relaying(Protocol):
+    """Who forwards what arrives."""
+
+    def step(self) -> bool | None:
+        """Read, and return whether something may be in the inbox; ``None``: do it yourself."""
+
+
 class Intake:
     """Fills the inbox of one connection.
 
     Args:
-        read_step, connection, inbox, ending, heartbeat, engine, pump: the connection's.
+        transport, read_step, connection, inbox, ending, heartbeat, engine, pump: the connection's.
         received: bytes that came after the opening handshake.
         failures: told what a step raised: the connection is lost, or this library made a mistake.
 
     Attributes:
         reading: whether the transport is read.
+        relay: reads in place of the intake, where it can.
         arrived: notified when something may be in the inbox, or how the connection ends is certain.
         read_step: receives, and decodes the usual messages.
     """
@@ -95,14 +104,17 @@ class Intake:
         "_heartbeat",
         "_inbox",
         "_pump",
+        "_transport",
         "_undecoded",
         "arrived",
         "read_step",
         "reading",
+        "relay",
     )
 
     def __init__(
         self,
+        transport: Transport,
         read_step: ReadStep,
         connection: Connection,
         inbox: Inbox,
@@ -115,6 +127,8 @@ class Intake:
     ) -> None:
         self.reading = _ON
         self.arrived = Signal()
+        self.relay: Relaying | None = None
+        self._transport = transport
         self._connection = connection
         self._inbox = inbox
         self._ending = ending
@@ -154,14 +168,16 @@ class Intake:
             return False
         try:
             if not self._undecoded:
+                if self.relay is not None and (news := self.relay.step()) is not None:
+                    return news
                 return self.read_step.take()
             undecoded, self._undecoded = self._undecoded, _NOTHING
-            self._decode(undecoded, shared=False)
+            self.decode(undecoded, shared=False)
         except Exception as error:
             self._failures.reading_failed(error)
         return True
 
-    def decode(self, data: memoryview) -> None:
+    def take_rest(self, data: memoryview) -> None:
         """Decode the bytes that came and begin with no plain message, or pause: the mark is reached.
 
         The next step overwrites `data`.
@@ -169,7 +185,7 @@ class Intake:
         if self._connection.state is not _OPEN and not self._ending.linger(len(data)):
             self._ending.drop()
         else:
-            self._decode(data, shared=True)
+            self.decode(data, shared=True)
 
     def end_of_stream(self) -> None:
         """The transport has ended."""
@@ -188,6 +204,7 @@ class Intake:
         """Let the next messages go straight to the queue, if all is as usual."""
         self.read_step.open = (
             self.reading is _ON
+            and self.relay is None
             and not self._undecoded
             and not self._connection.receiving
             and self._connection.state is _OPEN
@@ -195,7 +212,23 @@ class Intake:
             and self._heartbeat.arrival is None
         )
 
-    def _decode(self, data: memoryview, *, shared: bool) -> None:
+    def fill(self, view: memoryview) -> int | None:
+        """Read from the transport; ``None``: nothing has arrived, 0: its end, which has been dealt with."""
+        size, step = self._transport.recv_into(view), self.read_step
+        step.drained = size is None or size < len(view)
+        if size == 0:
+            self._ending.drop()
+        elif size:
+            step.bytes_received += size
+            step.received_at = self._heartbeat.now()
+        return size
+
+    @property
+    def read_size(self) -> int:
+        """How many bytes to read so that they cost a little less than the room, and none wait undecoded."""
+        return max(min(int(self._inbox.room * self.read_step.density), _READ_BUFFER), LEAST_READ)
+
+    def decode(self, data: memoryview, *, shared: bool) -> None:
         """Decode up to the high-water mark. `data` may be `shared`: another read will overwrite it."""
         inbox, connection = self._inbox, self._connection
         events = connection.receive(data, inbox.room)
@@ -206,11 +239,9 @@ class Intake:
         if consumed < len(data):
             rest = data[consumed:]
             self._undecoded = memoryview(bytes(rest)) if shared else rest
-        if (arrival := self._heartbeat.arrival) is not None:
-            self._heartbeat.decoded(arrival, len(data) if shared else 0, in_chunks=inbox.reader is not None)
-            self._engine.wake_at(self._heartbeat.deadline)
+        self.passed_on(len(data) if shared else 0)
         if inbox.is_full(len(self._undecoded)):
-            self._pause()
+            self.pause()
         if connection.control:
             for event in events:
                 if isinstance(event, Pong | Close | Violation):
@@ -219,6 +250,12 @@ class Intake:
         if connection.queue.size or connection.state is not _OPEN:
             self._pump.step()
         self.wake_receiver()
+
+    def passed_on(self, size: int) -> None:
+        """Count `size` bytes for the time that the message may take, which are decoded or were relayed."""
+        if (arrival := self._heartbeat.arrival) is not None:
+            self._heartbeat.decoded(arrival, size, in_chunks=self._inbox.reader is not None)
+            self._engine.wake_at(self._heartbeat.deadline)
 
     def _handle(self, event: Pong | Close | Violation) -> None:
         match event:
@@ -255,7 +292,8 @@ class Intake:
 
     # -- stopping and going on -------------------------------------------------------------------
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Read no more until `resume`."""
         self.reading = _PAUSED
         self.read_step.open = False
         self._inbox.pause()
@@ -265,11 +303,12 @@ class Intake:
     def resume_if_low(self) -> None:
         """Something was taken from the inbox: resume reading at the low-water mark."""
         if self.reading is _PAUSED and self._inbox.is_low:
-            self._heartbeat.resume()
-            self._resume()
+            self.resume()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Read on."""
         self.reading = _ON
+        self._heartbeat.resume()
         self.choose_way()
         self._inbox.resume()
         self._engine.resume_reading()
@@ -281,7 +320,7 @@ class Intake:
     def end(self) -> None:
         """How the connection ends is certain: what comes is dropped, up to a limit."""
         if self._ending.phase < Phase.DROPPED:
-            self._resume()
+            self.resume()
         else:
             self.choose_way()
 
@@ -292,7 +331,7 @@ class Intake:
 
     def read_last(self) -> None:
         """Sending failed. Read what the peer sent before that, perhaps a Close."""
-        steps = 0
+        steps, self.relay = 0, None
         for _ in range(READS_AFTER_SEND_FAILURE):
             if not self.read_now() or (steps := steps + self._connection.steps) >= MAX_STEPS:
                 break

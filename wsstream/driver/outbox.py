@@ -28,9 +28,12 @@ class Outbox:
         turn: whose message is next.
         message: the message that has the turn, unless all of it is in frames.
         closing: the Close that follows all accepted messages.
+        frame_size: bytes of payload in one frame of a complete message; it may be changed at any time.
+            Chunks keep to `FlowControl.frame_size`: many peers hold a frame until all of it has come, so
+            what a proxy passes on would take more memory at its ends than between them.
     """
 
-    __slots__ = ("_connection", "_flow", "closing", "message", "turn")
+    __slots__ = ("_connection", "_flow", "closing", "frame_size", "message", "turn")
 
     def __init__(self, connection: Connection, flow: FlowControl) -> None:
         self._connection = connection
@@ -38,6 +41,7 @@ class Outbox:
         self.turn = Turn(connection.queue.batch)
         self.message: OutgoingMessage | None = None
         self.closing: Close | None = None
+        self.frame_size = flow.frame_size
 
     @property
     def size(self) -> int:
@@ -110,14 +114,15 @@ class Outbox:
             part = message.take_file(-(-limit // self._file_frame) * self._file_frame)
             connection.send_file(message.kind, part, self._file_frame)
             return len(part)
+        size = self.frame_size if message.finished else self._flow.frame_size
         if message.declared is None and not self._is_copied():
-            fragments = message.take_equal(self._flow.frame_size, limit)
+            fragments = message.take_equal(size, limit)
             if fragments:
                 connection.send_fragments(message.kind, fragments)
-                return len(fragments) * self._flow.frame_size
+                return len(fragments) * size
         if message.declared is not None and not message.taken:
             connection.begin_frame(message.kind, message.declared)
-        payload = message.take(self._flow.frame_size)
+        payload = message.take(size)
         last = message.finished and not message.size
         if message.declared is None:
             connection.send_data(message.kind, payload, last=last, compress=message.compress)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import inf
 from time import monotonic
 
 from wsstream.codec.batch import CLOSED_FOR_END, LARGEST
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Failures, Output
-from wsstream.driver.fairness import COPY_STEP, FILE_STEP, SEND_STEP
+from wsstream.driver.fairness import COMPRESS_STEP, FILE_STEP, SEND_STEP
 from wsstream.driver.flow import FlowControl
+from wsstream.driver.hand_over import FIRST_LOOK, HandOver
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.outbox import Outbox
 from wsstream.driver.signals import Signal
@@ -32,6 +35,7 @@ class Pump:
 
     Attributes:
         progress: notified when no more than the low-water mark is unsent.
+        followers: called then, too, and when sending has ended: the relays to this connection.
     """
 
     __slots__ = (
@@ -41,10 +45,13 @@ class Pump:
         "_failures",
         "_flow",
         "_full",
+        "_hand_over",
         "_heartbeat",
+        "_next_look",
         "_outbox",
         "_stopped",
         "_transport",
+        "followers",
         "progress",
     )
 
@@ -60,6 +67,7 @@ class Pump:
         failures: Failures,
     ) -> None:
         self.progress = Signal()
+        self.followers: tuple[Callable[[], None], ...] = ()
         self._transport = transport
         self._connection = connection
         self._outbox = outbox
@@ -75,6 +83,10 @@ class Pump:
         batch.largest = min(LARGEST, flow.frame_size)
         batch.clock, batch.loop_clock = monotonic, heartbeat.now
         batch.send, batch.send_rest = transport.send_directly, self.send_rest
+        self._hand_over: HandOver | None = None  # made at the first look, which most connections never need
+        # Compressing the usual frame takes longer than sending a large one.
+        grows = HandOver.is_for(flow) and connection.inflater is None
+        self._next_look: float = FIRST_LOOK if grows else inf  # a number of bytes sent
 
     @property
     def unsent(self) -> int:
@@ -106,18 +118,21 @@ class Pump:
 
     # -- the step ------------------------------------------------------------------------------
 
-    def step(self) -> None:
-        """Make as many frames as there is room for and offer them to the transport, without waiting."""
-        if self._stopped:
-            return
-        try:
-            left = self._offer()
-        except Exception as error:
-            self._failures.writing_failed(error)
-        else:
-            if left:
-                self._heartbeat.keepalive.sent(self._heartbeat.now())
-            self._after_step()
+    def step(self) -> int:
+        """Make as many frames as there is room for and offer them to the transport, without waiting.
+
+        Returns what is `unsent` now.
+        """
+        if not self._stopped:
+            try:
+                left = self._offer()
+            except Exception as error:
+                self._failures.writing_failed(error)
+            else:
+                if left:
+                    self._heartbeat.keepalive.sent(self._heartbeat.now())
+                return self._after_step()
+        return self.unsent
 
     def send_rest(self, frame: bytes, sent: int, error: Exception | None) -> None:
         """Queue a frame of which `sent` bytes have left; `error`: the transport takes no more."""
@@ -139,9 +154,13 @@ class Pump:
     def _offer(self) -> bool:
         """Returns whether some bytes left."""
         queue, transport, outbox = self._connection.queue, self._transport, self._outbox
-        budget = COPY_STEP if self._connection.copies else SEND_STEP
-        if outbox.message is not None and outbox.message.file is not None:
+        budget = SEND_STEP if self._connection.inflater is None else COMPRESS_STEP
+        if queue.files or (outbox.message is not None and outbox.message.file is not None):
             budget = FILE_STEP
+            if self._hand_over is not None and self._hand_over.reset():
+                self._apply(self._hand_over)
+        elif queue.sent >= self._next_look:
+            self._adapt()
         left = False
         while budget > 0:
             framed = 0
@@ -162,11 +181,28 @@ class Pump:
             budget -= max(sent, framed)
         return left
 
-    def _after_step(self) -> None:
+    def _adapt(self) -> None:
+        """Let more wait on a fast connection, and less on a slow one, from the next frame on."""
+        delivery = self._transport.delivery()
+        if delivery is None:
+            self._next_look = inf
+            return
+        if self._hand_over is None:
+            self._hand_over = HandOver(self._flow)
+        if self._hand_over.look(delivery):
+            self._apply(self._hand_over)
+        self._next_look = self._connection.queue.sent + self._hand_over.unsent
+
+    def _apply(self, hand_over: HandOver) -> None:
+        self._transport.limit_unsent(hand_over.unsent)
+        self._outbox.frame_size = hand_over.frame_size
+
+    def _after_step(self) -> int:
+        """Returns what is `unsent`."""
         unsent = self.unsent
         self._connection.queue.batch.capacity = self._flow.send_high_water - unsent
         if unsent <= self._flow.send_low_water:
-            self.progress.notify()
+            self.notify()
         if unsent and self._has_output:
             self._engine.write_soon()
             if not self._heartbeat.keepalive.watches_output:
@@ -176,6 +212,7 @@ class Pump:
                 self._ending.hurry()
         elif self._connection.state is not _OPEN:
             self._after_close()
+        return unsent
 
     def _after_close(self) -> None:
         """All output has left. Section 7.1.1: the server closes TCP first. So does a side without a Close."""
@@ -187,12 +224,22 @@ class Pump:
         elif connection.state is State.FAILED:
             self._transport.send_eof()
 
-    def look(self) -> None:
-        """See how far output has moved on towards the peer."""
+    def notify(self) -> None:
+        """Have those who wait for output look again."""
+        self.progress.notify()
+        for follow in self.followers:
+            follow()
+
+    def look(self, *, due: bool = False) -> None:
+        """See how far output has moved on towards the peer. Less may wait if it stands still when `due`."""
         backlog, queue = self._transport.backlog(), self._connection.queue
         moved = queue.sent - self._transport.unsent - backlog.size
         blocked = self.unsent > 0 or backlog.waits
-        self._heartbeat.keepalive.look(self._heartbeat.now(), moved, blocked, queue.ping_waits)
+        now, keepalive = self._heartbeat.now(), self._heartbeat.keepalive
+        keepalive.look(now, moved, blocked, queue.ping_waits)
+        stands = keepalive.watches_output and keepalive.standing_since < now
+        if due and stands and self._hand_over is not None and self._hand_over.halve():
+            self._apply(self._hand_over)
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -70,6 +70,11 @@ class Receiver:
         self._bytes_until_yield = BYTES_BETWEEN_YIELDS
 
     @property
+    def connection(self) -> Connection:
+        """The connection's protocol."""
+        return self._connection
+
+    @property
     def tasks_waiting(self) -> int:
         """Tasks that wait for data."""
         return self.intake.arrived.tasks_waiting + self.inbox.queue.parked

@@ -27,6 +27,7 @@ from wsstream.driver.outbox import Outbox
 from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.pending_pings import PingRecord
 from wsstream.driver.pump import Pump
+from wsstream.errors import MessageAborted
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.file_frames import FileRange
 
@@ -90,6 +91,16 @@ class Sender:
         connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
 
     @property
+    def connection(self) -> Connection:
+        """The connection's protocol."""
+        return self._connection
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages may be sent."""
+        return self._ending.is_open
+
+    @property
     def batch(self) -> FrameBatch:
         """Takes small messages while others wait to leave, see the module's docstring."""
         return self._connection.queue.batch
@@ -135,8 +146,11 @@ class Sender:
         self.pump.step()
         self._burst_began = batch.last_send = monotonic()
         if batch.sends_until_yield <= 0:
-            batch.sends_until_yield = SENDS_BETWEEN_YIELDS
-            await checkpoint()
+            await self._yield()
+
+    async def _yield(self) -> None:
+        self._connection.queue.batch.sends_until_yield = SENDS_BETWEEN_YIELDS
+        await checkpoint()
 
     async def send(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> None:
         """Send a whole message: wait for the turn and for room, take it over, wait until little is left.
@@ -146,7 +160,14 @@ class Sender:
         Raises:
             ConnectionBroken, ClosedLocally: the connection has ended.
         """
-        compress = compress and self._connection.compresses(len(payload))
+        size, queue = len(payload), self._connection.queue
+        if size <= self.outbox.frame_size and not self.outbox.turn.taken and self.pump.has_room():
+            self._ending.check_open()
+            dropped = queue.dropped
+            self._connection.send_message(kind, payload, compress=compress)
+            await self._wait_until_left(self.pump.step(), size, dropped)
+            return
+        compress = compress and self._connection.compresses(size)
         message = await self.begin(kind, compress=compress)
         try:
             await self.wait_for_room()
@@ -182,6 +203,11 @@ class Sender:
         """Whether some of `message` may still be sent."""
         return self.outbox.message is message
 
+    def abandon(self, message: OutgoingMessage) -> None:
+        """Leave `message` unfinished: the connection fails with 1011, unless it has ended. Never waits."""
+        if self.is_sending(message):
+            self._ending.fail(MessageAborted("a message was left unfinished"))
+
     async def wait_for_room(self) -> None:
         """Once the high-water mark is reached, wait until no more than the low-water mark is unsent.
 
@@ -207,24 +233,35 @@ class Sender:
         message.append(data)
         message.finished = finished
         try:
-            self.pump.step()
-            if self.pump.unsent <= self._flow.send_high_water:
-                queue.batch.sends_until_yield -= 1 + len(data) // BYTES_PER_SEND
-                if queue.batch.sends_until_yield <= 0:
-                    await self.flush_and_yield()
-                return
-            while not (lost := queue.dropped != dropped or self._is_forgotten(message)):
-                if self.pump.unsent <= self._flow.send_high_water:
-                    break
-                await self.pump.progress.wait()
-            if lost:
-                raise self._ending.send_error()
+            await self._wait_until_left(self.pump.step(), len(data), dropped, message)
         finally:
             message.detach()
 
-    def _is_forgotten(self, message: OutgoingMessage) -> bool:
-        """Whether a part of it will not even become a frame."""
-        return message.size > 0 and not self.is_sending(message)
+    async def _wait_until_left(
+        self, unsent: int, size: int, dropped: int, message: OutgoingMessage | None = None
+    ) -> None:
+        """After `size` bytes were taken over, wait until no more than the high-water mark is `unsent`.
+
+        Raises:
+            ConnectionBroken, ClosedLocally: more than `dropped` bytes were dropped in all, or a part of
+                `message` will not even become a frame.
+        """
+        batch = self._connection.queue.batch
+        if unsent <= self._flow.send_high_water:
+            batch.sends_until_yield -= 1 + size // BYTES_PER_SEND
+            if batch.sends_until_yield <= 0:
+                await self._yield()
+            return
+        while not self._is_lost(dropped, message):
+            if self.pump.unsent <= self._flow.send_high_water:
+                return
+            await self.pump.progress.wait()
+        raise self._ending.send_error()
+
+    def _is_lost(self, dropped: int, message: OutgoingMessage | None) -> bool:
+        if self._connection.queue.dropped != dropped:
+            return True
+        return message is not None and message.size > 0 and not self.is_sending(message)
 
     async def append_file(self, message: OutgoingMessage, part: FileRange) -> None:
         """Take over a part of a file that is not empty, then wait until all of it has left for the kernel.
@@ -293,9 +330,9 @@ class Sender:
 
     def wake_all(self) -> None:
         """Let the tasks that wait to send see how the connection ends."""
-        self.pump.progress.notify()
+        self.pump.notify()
 
     def end(self) -> None:
         """Drop what no frame contains, and wake those who wait to send."""
         self.outbox.end()
-        self.pump.progress.notify()
+        self.pump.notify()

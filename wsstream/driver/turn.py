@@ -34,8 +34,7 @@ class Turn:
     async def acquire(self) -> None:
         """Wait for the turn. If cancelled, the turn is not taken."""
         if not self.taken:
-            self.taken = True
-            self._batch.closed_for |= CLOSED_FOR_TURN
+            self.take()
             return
         event = anyio.Event()
         waiting = self._waiting = self._waiting or []
@@ -48,6 +47,11 @@ class Turn:
             else:
                 waiting.remove(event)
             raise
+
+    def take(self) -> None:
+        """Take the turn, which nobody has."""
+        self.taken = True
+        self._batch.closed_for |= CLOSED_FOR_TURN
 
     def release(self) -> None:
         """Pass the turn on."""

@@ -46,13 +46,13 @@ class Connection:
         control: whether the events of the last `receive` were others than messages and chunks.
         close_sent, close_received: the Close frames; `close_sent` is set when it is queued.
         violation: the rule that the peer broke, or why this endpoint failed the connection.
+        decoder: of the peer's bytes; a relay takes the payload of large frames from it.
         inflater: for the compressed messages of the peer, if they were agreed on.
     """
 
     __slots__ = (
         "_compressing",
         "_declared",
-        "_decoder",
         "_deflater",
         "_frame_key",
         "_frame_offset",
@@ -65,6 +65,7 @@ class Connection:
         "consumed",
         "control",
         "cost",
+        "decoder",
         "inflater",
         "queue",
         "state",
@@ -94,7 +95,7 @@ class Connection:
             None if deflate is None else Inflater(deflate.receive_window, deflate.receive_takeover)
         )
         self._deflater = None if deflate is None else Deflater(deflate)
-        self._decoder = Decoder(masked=not client, rsv1=deflate is not None)
+        self.decoder = Decoder(masked=not client, rsv1=deflate is not None)
         self._next_key: Callable[[], bytes | None] = next_key if client else _no_key
         self._sending: Kind | None = None  # the message of which a fragment was sent and not the last
         self._compressing = False  # that message
@@ -105,17 +106,17 @@ class Connection:
     @property
     def steps(self) -> int:
         """What the last `receive` took of the time that one call may take, see :data:`MAX_STEPS`."""
-        return self._decoder.steps
+        return self.decoder.steps
 
     @property
     def receiving(self) -> bool:
         """Whether a message of the peer, or a frame, has begun to arrive and not ended."""
-        return self._decoder.inside_message or self._decoder.inside_frame
+        return self.decoder.inside_message or self.decoder.inside_frame
 
     @property
     def crossed(self) -> bool:
         """Whether the last `receive` came past the end of a message."""
-        return self._decoder.crossed
+        return self.decoder.crossed
 
     @property
     def message_cut(self) -> bool:
@@ -150,7 +151,7 @@ class Connection:
         always the last event. It moves an open connection to VIOLATED; `fail` is then due, which may wait
         for the answers to earlier messages.
         """
-        decoder, state = self._decoder, self.state
+        decoder, state = self.decoder, self.state
         events: list[Event]
         if state is _OPEN or state in DELIVERS:  # the first test spares a look into the set
             events = decoder.decode(data, room)
@@ -201,7 +202,7 @@ class Connection:
         self.state = next_state(self.state, Input.RECEIVE_CLOSE)
         self.close_received = close
         if answer_due:
-            self._message_cut = self._decoder.inside_message
+            self._message_cut = self.decoder.inside_message
             self.send_close(close, urgent=True)
 
     # -- sending -----------------------------------------------------------------------------
@@ -296,6 +297,15 @@ class Connection:
             self.queue.put_data(payload)
         else:
             self.queue.put_data(encode_frame(opcode, payload, key, fin=fin, rsv1=rsv1))
+
+    def put_header(self, kind: Kind, size: int, *, last: bool) -> bytes | None:
+        """Queue the header of the message's next frame, the end of the message if `last`.
+
+        The caller queues its `size` bytes of payload, masked with the key that is returned, if one is.
+        """
+        opcode, key = self._begin_frame(kind, last), self._next_key()
+        self.queue.put_data(encode_header(first_byte(opcode, fin=last), size, key), ends_frame=size == 0)
+        return key
 
     def begin_frame(self, kind: Kind, size: int) -> None:
         """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""

@@ -118,7 +118,8 @@ class FrameQueue:
 
         Those wait for the application to complete the frame; it must not wait for them.
         """
-        return self.size if self.ready else 0
+        size = self.batch.others + len(self.batch)  # as `size`, without another call
+        return size if size and self.ready else 0
 
     @property
     def ping_waits(self) -> bool:
@@ -223,6 +224,13 @@ class FrameQueue:
             entries: list[_Entry] = [(self._head or b"", self._last), (self.batch.take(), _END), *self._data]
             self.dropped += sum(len(piece) for piece, kind in entries if kind not in _CONTROL)
         self._reset()
+
+    def copy_rest(self) -> None:
+        """Copy the buffers that have not left: their owner changes them from now on."""
+        if self.batch.others:
+            if isinstance(self._head, memoryview):
+                self._head = memoryview(bytes(self._head))
+            self._data = [(bytes(p) if isinstance(p, memoryview) else p, kind) for p, kind in self._data]
 
     # -- to the transport --------------------------------------------------------------------
 

@@ -9,9 +9,9 @@ import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, ObjectReceiveStream, ObjectSendStream
 
 from wsstream.close_codes import CloseCode
+from wsstream.driver.relay import Relay
 from wsstream.errors import CloseInfo, ConnectionClosed, check_close_arguments
 from wsstream.streams.readable import Readable
-from wsstream.streams.reader import MessageReader
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.streams.writable import Writable
 
@@ -19,8 +19,6 @@ __all__ = ["pipe", "proxy"]
 
 Source: TypeAlias = ObjectReceiveStream[Any] | ByteReceiveStream
 Sink: TypeAlias = ObjectSendStream[Any] | ByteSendStream
-
-_CHUNK = 256 * 1024  # bytes, at most
 
 
 async def pipe(source: Source, sink: Sink) -> None:
@@ -37,8 +35,7 @@ async def pipe(source: Source, sink: Sink) -> None:
     source = source.readable if isinstance(source, WebSocketStream) else source
     sink = sink.writable if isinstance(sink, WebSocketStream) else sink
     if isinstance(source, Readable) and isinstance(sink, Writable):
-        async for reader in source.messages():
-            await _forward_message(reader, sink)
+        await Relay(source._receiver, sink._sender).run()
     elif isinstance(source, Readable) and isinstance(sink, ByteSendStream):
         async for reader in source.messages():
             await _forward_items(reader, sink)
@@ -50,26 +47,6 @@ async def _forward_items(source: Source, sink: Sink) -> None:
     send: Callable[[Any], Awaitable[None]] = sink.send
     async for item in source:
         await send(item)
-
-
-async def _forward_message(reader: MessageReader, sink: Writable) -> None:
-    """A message that has arrived whole is sent whole; another one is sent in fragments as it arrives."""
-    chunk = await _next_chunk(reader)
-    if reader.complete:
-        await sink._send(reader.kind, chunk, compress=True)  # text, too, without decoding it
-        return
-    async with sink.message(reader.kind) as writer:
-        while chunk:
-            await writer.send(chunk)
-            chunk = await _next_chunk(reader)
-
-
-async def _next_chunk(reader: MessageReader) -> bytes:
-    """The next chunk, as large as has arrived; ``b""``: the message is complete."""
-    try:
-        return await reader.receive(_CHUNK)
-    except anyio.EndOfStream:
-        return b""
 
 
 async def proxy(a: WebSocketStream, b: WebSocketStream) -> tuple[CloseInfo, CloseInfo]:

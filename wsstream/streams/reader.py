@@ -14,6 +14,9 @@ from wsstream.driver.receiver import Receiver
 
 __all__ = ["MessageReader", "next_reader"]
 
+_LARGEST_CHUNK = 256 * 1024  # bytes; no piece that arrives is larger
+_LEAST_COUNTED = 4096  # bytes; a smaller chunk takes as much of other tasks' time as one of this size
+
 
 class MessageReader(ByteReceiveStream):
     """The message that is being received, chunk by chunk, as it arrives.
@@ -21,6 +24,9 @@ class MessageReader(ByteReceiveStream):
     Made by :meth:`Readable.message` and :meth:`Readable.messages`. The chunks of a text message are
     UTF-8, checked, and may end inside a code point; wrap the reader in
     :class:`anyio.streams.text.TextReceiveStream` for ``str``.
+
+    ``async for chunk in reader`` yields the chunks as they arrived, of 1 byte to 256 KiB each; use
+    :meth:`receive` for a smaller limit.
 
     Attributes:
         kind (str): ``"text"`` or ``"binary"``.
@@ -40,6 +46,7 @@ class MessageReader(ByteReceiveStream):
         self._id = connection_id
         self._task = anyio.get_current_task().id
         self._closed = False
+        self._counted = 0  # of the last chunk, for `Receiver.yield_after`
         receiver.inbox.reader = self
 
     @never_raises
@@ -63,14 +70,22 @@ class MessageReader(ByteReceiveStream):
         receiver.check_not_busy()
         while True:
             self._check()
-            await receiver.yield_after(max_bytes)
+            await receiver.yield_after(self._counted)
+            self._counted = _LEAST_COUNTED
             if chunk := receiver.take_chunk(max_bytes):
+                self._counted = max(len(chunk), _LEAST_COUNTED)
                 self._count(len(chunk))
                 return chunk
             if receiver.inbox.is_complete:
                 self._finish()
                 raise anyio.EndOfStream
             await receiver.wait_for_data()
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self.receive(_LARGEST_CHUNK)
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
 
     async def read(self) -> bytes:
         """The rest of the message, up to the ``max_message_size`` of the connection.

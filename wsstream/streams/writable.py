@@ -40,7 +40,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         """Send one message: ``str`` as text, bytes-like as binary. First in, first out.
 
         Waits for its turn, and while ``send_high_water`` bytes are unsent; messages larger than
-        ``frame_size`` go out as fragments. If cancelled while it waits, nothing of the message is
+        ``frame_size``, or than ``max_frame_size`` on a fast connection, go out as
+        fragments. If cancelled while it waits, nothing of the message is
         sent; once it was handed over it goes out whole. Either way `item` may be changed afterwards.
         Where compression was agreed on, `compress` false sends this message without.
 

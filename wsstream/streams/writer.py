@@ -130,8 +130,7 @@ class MessageWriter(ByteSendStream):
         """Leave the message unfinished: the connection fails with 1011. Never waits."""
         if not self._closed:
             self._close()
-            if self._sender.is_sending(self._message):
-                self._ending.fail(MessageAborted("a message was left unfinished"))
+            self._sender.abandon(self._message)
 
     def _refuse_deadlock(self) -> None:
         if self._task == anyio.get_current_task().id:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
 
 from wsstream.protocol.frame_queue import Piece
 
-__all__ = ["Backlog", "Transport", "receive_some", "release", "send_all"]
+__all__ = ["NOTSENT", "Backlog", "Delivery", "Transport", "receive_some", "release", "send_all"]
+
+NOTSENT: Final = 128 * 1024
+"""Bytes that the kernel may hold unsent, where it can be told, until `Transport.limit_unsent` is called."""
 
 _RELEASE_TIMEOUT = 2.0  # seconds
 
@@ -29,6 +32,16 @@ class Backlog(NamedTuple):
     """Bytes that the peer's system has not acknowledged (TCP), or the peer has not read (Unix)."""
     waits: bool
     """Whether some of them have to wait until the peer or the network takes more."""
+
+
+class Delivery(NamedTuple):
+    """How far output has come since the connection was made, as the kernel has measured it."""
+
+    size: int
+    """Bytes that the peer's system has acknowledged."""
+    time: int
+    """Microseconds in which there was something to acknowledge: without the sender's pauses, with the time
+    in which the peer had no room."""
 
 
 class Transport(ABC):
@@ -103,6 +116,13 @@ class Transport(ABC):
     def backlog(self) -> Backlog:
         """The bytes on their way to the peer; none, where this machine cannot tell."""
         return Backlog(0, False)
+
+    def delivery(self) -> Delivery | None:
+        """How fast the peer takes what is sent; ``None``, where this machine cannot tell."""
+        return None
+
+    def limit_unsent(self, size: int) -> None:  # noqa: B027 - some transports have nothing to tell
+        """Have the kernel hold no more than `size` unsent bytes. Does nothing, where it cannot be told."""
 
     @property
     def sends_files(self) -> bool:

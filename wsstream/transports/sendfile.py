@@ -9,6 +9,8 @@ from wsstream.protocol.file_frames import SENDFILE_SIZE, FileEnded, FileFrames
 
 __all__ = ["send_file_frames", "send_file_range"]
 
+_MSG_MORE = getattr(socket, "MSG_MORE", 0)  # to share a packet with the file's bytes; an attribute of Linux's
+
 
 def send_file_frames(sock: socket.socket, frames: FileFrames) -> int:
     """Pass `frames` to the kernel, header by header and range by range; return how many bytes it took.
@@ -17,20 +19,24 @@ def send_file_frames(sock: socket.socket, frames: FileFrames) -> int:
         FileEnded: the file has ended before the last frame.
         OSError: the connection failed.
     """
-    sent, fd = 0, frames.payload.file.fileno()
+    sent, fd, to = 0, frames.payload.file.fileno(), sock.fileno()
     header, size = frames.header, frames.size
-    for start in range(frames.payload.start, frames.payload.stop, size):
-        try:
-            taken = sock.send(header, socket.MSG_MORE)  # to share a packet with the file's bytes
-        except BlockingIOError:
-            break
-        sent += taken
-        if taken < len(header):
-            break
-        taken = send_file_range(sock, fd, start, start + size)
-        sent += taken
-        if taken < size:
-            break
+    send, more, sendfile, at_once = sock.send, _MSG_MORE, os.sendfile, min(size, SENDFILE_SIZE)
+    try:
+        for start in range(frames.payload.start, frames.payload.stop, size):
+            taken = send(header, more)
+            sent += taken
+            if taken < len(header):
+                break
+            taken = sendfile(to, fd, start, at_once)
+            sent += taken
+            if taken < size:  # a large frame, or there is no room, or the file has ended
+                rest = send_file_range(sock, fd, start + taken, start + size)
+                sent += rest
+                if taken + rest < size:
+                    break
+    except BlockingIOError:
+        pass
     return sent
 
 

@@ -18,7 +18,7 @@ import anyio
 
 from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import Piece
-from wsstream.transports.base import Backlog, Transport
+from wsstream.transports.base import NOTSENT, Backlog, Delivery, Transport
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.sendfile import send_file_frames, send_file_range
 
@@ -28,11 +28,11 @@ if sys.platform != "win32":
 
 __all__ = ["BaseSocketTransport", "SocketTransport", "backlog"]
 
-# The most unsent bytes in the kernel, so that a control frame never waits for more than these.
-NOTSENT_LOWAT = 128 * 1024
-
 # Linux's tcp(7): the bytes in the send queue that have not been sent.
 _SIOCOUTQNSD = 0x894B
+
+# The beginning of Linux's struct tcp_info: tcpi_bytes_acked, and tcpi_busy_time in microseconds (Linux 4.10).
+_TCP_INFO = struct.Struct("=120xQ40xQ")
 
 # Buffers in one system call: IOV_MAX of Linux, macOS and the BSDs.
 MAX_BUFFERS = 1024
@@ -106,6 +106,20 @@ class BaseSocketTransport(Transport):
     def backlog(self) -> Backlog:
         """The bytes that the kernel holds for the peer."""
         return backlog(self._sock)
+
+    def delivery(self) -> Delivery | None:
+        """What the peer's system has acknowledged; ``None`` but for TCP on Linux."""
+        if sys.platform != "linux":
+            return None
+        try:
+            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+            return Delivery(*_TCP_INFO.unpack(info))
+        except (OSError, struct.error):  # a Unix socket, or a closed one; a kernel that tells less
+            return None
+
+    def limit_unsent(self, size: int) -> None:
+        """Set TCP_NOTSENT_LOWAT, where there is one."""
+        _limit_unsent(self._sock, size)
 
     def _check_open(self) -> None:
         if self._sock.fileno() < 0:
@@ -285,11 +299,14 @@ def _ask_kernel(sock: socket.socket, request: int) -> int | None:
 
 
 def _set_options(sock: socket.socket) -> None:
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if _HAS_LOWAT:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT)
-    except OSError:
-        pass  # some systems refuse options on a connection that was already reset; the next read reports it
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):  # as in `_limit_unsent`
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _limit_unsent(sock, NOTSENT)
+
+
+def _limit_unsent(sock: socket.socket, size: int) -> None:
+    if _HAS_LOWAT:
+        # Some systems refuse options on a connection that was already reset; the next read reports it.
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
