@@ -41,6 +41,9 @@ class Verdict(NamedTuple):
     """The most seconds for the closing handshake, whatever ``close_timeout`` is. 0: do not await."""
 
 
+_NORMAL = Verdict(CloseCode.NORMAL)
+
+
 def judge(error: BaseException | None) -> Verdict:
     """Judge the exception that left a block, ``None`` if the block ended normally.
 
@@ -55,7 +58,7 @@ def judge(error: BaseException | None) -> Verdict:
       that has ended, and the code means nothing; it may also be another one's.
     """
     if error is None:
-        return Verdict(CloseCode.NORMAL)
+        return _NORMAL
     leaves = list(_leaves(error))
     patience = min(map(_patience, leaves))
     cancelled = 0 < patience < inf
