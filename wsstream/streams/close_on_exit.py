@@ -161,7 +161,8 @@ async def leave(ending: Ending, error: BaseException | None) -> None:
 async def _close(ending: Ending, verdict: Verdict) -> None:
     if verdict.patience == inf:
         ending.close(verdict.code, verdict.reason)
-        await ending.wait_finished()
+        if not ending.is_done:
+            await ending.wait_finished()
     elif verdict.patience:
         with anyio.move_on_after(verdict.patience, shield=True):
             ending.close(verdict.code, verdict.reason)

@@ -205,11 +205,13 @@ class _AsyncioWaits:
             raise anyio.BusyResourceError(f"waiting as the {kind} of")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        # Numbers, not sockets: asyncio shows an object that it does not know in an exception that it drops,
+        # and the repr of a socket asks the kernel for both of its addresses.
         try:
             if kind == "reader":
-                loop.add_reader(sock, _settle, future)
+                loop.add_reader(sock.fileno(), _settle, future)
             else:
-                loop.add_writer(sock, _settle, future)
+                loop.add_writer(sock.fileno(), _settle, future)
         except NotImplementedError:  # Windows' default event loop: anyio waits in a thread
             await self._wait_with_anyio(key, anyio_wait(sock))
             return
@@ -243,9 +245,9 @@ class _AsyncioWaits:
 
 def _unwatch(loop: Any, sock: socket.socket, kind: str) -> None:
     if kind == "reader":
-        loop.remove_reader(sock)
+        loop.remove_reader(sock.fileno())
     else:
-        loop.remove_writer(sock)
+        loop.remove_writer(sock.fileno())
 
 
 def _settle(future: Any, error: Exception | None = None) -> None:

@@ -149,7 +149,7 @@ class SocketTransport(BaseSocketTransport):
         """Call back no more."""
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self._sock.fileno())
 
     def watch_writable(self, callback: Callable[[], None]) -> bool:
         """Call `callback` whenever the socket is writable; false on trio, and where asyncio cannot."""
@@ -161,13 +161,13 @@ class SocketTransport(BaseSocketTransport):
         """Call back no more."""
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._sock.fileno())
 
     def _watch(self, add: str, callback: Callable[[], None]) -> bool:
         if self._loop is None or self._sock.fileno() < 0:
             return False
         try:
-            getattr(self._loop, add)(self._sock, callback)
+            getattr(self._loop, add)(self._sock.fileno(), callback)
         except NotImplementedError:  # the default event loop of Windows
             self._loop = None
         return self._loop is not None
