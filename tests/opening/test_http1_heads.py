@@ -223,16 +223,13 @@ def judged_by_h11(head: bytes) -> tuple[bytes, str, str, Headers] | None:
 
 
 def check_against_h11(data: bytes) -> None:
+    if (opening := read_opening(data)) is None:
+        return
+    target, fields, size = opening
     head = HeadBuffer(not_a_request)
     head.feed(data)
-    try:
-        whole = head.take()
-    except h11.RemoteProtocolError:
-        assert read_opening(data[: len(data) - len(head.rest())]) is None
-        return
-    if whole is None or (opening := read_opening(whole)) is None:
-        return
-    target, fields = opening
+    whole = head.take()  # it is within the limits
+    assert whole == data[:size]
     judged = judged_by_h11(whole)
     assert judged is not None
     assert judged[:3] == (b"1.1", "GET", target)
@@ -250,6 +247,31 @@ def test_what_opens_a_websocket_is_read_without_h11_and_just_so() -> None:
         ("x-a", ""),
     )
     check_against_h11(OPENING)
+
+
+@pytest.mark.parametrize("trailing", [b"", b"\x81\x85", OPENING])
+def test_an_opening_ends_at_its_empty_line(trailing: bytes) -> None:
+    opening = read_opening(OPENING + trailing)
+    assert opening is not None
+    assert opening.size == len(OPENING)
+
+
+@pytest.mark.parametrize(
+    ("lines", "within"),
+    [
+        (b"a: b\r\n" * (MAX_FIELDS - 4), True),
+        (b"a: b\r\n" * (MAX_FIELDS - 3), False),
+        (b"a: %b\r\n" % (b",;" * (MAX_ITEMS // 2)), True),
+        (b"a: %b\r\n" % (b",;" * (MAX_ITEMS // 2) + b","), False),
+        (b"a: %b\r\n" % bytes(b"x" * (MAX_HEAD_SIZE - len(OPENING) - 5)), True),
+        (b"a: %b\r\n" % bytes(b"x" * (MAX_HEAD_SIZE - len(OPENING) - 4)), False),
+    ],
+    ids=["fields", "more-fields", "items", "more-items", "size", "more-size"],
+)
+def test_an_opening_is_read_up_to_the_limits_of_heads(lines: bytes, within: bool) -> None:
+    data = OPENING[:-2] + lines + b"\r\n"
+    assert (read_opening(data) is not None) is within
+    check_against_h11(data)
 
 
 @given(st.lists(LINES, max_size=6).map(b"".join), st.booleans())

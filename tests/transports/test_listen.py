@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from wsstream.transports import listen
-from wsstream.transports.listen import accept_socket, close_listener, listen_all, listen_tcp, listen_unix
+from wsstream.transports.eventloop import event_loop
+from wsstream.transports.listen import accept_now, close_listener, listen_all, listen_tcp, listen_unix
 from wsstream.transports.resolve import Address
 from wsstream.transports.tcp_connect import open_tcp, open_unix
 
@@ -35,7 +36,7 @@ async def test_no_host_means_ipv4_and_ipv6_on_one_port(opened):
     for listener in listeners:
         host = "127.0.0.1" if listener.family == socket.AF_INET else "::1"
         client = await open_tcp(host, listener.getsockname()[1])
-        server = await accept_socket(listener)
+        server = accept_now(listener)[0]
         opened += [client, server]
         assert server.getpeername() == client.getsockname()
         assert not server.getblocking()
@@ -46,7 +47,7 @@ async def test_the_given_port_is_used_again_at_once_after_a_connection_was_close
     (listener,) = await listen_tcp("127.0.0.1", 0)
     port = listener.getsockname()[1]
     client = await open_tcp("127.0.0.1", port)
-    server = await accept_socket(listener)
+    server = accept_now(listener)[0]
     server.close()  # first, so this side keeps the TIME_WAIT
     client.close()
     close_listener(listener)
@@ -96,46 +97,31 @@ def test_addresses_that_the_machine_does_not_have_are_passed_over(opened, no_new
     assert raised.value.errno == errno.EADDRNOTAVAIL
 
 
-async def test_accept_waits_for_a_connection(opened):
+async def test_accept_returns_a_connection_that_has_come_with_its_address(opened):
     opened += await listen_tcp("127.0.0.1", 0)
-    accepted = []
-
-    async def serve() -> None:
-        accepted.append(await accept_socket(opened[0]))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        await anyio.wait_all_tasks_blocked()
-        assert not accepted
-        opened.append(await open_tcp(*opened[0].getsockname()))
-    opened += accepted
-    assert accepted[0].getpeername() == opened[1].getsockname()
-
-
-async def test_a_cancelled_accept_leaves_the_connection_for_the_next(opened):
-    opened += await listen_tcp("127.0.0.1", 0)
+    assert accept_now(opened[0]) is None
     opened.append(await open_tcp(*opened[0].getsockname()))
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        opened.append(await accept_socket(opened[0]))
-    assert scope.cancelled_caught
-    opened.append(await accept_socket(opened[0]))
-    assert opened[-1].getpeername() == opened[1].getsockname()
+    server, peer = accept_now(opened[0])
+    opened.append(server)
+    assert peer == server.getpeername() == opened[1].getsockname()
+    assert server.gettimeout() == 0
+    assert accept_now(opened[0]) is None
 
 
-async def test_close_listener_ends_accept():
+async def test_a_closed_listener_wakes_who_waits_and_accepts_nothing():
     (listener,) = await listen_tcp("127.0.0.1", 0)
 
-    async def serve() -> None:
+    async def wait() -> None:
         with pytest.raises(anyio.ClosedResourceError):
-            await accept_socket(listener)
+            await event_loop().wait_readable(listener)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(serve)
+        group.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         close_listener(listener)
     close_listener(listener)
-    await serve()
+    with pytest.raises(anyio.ClosedResourceError):
+        accept_now(listener)
 
 
 async def test_a_process_without_free_file_descriptors_gets_the_system_error(opened):
@@ -149,13 +135,13 @@ async def test_a_process_without_free_file_descriptors_gets_the_system_error(ope
             while True:  # use up the free numbers below the limit
                 fillers.append(socket.socket())
         with pytest.raises(OSError, match="files") as raised:
-            await accept_socket(opened[0])
+            accept_now(opened[0])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for filler in fillers:
             filler.close()
     assert raised.value.errno == errno.EMFILE
-    opened.append(await accept_socket(opened[0]))
+    opened.append(accept_now(opened[0])[0])
 
 
 class AbortingListener(socket.socket):
@@ -176,7 +162,7 @@ async def test_a_connection_that_was_given_up_is_passed_over(opened):
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     opened += [listener, await open_tcp(*listener.getsockname())]
-    opened.append(await accept_socket(listener))
+    opened.append(accept_now(listener)[0])
     assert listener.aborted == 1
     assert opened[2].getpeername() == opened[1].getsockname()
 
@@ -186,7 +172,7 @@ async def test_a_unix_listener_accepts_and_removes_its_file_when_closed(tmp_path
     listener = listen_unix(path)
     assert stat.S_ISSOCK(path.stat().st_mode)
     opened.append(await open_unix(path))
-    opened.append(await accept_socket(listener))
+    opened.append(accept_now(listener)[0])
     assert not opened[1].getblocking()
     close_listener(listener)
     assert not path.exists()
@@ -262,6 +248,6 @@ async def test_an_abstract_unix_name_has_no_file(opened):
     name = f"\0wsstream-test-{os.getpid()}"
     opened.append(listen_unix(name))
     opened.append(await open_unix(name))
-    opened.append(await accept_socket(opened[0]))
+    opened.append(accept_now(opened[0])[0])
     with pytest.raises(OSError, match="in use"):
         listen_unix(name)

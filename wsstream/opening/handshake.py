@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 from collections.abc import Iterable
 
@@ -33,7 +34,7 @@ _RESERVED = frozenset({"connection", "upgrade", "content-length", "transfer-enco
 def accept_key(key: str) -> str:
     """The ``Sec-WebSocket-Accept`` that answers a ``Sec-WebSocket-Key`` (RFC 6455 section 4.2.2)."""
     digest = hashlib.sha1(key.encode("latin-1") + _GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def validate_subprotocols(subprotocols: Iterable[str]) -> tuple[str, ...]:
@@ -72,11 +73,11 @@ def basic_credentials(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()  # RFC 7617
 
 
-def has_upgrade_option(headers: Headers) -> bool:
-    """Whether ``Connection`` has the option ``Upgrade``, in any case (RFC 6455 sections 4.1 and 4.2.1)."""
-    return "upgrade" in list_items(headers, "connection")
+def has_upgrade_option(connection: Iterable[str]) -> bool:
+    """Whether the values of ``Connection`` have ``Upgrade``, in any case (RFC 6455 section 4.2.1)."""
+    return "upgrade" in list_items(connection)
 
 
-def list_items(headers: Headers, name: str) -> set[str]:
+def list_items(values: Iterable[str]) -> set[str]:
     """The elements of a list in lower case, as they compare without regard to case. They may be no tokens."""
-    return {item.strip(" \t").lower() for value in headers.get_all(name) for item in value.split(",")}
+    return {item.strip(" \t").lower() for value in values for item in value.split(",")}

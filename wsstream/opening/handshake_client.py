@@ -94,7 +94,7 @@ def check_response(
     if [value.lower() for value in headers.get_all("upgrade")] != ["websocket"]:
         raise HandshakeError('the server\'s answer must have exactly one "Upgrade: websocket"')
     # 3: so does one whose Connection has no token "Upgrade", in any case.
-    if not has_upgrade_option(headers):
+    if not has_upgrade_option(headers.get_all("connection")):
         raise HandshakeError('the server\'s answer must have "Connection: Upgrade"')
     # 4: and one whose Sec-WebSocket-Accept is not made of the key, blanks around it ignored.
     accept = headers.get_all("sec-websocket-accept")

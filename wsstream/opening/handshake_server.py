@@ -6,25 +6,22 @@ lets ``process_request`` see it, and only then checks that it opens a WebSocket.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from wsstream.arguments import check_type
 from wsstream.errors import HandshakeError
 from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
 from wsstream.opening.grammar import parse_token_list
 from wsstream.opening.handshake import (
-    NONCE_SIZE,
     accept_key,
     check_extra,
     has_upgrade_option,
     list_items,
     validate_subprotocols,
 )
-from wsstream.opening.headers import HeaderPairs, Headers
+from wsstream.opening.headers import HeaderPairs, Headers, values_by_name
 from wsstream.opening.http import Request, Response
 
 __all__ = [
@@ -39,7 +36,12 @@ __all__ = [
 # RFC 3986 section 3.2.2 with an optional port. Whether this host is ours is not checked here.
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 # What browsers send (RFC 6454 section 6.2): a scheme and a host with an optional port, without a path.
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 (RFC 4648 section 4) of 16 bytes
 _ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+\-.]*://[!-.0->@-~]*")
+
+
+_Values: TypeAlias = Mapping[str, Sequence[str]]  # of the header fields, by their names in lower case
+_NONE: Sequence[str] = ()
 
 
 class RequestRejected(HandshakeError):
@@ -109,10 +111,11 @@ def check_request(request: Request, *, origins: Collection[str | None] | None = 
     """
     # Section 4.2.1: a server must stop processing a request that does not match this description, and return
     # a response with an appropriate HTTP error.
-    _check_http(request)
-    headers = request.headers
+    values = values_by_name(request.headers)
+    _check_http(request, values)
     # Section 4.2.1, 3 and 4: Upgrade has "websocket", Connection the token "Upgrade", both in any case.
-    if "websocket" not in list_items(headers, "upgrade") or not has_upgrade_option(headers):
+    upgrade, connection = values.get("upgrade", _NONE), values.get("connection", _NONE)
+    if "websocket" not in list_items(upgrade) or not has_upgrade_option(connection):
         raise _rejection(
             426,
             "This is a WebSocket endpoint: the request needs Upgrade: websocket and Connection: Upgrade. "
@@ -120,16 +123,16 @@ def check_request(request: Request, *, origins: Collection[str | None] | None = 
             ("Upgrade", "websocket"),
         )
     # Section 4.4: a server that does not speak the version answers with those that it speaks.
-    if headers.get_all("sec-websocket-version") != ("13",):
+    if values.get("sec-websocket-version") != ["13"]:
         raise _rejection(
             426,
             "The request needs exactly one Sec-WebSocket-Version, and it must be 13.",
             ("Upgrade", "websocket"),
             ("Sec-WebSocket-Version", "13"),
         )
-    key = _checked_key(headers)
-    _check_origin(headers, origins)
-    return Offer(key, _offered_subprotocols(headers), _offered_extensions(headers))
+    key = _checked_key(values)
+    _check_origin(values, origins)
+    return Offer(key, _offered_subprotocols(values), _offered_extensions(values))
 
 
 def accepting_headers(
@@ -166,7 +169,7 @@ def _rejection(status: int, text: str, *fields: tuple[str, str]) -> RequestRejec
     return RequestRejected(Response(status, fields, f"{text}\n"), text)
 
 
-def _check_http(request: Request) -> None:
+def _check_http(request: Request, values: _Values) -> None:
     # Section 4.2.1, 1: a GET of HTTP/1.1 or higher, with a resource name. RFC 9110 section 2.5: a higher
     # minor version is read as the highest one known.
     if not request.http_version.startswith("1.") or request.http_version == "1.0":
@@ -179,49 +182,49 @@ def _check_http(request: Request) -> None:
     if not request.path.startswith("/") or "#" in request.target:
         raise _rejection(400, "The request target is malformed.")
     # Section 4.2.1, 2.
-    host = request.headers.get_all("host")
+    host = values.get("host", _NONE)
     if len(host) != 1 or not _HOST.fullmatch(host[0]):
         raise _rejection(400, "The request needs exactly one well-formed Host.")
     # Not in RFC 6455: bytes of a body would be read as frames.
-    length = request.headers.get("content-length")
-    if "transfer-encoding" in request.headers or (length or "").strip("0"):
+    length = ", ".join(values.get("content-length", _NONE))
+    if "transfer-encoding" in values or length.strip("0"):
         raise _rejection(400, "A request that opens a WebSocket must not have a body.")
 
 
-def _checked_key(headers: Headers) -> str:
+def _checked_key(values: _Values) -> str:
     # Section 4.2.1, 5: base64 that decodes to 16 bytes.
-    keys = headers.get_all("sec-websocket-key")
+    keys = values.get("sec-websocket-key", _NONE)
     if len(keys) != 1:
         raise _rejection(400, "The request needs exactly one Sec-WebSocket-Key.")
-    try:
-        nonce = base64.b64decode(keys[0].encode("latin-1"), validate=True)
-    except binascii.Error:
-        nonce = b""
-    if len(nonce) != NONCE_SIZE:
+    if not _KEY.fullmatch(keys[0]):
         raise _rejection(400, "Sec-WebSocket-Key must be 16 bytes in base64.")
     return keys[0]
 
 
-def _check_origin(headers: Headers, origins: Collection[str | None] | None) -> None:
+def _check_origin(values: _Values, origins: Collection[str | None] | None) -> None:
     # Section 4.2.2, 4: a server that does not accept the origin answers with an error such as 403.
-    given = headers.get_all("origin")
+    given = values.get("origin", _NONE)
     if len(given) > 1:
         raise _rejection(400, "The request has several Origin fields.")
     if origins is not None and (given[0].lower() if given else None) not in origins:
         raise _rejection(403, "WebSockets from this origin are not accepted here.")
 
 
-def _offered_subprotocols(headers: Headers) -> tuple[str, ...]:
+def _offered_subprotocols(values: _Values) -> tuple[str, ...]:
     # Section 4.2.1, 8.
+    if (offered := values.get("sec-websocket-protocol")) is None:
+        return ()
     try:
-        return validate_subprotocols(parse_token_list(headers.get_all("sec-websocket-protocol")))
+        return validate_subprotocols(parse_token_list(offered))
     except ValueError as exc:
         raise _rejection(400, f"Sec-WebSocket-Protocol is malformed: {exc}.") from exc
 
 
-def _offered_extensions(headers: Headers) -> tuple[Extension, ...]:
+def _offered_extensions(values: _Values) -> tuple[Extension, ...]:
     # Section 4.2.1, 9.
+    if (offered := values.get("sec-websocket-extensions")) is None:
+        return ()
     try:
-        return parse_extensions(headers.get_all("sec-websocket-extensions"))
+        return parse_extensions(offered)
     except ValueError as exc:
         raise _rejection(400, f"Sec-WebSocket-Extensions is malformed: {exc}.") from exc

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 from wsstream.display import excerpt, never_raises, quoted
 from wsstream.opening.grammar import is_token
 
-__all__ = ["HeaderItems", "HeaderPairs", "Headers"]
+__all__ = ["HeaderItems", "HeaderPairs", "Headers", "values_by_name"]
 
 # RFC 9110 section 5.5: control characters other than a tab are not sent; a field is ISO 8859-1.
 _NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
@@ -99,6 +99,9 @@ class Headers:
     def __len__(self) -> int:
         return len(self._by_key())
 
+    def __bool__(self) -> bool:
+        return len(self._lines) > 1
+
     def items(self) -> tuple[tuple[str, str], ...]:
         """All fields as (name, value), in their order, with the names as they were written."""
         lines = self.to_lines().decode("latin-1").split("\r\n")[:-1]
@@ -111,8 +114,10 @@ class Headers:
 
     def _by_key(self) -> dict[str, list[str]]:
         index: dict[str, list[str]] = {}
-        for name, value in self.items():
-            index.setdefault(name.lower(), []).append(value)
+        if self:
+            for line in self._lines[1:-2].decode("latin-1").split("\r\n"):
+                name, _, value = line.partition(":")
+                index.setdefault(name.lower(), []).append(value.strip(" \t"))
         return index
 
     __hash__ = None  # type: ignore[assignment]  # containers that compare by value have none
@@ -122,6 +127,11 @@ class Headers:
         # No value is shown, as any of them may be a secret; `items` has them.
         names = ", ".join([name for name, _ in self.items()])
         return f"<Headers {excerpt(names, 200)}>" if names else "<Headers>"
+
+
+def values_by_name(headers: Headers) -> dict[str, list[str]]:
+    """The values of all fields by their names in lower case: for those who ask for many names."""
+    return headers._by_key()
 
 
 @lru_cache(128)

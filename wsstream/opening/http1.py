@@ -141,13 +141,14 @@ class ServerHandshake:
 
     def __init__(self, *, peer: PeerAddress = None) -> None:
         self._peer = peer
-        self._head = HeadBuffer(not_a_request)
+        self._head: HeadBuffer | None = None  # unless the head was read in one step
+        self._trailing = b""
         self._method = b"GET"
 
     @property
     def trailing(self) -> bytes:
         """The bytes after the request in the same data. A client must wait for the response, but may not."""
-        return self._head.rest()
+        return self._trailing if self._head is None else self._head.rest()
 
     def receive_data(self, data: bytes) -> Request | None:
         """Parse received data, ``b""`` at the end of the stream; ``None`` means that more is needed.
@@ -161,10 +162,15 @@ class ServerHandshake:
         """
         if not data:
             raise HandshakeError("the client closed the connection before the end of its request")
+        if self._head is None:
+            if (opening := read_opening(data)) is not None:
+                self._trailing = data[opening.size :]
+                return Request(opening.target, opening.headers, peer=self._peer)
+            self._head = HeadBuffer(not_a_request)
         self._head.feed(data)
         del data
         try:
-            return self._next_request()
+            return self._next_request(self._head)
         except h11.RemoteProtocolError as exc:
             # Hold nothing of the head while the client reads the response, not even in the frames of a
             # traceback.
@@ -173,13 +179,13 @@ class ServerHandshake:
             response = Response(exc.error_status_hint, body=f"{reason}\n")
             raise RequestRejected(response, reason) from exc.with_traceback(None)
 
-    def _next_request(self) -> Request | None:
-        head = self._head.take()
+    def _next_request(self, buffer: HeadBuffer) -> Request | None:
+        head = buffer.take()
         return None if head is None else self._parsed(head)
 
     def _parsed(self, head: bytes) -> Request:
         if (opening := read_opening(head)) is not None:
-            return Request(*opening, peer=self._peer)
+            return Request(opening.target, opening.headers, peer=self._peer)
         event = read_by_h11(h11.Connection(h11.SERVER), head)
         assert isinstance(event, h11.Request)
         self._method = event.method

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import h11
 
@@ -51,8 +52,11 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")  # where h11 ends it
 _TEXT = re.compile(rb"(?:[\t -~\x80-\xff]++|\r?\n(?![ \t]))*")
 # A subset of the heads that h11 takes (RFC 9112 sections 3 and 5).
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_OPENING = re.compile(rb"GET ([!-~]++) HTTP/1\.1\r\n(?:%b:[\t -~\x80-\xff]*+\r\n)*\r\n" % _TOKEN)
+_OPENING = re.compile(
+    rb"GET ([!-~]++) HTTP/1\.1\r\n(?:%b:[\t -~\x80-\xff]*+\r\n){0,%d}+\r\n" % (_TOKEN, MAX_FIELDS)
+)
 _AFTER_TARGET = len(b" HTTP/1.1\r")
+_HOST = re.compile(rb"\n(?i:host):")
 _BODY = re.compile(rb"\n(?i:content-length|transfer-encoding):")  # h11 checks their values
 _FIELD = re.compile(rb"(%b)([ \t]*+):" % _TOKEN)
 
@@ -150,18 +154,30 @@ def not_a_request(beginning: bytes) -> str | None:
     return None if b"!" <= beginning[:1] <= b"~" else "this is not HTTP/1.1"
 
 
-def read_opening(head: bytes) -> tuple[str, Headers] | None:
-    """Target and header fields of a well-formed GET of HTTP/1.1 with no header field about a body.
+class OpeningHead(NamedTuple):
+    """What :func:`read_opening` read."""
 
-    They are the same that h11 would return. ``None`` for any other head, which h11 must parse.
+    target: str
+    headers: Headers
+    size: int
+    """Bytes of the head."""
+
+
+def read_opening(data: bytes) -> OpeningHead | None:
+    """The head at the start of `data`: a well-formed GET of HTTP/1.1 with no header field about a body.
+
+    Target and header fields are the same that h11 would return. ``None`` for any other head, for one that is
+    beyond a limit and for one that is not complete: :class:`HeadBuffer` must collect it, and h11 parse it.
     """
-    opening = _OPENING.fullmatch(head)
-    if opening is None:
+    opening = _OPENING.match(data)
+    if opening is None or (size := opening.end()) > MAX_HEAD_SIZE:
         return None
-    headers = Headers.of_lines(head[opening.end(1) + _AFTER_TARGET : -2])
-    if len(headers.get_all("host")) != 1 or _BODY.search(head):
+    target, lines = opening[1], data[opening.end(1) + _AFTER_TARGET : size - 2]
+    if lines.count(b",") + lines.count(b";") > MAX_ITEMS:
         return None
-    return opening[1].decode("ascii"), headers
+    if len(_HOST.findall(lines)) != 1 or _BODY.search(lines):
+        return None
+    return OpeningHead(target.decode("ascii"), Headers.of_lines(lines), size)
 
 
 def read_by_h11(connection: h11.Connection, head: bytes) -> object:

@@ -1,11 +1,11 @@
-"""Admission: accepting sockets, their opening handshakes, and how many of each there may be.
+"""Admission: which accepted sockets become connections, and how many of each kind there may be.
 
-Each accepted socket is a `Client` with one task, from accepting to the end of its handler. The tasks belong
-to the event loop and not to a task group: a task group is bound to the task that opened it, and a block of
-`serve` may be left in another task than it was entered in. So this module does what a task group would do.
-Each client has a cancel scope; the tasks are counted, so that the server can wait for the last one; an
-exception in one task reaches no other. A client is removed by a callback when its task has ended, not by the
-task itself, which may be cancelled before its first step.
+A client is watched in the `Lobby` until its request is complete, if the event loop calls back; then it gets a
+task, which lasts to the end of its handler. With TLS, and where the event loop does not call back, it has the
+task from the beginning. Like those of the `Acceptor`, the tasks belong to the event loop and not to a task
+group, so this module does what a task group would do. Each task has a cancel scope; the clients are counted,
+so that the server can wait for the last one; an exception in one task reaches no other. A client is removed
+by a callback when its task has ended, not by the task itself, which may be cancelled before its first step.
 
 Two limits hold, so that clients that never finish a request cannot take the place of those that do:
 
@@ -17,44 +17,43 @@ Two limits hold, so that clients that never finish a request cannot take the pla
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
 from math import inf
 
 import anyio
 
-from wsstream.driver.signals import Latch, Signal, spawn
+from wsstream.driver.signals import Signal, clock, spawn
 from wsstream.errors import WebSocketError
 from wsstream.log import Log
 from wsstream.opening.handshake_server import RequestRejected
-from wsstream.opening.http import Response
+from wsstream.opening.http import PeerAddress, Response
+from wsstream.server.acceptor import Acceptor
 from wsstream.server.clients import Client, ClientState
+from wsstream.server.lobby import Lobby
 from wsstream.streams.close_on_exit import in_cancelled_scope, judge, program_end
-from wsstream.streams.condition import ConnectionState
-from wsstream.streams.websocket import WebSocketStream
+from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop
-from wsstream.transports.listen import accept_socket, close_listener
 from wsstream.transports.sockets import SocketTransport
 from wsstream.transports.tls import TLSTransport
 from wsstream.upgrade.process_request import ApplicationResponse
-from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy
+from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy, client_broke
 
 __all__ = ["Admission"]
 
 log = Log("wsstream.server")
 
-_PAUSE = 0.1  # seconds between attempts to accept while the system is out of descriptors
 _SLOW = 1.0  # seconds after which a pending client may be dropped to free a descriptor
-_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# A name of the module is found faster than a member of an enum.
+_ADMITTED, _REJECTED = ClientState.ADMITTED, ClientState.REJECTED
 
 
 class Admission:
-    """Accepts sockets, upgrades them, and runs a handler with each open connection.
+    """Upgrades accepted sockets, and runs a handler with each open connection.
 
     Args:
         policy: which requests are upgraded.
@@ -64,9 +63,7 @@ class Admission:
             raise only cancellation, ``KeyboardInterrupt`` and ``SystemExit``.
 
     Attributes:
-        closed: set when the server accepts no more sockets.
-        error: why it stopped accepting, unless `close` was called.
-        cancelled: whether it stopped because its tasks were cancelled, as all tasks are when a program ends.
+        acceptor: accepts the sockets.
     """
 
     def __init__(
@@ -77,160 +74,166 @@ class Admission:
         max_connections: int | None,
         handle: Callable[[WebSocketStream], Awaitable[None]],
     ) -> None:
-        self.closed = Latch()
-        self.error: BaseException | None = None
-        self.cancelled = False
+        self.acceptor = Acceptor(self._spawn, self._add, self._make_room, self._on_accepting_end)
         self._policy = policy
         self._ssl = ssl
         self._max_pending = inf if max_handshakes is None else max_handshakes
         self._max_admitted = inf if max_connections is None else max_connections
         self._handle = handle
-        self._listeners: list[socket.socket] = []
+        timeout = policy.options.open_timeout
+        self._timeout = inf if timeout is None else timeout
+        self._now = clock()
         self._context = copy_context()  # of the task that enters the block of `serve`
-        self._accepting: set[socket.socket] = set()  # listeners that have a task
-        self._clients: set[Client] = set()  # all that have a task
+        self._lobby = Lobby(
+            event_loop().task_loop() if ssl is None else None, self._on_readable, self._on_overdue
+        )
+        self._clients: set[Client] = set()  # all that are not over
         self._pending: dict[Client, float] = {}  # those that count as pending, since when; oldest first
         self._admitted = 0
         self._idle = Signal()
 
-    def listen(self, listeners: Sequence[socket.socket]) -> None:
-        """Start accepting."""
-        self._listeners = list(listeners)
-        for listener in self._listeners:
-            listener.setblocking(False)
-            self._accepting.add(listener)
-            self._spawn(partial(self._accept_sockets, listener), partial(self._end_accepting, listener))
-
-    def close(self) -> None:
-        """Accept no more sockets. The clients stay."""
-        listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            close_listener(listener)
-        self.closed.set()
-
-    def fail(self, error: BaseException) -> None:
-        """Accept no more sockets, because of `error`."""
-        self.error = self.error or error
-        self.close()
-
     def drop_handshakes(self) -> None:
-        """Drop the clients whose connections are not open yet."""
-        for client in self._clients:
-            if client.ws is None:
-                client.drop("the server shuts down")
+        """Drop the clients whose connections are not open yet, or whose handlers have not begun."""
+        for client in tuple(self._clients):
+            if client.ws is None or client.scope is None:
+                self._drop(client, "the server shuts down")
 
     def cancel(self) -> None:
         """Cancel the tasks of all clients."""
-        for client in self._clients:
-            client.drop("the server ends")
+        for client in tuple(self._clients):
+            self._drop(client, "the server ends")
 
     async def wait_idle(self) -> None:
-        """Wait until no task is left. May be cancelled, and called again."""
-        while self._clients or self._accepting:
+        """Wait until no client and no task is left. May be cancelled, and called again."""
+        while self._clients or self.acceptor.is_running:
             await self._idle.wait()
 
     def _spawn(self, task: Task, over: Callable[[], None]) -> None:
         spawn(task, "wsstream server", over, self._context.copy())
 
-    # -- accepting ---------------------------------------------------------------------------
+    # -- clients come and go -----------------------------------------------------------------
 
-    async def _accept_sockets(self, listener: socket.socket) -> None:
-        try:
-            while True:
-                self._add(await self._accept(listener))
-        except anyio.ClosedResourceError:
-            pass
-        except OSError as error:
-            log.error("the server stops listening: %s", error, cause=error)
-            self.fail(error)
-        except anyio.get_cancelled_exc_class():
-            self.cancelled = True
-            self.close()
-            raise
-
-    def _end_accepting(self, listener: socket.socket) -> None:
-        """The accepting task ended, perhaps before its first step: close, or clients would wait in vain."""
-        self._accepting.discard(listener)
-        self._idle.notify()
-        self.close()
-
-    async def _accept(self, listener: socket.socket) -> socket.socket:
-        while True:
-            try:
-                return await accept_socket(listener)
-            except OSError as error:
-                if error.errno not in _OUT_OF_RESOURCES:
-                    raise
-                await event_loop().wait_readable(listener)  # Linux reports this even if nobody waits
-                log.warning("cannot accept connections: %s", error)
-                self._drop_oldest(f"{error}", _SLOW)
-                with anyio.move_on_after(_PAUSE):
-                    await self.closed.wait()
-
-    def _add(self, sock: socket.socket) -> None:
+    def _add(self, sock: socket.socket, peer: PeerAddress) -> None:
         while len(self._pending) >= self._max_pending:
             self._drop_oldest(f"more than {self._max_pending} opening handshakes are in progress")
-        timeout, now = self._policy.options.open_timeout, anyio.current_time()
-        client = Client(sock, inf if timeout is None else now + timeout)
+        now = self._now()
+        client = Client(sock, peer, now + self._timeout)
         self._clients.add(client)
         self._pending[client] = now
-        self._spawn(partial(self._serve, client), partial(self._remove, client))
+        if not self._lobby.enter(client):
+            self._start_task(client)
+
+    def _start_task(self, client: Client, rejected: RequestRejected | None = None) -> None:
+        self._spawn(partial(self._serve, client, rejected), partial(self._remove, client))
+
+    def _make_room(self, error: OSError) -> None:
+        self._drop_oldest(f"{error}", _SLOW)
 
     def _drop_oldest(self, why: str, after: float = 0.0) -> None:
         """Drop the oldest pending client, if it has been pending for at least `after` seconds."""
         for client, since in self._pending.items():
-            if anyio.current_time() - since >= after:
+            if self._now() - since >= after:
                 del self._pending[client]
-                client.drop(why)
+                self._drop(client, why)
             break
 
+    def _drop(self, client: Client, why: str) -> None:
+        client.drop(why)
+        if self._lobby.leave(client):
+            self._log_drop(client)
+            self._remove(client)
+
     def _remove(self, client: Client) -> None:
-        """The client's task ended, perhaps before its first step: close what it left open."""
+        """The client's task ended, perhaps before its first step, or it never had one: close what is open."""
         self._clients.discard(client)
         self._pending.pop(client, None)
-        self._admitted -= client.state is ClientState.ADMITTED
+        if client.state is _ADMITTED:
+            self._admitted -= 1
         self._idle.notify()
         if client.ws is None:
             client.sock.close()
-        elif client.ws.state is not ConnectionState.CLOSED:
+        elif not ending_of(client.ws).is_done:
             client.ws.abort()
 
-    # -- one client --------------------------------------------------------------------------
+    def _on_accepting_end(self) -> None:
+        """Nobody accepts on a listener any more."""
+        if self.acceptor.cancelled:  # all tasks are: the program ends, perhaps without leaving the block
+            for client in self._lobby:
+                self._drop(client, "the server ends")
+        if not self.acceptor.is_running:
+            self._lobby.close()
+        self._idle.notify()
 
-    async def _serve(self, client: Client) -> None:
-        """The task of a client. Whatever it raises ends this client and no other."""
+    # -- a client without a task -------------------------------------------------------------
+
+    def _on_readable(self, client: Client) -> None:
+        """It has sent something. What it raises would be lost: nobody waits for a callback."""
+        rejected: RequestRejected | None = None
         try:
-            with client.scope:
-                client.ws = await self._upgrade(client)
-                if client.ws is not None:
-                    client.upgrade = None  # frees the request's buffers while the connection is open
+            upgrade = client.upgrade
+            if upgrade is None:
+                upgrade = self._start_upgrade(client, SocketTransport(client.sock))
+            client.ws = upgrade.advance()
+            if client.ws is None and upgrade.request is None:
+                return
+        except RequestRejected as rejection:
+            rejected = rejection
+        except Exception as error:
+            self._lobby.leave(client)
+            self._log_failure(client, error)
+            self._remove(client)
+            return
+        self._lobby.leave(client, watched=client.ws is not None)
+        self._start_task(client, rejected)
+
+    def _on_overdue(self, client: Client) -> None:
+        self._log_timeout(client)
+        self._remove(client)
+
+    # -- the task of a client ----------------------------------------------------------------
+
+    async def _serve(self, client: Client, rejected: RequestRejected | None) -> None:
+        """From the request, or from the beginning. Whatever it raises ends this client and no other."""
+        try:
+            with anyio.CancelScope(deadline=client.deadline if client.ws is None else inf) as client.scope:
+                if client.dropped is not None:
+                    client.scope.cancel()
+                if client.ws is None:
+                    client.ws = await self._upgrade(client, rejected)
                     client.scope.deadline = inf
+                client.upgrade = None  # frees the request's buffers while the connection is open
+                if client.ws is not None:
                     await self._handle(client.ws)
         except BaseException as error:
             if (end := program_end(error)) is not None:
-                self.fail(end)
+                self.acceptor.fail(end)
                 raise end from None
             if not judge(error).cancelled:
                 log.error("%s: the connection's task failed", client, cause=error)
 
-    async def _upgrade(self, client: Client) -> WebSocketStream | None:
+    async def _upgrade(self, client: Client, rejected: RequestRejected | None) -> WebSocketStream | None:
         """The open connection, or ``None`` if the opening handshake failed, which is logged."""
         try:
-            transport = await self._transport(client.sock)
-            client.upgrade = ServerUpgrade(self._policy, transport, client.peer)
-            return await client.upgrade.run(partial(self._admit, client), partial(self._reject, client))
+            upgrade = client.upgrade
+            if upgrade is None:
+                upgrade = self._start_upgrade(client, await self._transport(client.sock))
+            return await upgrade.run(partial(self._reject, client), rejected)
         except RequestRejected:
             pass  # logged by _reject
         except (WebSocketError, OSError, anyio.BrokenResourceError) as error:
-            log.info("%s: the opening handshake failed: %s", client, error)
+            self._log_failure(client, error)
         except anyio.get_cancelled_exc_class():
-            if client.state is not ClientState.REJECTED:
-                self._log_drop(client)
+            if client.state is not _REJECTED:
+                self._log_cancellation(client)
             raise
         return None
 
     async def _transport(self, sock: socket.socket) -> Transport:
         return SocketTransport(sock) if self._ssl is None else await TLSTransport.server(sock, self._ssl)
+
+    def _start_upgrade(self, client: Client, transport: Transport) -> ServerUpgrade:
+        client.upgrade = ServerUpgrade(self._policy, transport, client.peer, partial(self._admit, client))
+        return client.upgrade
 
     def _admit(self, client: Client) -> None:
         self._pending.pop(client, None)
@@ -238,27 +241,44 @@ class Admission:
             reason = "The server has as many connections as it takes."
             raise RequestRejected(Response(503, [("Retry-After", "1")], f"{reason}\n"), reason)
         self._admitted += 1
-        client.state = ClientState.ADMITTED
+        client.state = _ADMITTED
 
     def _reject(self, client: Client, rejected: RequestRejected) -> None:
-        self._admitted -= client.state is ClientState.ADMITTED
-        client.state = ClientState.REJECTED
+        if client.state is _ADMITTED:
+            self._admitted -= 1
+        client.state = _REJECTED
         self._pending.pop(client, None)  # it moves to the end: reading the response gets time of its own
-        self._pending[client] = anyio.current_time()
+        self._pending[client] = self._now()
         status = rejected.response.status
         if isinstance(rejected, ApplicationResponse):
             log.info("%s: answered with status %s", client, status)
         else:
             log.info("%s: rejected with status %s: %s", client, status, rejected)
 
-    def _log_drop(self, client: Client) -> None:
-        waiting_for = "TLS" if client.upgrade is None else client.upgrade.waiting_for
+    # -- what is logged of those that fail -----------------------------------------------------
+
+    def _log_failure(self, client: Client, error: Exception) -> None:
+        if isinstance(error, anyio.BrokenResourceError):
+            error = client_broke(error)
+        if isinstance(error, WebSocketError | OSError):
+            log.info("%s: the opening handshake failed: %s", client, error)
+        else:
+            log.error("%s: the opening handshake failed", client, cause=error)
+
+    def _log_cancellation(self, client: Client) -> None:
         if client.dropped is not None:
-            log.info("%s: dropped in the opening handshake: %s", client, client.dropped)
+            self._log_drop(client)
         elif in_cancelled_scope():
-            timeout = self._policy.options.open_timeout
-            log.info(
-                "%s: dropped after open_timeout, %s s, still waiting for %s", client, timeout, waiting_for
-            )
-        elif not self.cancelled:
+            self._log_timeout(client)
+        elif not self.acceptor.cancelled:
             log.error("%s: cancelled in the opening handshake by something other than the server", client)
+
+    def _log_drop(self, client: Client) -> None:
+        log.info("%s: dropped in the opening handshake: %s", client, client.dropped)
+
+    def _log_timeout(self, client: Client) -> None:
+        waiting_for = "TLS" if self._ssl is not None else "the client's request"
+        if client.upgrade is not None:
+            waiting_for = client.upgrade.waiting_for
+        timeout = self._policy.options.open_timeout
+        log.info("%s: dropped after open_timeout, %s s, still waiting for %s", client, timeout, waiting_for)

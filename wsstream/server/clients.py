@@ -1,4 +1,4 @@
-"""One client of a server: an accepted socket, its task, and which limit it counts for."""
+"""One client of a server: an accepted socket, its task, once it has one, and which limit it counts for."""
 
 from __future__ import annotations
 
@@ -26,41 +26,40 @@ class ClientState(Enum):
     """It has yet to read the response; counts for `max_handshakes` again."""
 
 
+_PENDING = ClientState.PENDING  # a name of the module is found faster than a member of an enum
+
+
 class Client:
     """An accepted socket and its task.
 
     Attributes:
         sock: the socket, until a transport owns it.
         peer: the client's address.
-        scope: cancels the task; its deadline is that of the opening handshake.
+        deadline: of the opening handshake.
+        scope: cancels the task, once that runs.
         upgrade: the opening handshake, while it is in progress.
         ws: the connection, once it is open.
         state: where the client stands.
-        dropped: why the task was cancelled, if not by the deadline.
+        dropped: why the server gave the client up, if not for the deadline.
     """
 
-    __slots__ = ("dropped", "peer", "scope", "sock", "state", "upgrade", "ws")
+    __slots__ = ("deadline", "dropped", "peer", "scope", "sock", "state", "upgrade", "ws")
 
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, peer: PeerAddress, deadline: float) -> None:
         self.sock = sock
-        self.peer = _peer_address(sock)
-        self.scope = anyio.CancelScope(deadline=deadline)
+        self.peer = peer
+        self.deadline = deadline
+        self.scope: anyio.CancelScope | None = None
         self.upgrade: ServerUpgrade | None = None
         self.ws: WebSocketStream | None = None
-        self.state = ClientState.PENDING
+        self.state = _PENDING
         self.dropped: str | None = None
 
     def drop(self, why: str) -> None:
-        """Cancel the task."""
+        """Cancel the task, or have it cancelled at its first step."""
         self.dropped = why
-        self.scope.cancel()
+        if self.scope is not None:
+            self.scope.cancel()
 
     def __str__(self) -> str:
         return client_name(self.peer, None if self.upgrade is None else self.upgrade.request)
-
-
-def _peer_address(sock: socket.socket) -> PeerAddress:
-    try:
-        return sock.getpeername()  # type: ignore[no-any-return]
-    except OSError:  # the client is gone already
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import TypeAlias
 
 from wsstream.log import Log
@@ -83,7 +84,7 @@ class _Name:
 
 
 def _awaitable(result: Awaitable[object]) -> Awaitable[object]:
-    if not inspect.isawaitable(result):
+    if type(result) is not CoroutineType and not inspect.isawaitable(result):
         kind = None if result is None else type(result).__name__
         raise TypeError(f'the handler returned {kind}: is it "async def"?')
     return result

@@ -148,7 +148,7 @@ class Server:
         max_connections: int | None,
         shutdown_timeout: float | None,
     ) -> None:
-        runner = HandlerRunner(handler, lambda: self._admission.cancelled)
+        runner = HandlerRunner(handler, lambda: self._admission.acceptor.cancelled)
         self.connections = runner.connections
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
@@ -182,7 +182,7 @@ class Server:
 
     def close(self) -> None:
         """Stop listening, so that `wait_closed` returns. The open connections stay open."""
-        self._admission.close()
+        self._admission.acceptor.close()
 
     async def wait_closed(self) -> None:
         """Wait until the server stops listening: usually because `close` was called.
@@ -193,24 +193,24 @@ class Server:
             OSError: the server had to stop, as the system accepts no more connections for it.
             KeyboardInterrupt, SystemExit: a handler or ``process_request`` raised this, which stopped it.
         """
-        await self._admission.closed.wait()
+        await self._admission.acceptor.closed.wait()
         self._raise_error()
 
     @property
     def _is_closed(self) -> bool:
-        return self._admission.closed.is_set()
+        return self._admission.acceptor.closed.is_set()
 
     def _raise_error(self) -> None:
-        if self._admission.error is not None:
+        if self._admission.acceptor.error is not None:
             self._error_raised = True
-            raise self._admission.error
+            raise self._admission.acceptor.error
 
     # -- for the context manager -------------------------------------------------------------
 
     def _start(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections on `listeners`."""
         self._names = [listener.getsockname() for listener in listeners]
-        self._admission.listen(listeners)
+        self._admission.acceptor.listen(listeners)
 
     async def _shut_down(self) -> None:
         """Close all connections with 1001 and wait for the handlers, `shutdown_timeout` seconds at most."""

@@ -41,6 +41,9 @@ class Verdict(NamedTuple):
     """The most seconds for the closing handshake, whatever ``close_timeout`` is. 0: do not await."""
 
 
+_NORMAL = Verdict(CloseCode.NORMAL)
+
+
 def judge(error: BaseException | None) -> Verdict:
     """Judge the exception that left a block, ``None`` if the block ended normally.
 
@@ -55,7 +58,7 @@ def judge(error: BaseException | None) -> Verdict:
       that has ended, and the code means nothing; it may also be another one's.
     """
     if error is None:
-        return Verdict(CloseCode.NORMAL)
+        return _NORMAL
     leaves = list(_leaves(error))
     patience = min(map(_patience, leaves))
     cancelled = 0 < patience < inf
@@ -158,7 +161,8 @@ async def leave(ending: Ending, error: BaseException | None) -> None:
 async def _close(ending: Ending, verdict: Verdict) -> None:
     if verdict.patience == inf:
         ending.close(verdict.code, verdict.reason)
-        await ending.wait_finished()
+        if not ending.is_done:
+            await ending.wait_finished()
     elif verdict.patience:
         with anyio.move_on_after(verdict.patience, shield=True):
             ending.close(verdict.code, verdict.reason)

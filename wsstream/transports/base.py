@@ -17,7 +17,16 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from wsstream.protocol.frame_queue import Piece
 
-__all__ = ["NOTSENT", "Backlog", "Delivery", "Transport", "receive_some", "release", "send_all"]
+__all__ = [
+    "NOTSENT",
+    "Backlog",
+    "Delivery",
+    "Transport",
+    "receive_now",
+    "receive_some",
+    "release",
+    "send_all",
+]
 
 NOTSENT: Final = 128 * 1024
 """Bytes that the kernel may hold unsent, where it can be told, until `Transport.limit_unsent` is called."""
@@ -202,13 +211,14 @@ async def receive_some(transport: Transport, max_bytes: int) -> bytes:
 
     If cancelled, nothing was taken from the transport. No checkpoint if bytes have already arrived.
     """
-    while (data := _received(transport, max_bytes)) is None:
+    while (data := receive_now(transport, max_bytes)) is None:
         await transport.wait_readable()
     return data
 
 
-def _received(transport: Transport, max_bytes: int) -> bytes | None:
-    """The bytes that have arrived. The buffer is freed at once: thousands of tasks may wait for bytes."""
+def receive_now(transport: Transport, max_bytes: int) -> bytes | None:
+    """The bytes that have arrived, at most `max_bytes`; ``None`` if none have, ``b""`` at the end."""
+    # The buffer is freed at once: thousands of tasks may wait for bytes.
     view = memoryview(bytearray(max_bytes))
     count = transport.recv_into(view)
     return None if count is None else bytes(view[:count])

@@ -289,6 +289,8 @@ class _AsyncioWaits:
             raise anyio.BusyResourceError(f"waiting as the {kind} of")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        # Numbers, not sockets: asyncio shows an object that it does not know in an exception that it drops,
+        # and the repr of a socket asks the kernel for both of its addresses.
         try:
             if kind == "reader":
                 loop.add_reader(number, _settle, future)

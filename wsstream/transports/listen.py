@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import anyio
 
 from wsstream.opening.authority import bracketed
+from wsstream.opening.http import PeerAddress
 from wsstream.opening.url import unix_url
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.resolve import Address, SocketName, resolve
 
 __all__ = [
     "UnixListener",
-    "accept_socket",
+    "accept_now",
     "close_listener",
     "listen_all",
     "listen_tcp",
@@ -43,6 +44,7 @@ _LOST = {
     getattr(errno, "EHOSTDOWN", errno.EHOSTUNREACH),
     getattr(errno, "ENONET", errno.ENETUNREACH),
 }
+_LOST_AT_ONCE = 16  # how many of these are skipped before others of the event loop run
 
 
 async def listen_tcp(host: str | None, port: int, *, backlog: int = 1024) -> list[socket.socket]:
@@ -208,8 +210,8 @@ def url_of(names: Sequence[SocketName | str | bytes], *, secure: bool) -> str:
     )
 
 
-async def accept_socket(listener: socket.socket) -> socket.socket:
-    """Wait for a connection and accept it. If cancelled, no connection was accepted.
+def accept_now(listener: socket.socket) -> tuple[socket.socket, PeerAddress] | None:
+    """Accept a connection that has come, and return it with the address of its peer; ``None``: none has.
 
     Skips connections that the peer gave up before.
 
@@ -218,25 +220,24 @@ async def accept_socket(listener: socket.socket) -> socket.socket:
             ``ENOMEM``): try again after a pause. Or `listener` does not listen.
         anyio.ClosedResourceError: `listener` was closed.
     """
-    await anyio.lowlevel.checkpoint()  # before accepting, so that a cancelled call has nothing to undo
-    while True:
-        if listener.fileno() < 0:
-            raise anyio.ClosedResourceError
+    if listener.fileno() < 0:
+        raise anyio.ClosedResourceError
+    for _ in range(_LOST_AT_ONCE):
         try:
-            sock, _ = listener.accept()
+            sock, address = listener.accept()
         except BlockingIOError:
-            await event_loop().wait_readable(listener)
+            return None
         except OSError as exc:
             if exc.errno not in _LOST:
                 raise
-            await anyio.lowlevel.checkpoint()
         else:
             sock.setblocking(False)
-            return sock
+            return sock, address
+    return None
 
 
 def close_listener(listener: socket.socket) -> None:
-    """Close `listener`; a task in :func:`accept_socket` is woken with :class:`anyio.ClosedResourceError`.
+    """Close `listener`; a task that waits for it is woken with :class:`anyio.ClosedResourceError`.
 
     May be called in a task, in a callback of the event loop and in a signal handler, and more than once.
     """

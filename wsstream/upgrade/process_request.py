@@ -12,11 +12,12 @@ from wsstream.opening.http import Request, Response
 from wsstream.streams.close_on_exit import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.upgrade.client_name import client_name
 
-__all__ = ["ApplicationResponse", "RequestHook"]
+__all__ = ["UNCHANGED", "ApplicationResponse", "RequestHook"]
 
 log = Log("wsstream.server")
 
-_UNCHANGED = Accept()
+UNCHANGED = Accept()
+"""The decision of an application that has nothing to add."""
 
 
 class ApplicationResponse(RequestRejected):
@@ -55,7 +56,7 @@ class RequestHook:
             RequestRejected: it failed; logged.
         """
         if self._function is None:
-            return _UNCHANGED
+            return UNCHANGED
         try:
             decision = self._function(request)
             if inspect.isawaitable(decision):
@@ -69,7 +70,7 @@ class RequestHook:
             self.fail(request, error)
         if isinstance(decision, Response):
             raise ApplicationResponse(decision, f"process_request answered with status {decision.status}")
-        return decision or _UNCHANGED
+        return decision or UNCHANGED
 
     def fail(self, request: Request, error: BaseException) -> NoReturn:
         """Log the application's mistake and reject the request with 500.

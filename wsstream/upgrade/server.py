@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 import anyio
 
@@ -27,15 +28,23 @@ from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.attributes import TransportAttributes
-from wsstream.transports.base import Transport, receive_some, release, send_all
+from wsstream.transports.base import Transport, receive_now, receive_some, release, send_all
 from wsstream.transports.failures import reported
-from wsstream.upgrade.process_request import RequestHook
+from wsstream.upgrade.process_request import UNCHANGED, RequestHook
 
-__all__ = ["ServerUpgrade", "UpgradePolicy"]
+__all__ = ["ServerUpgrade", "UpgradePolicy", "client_broke"]
 
 _READ_SIZE = 16 * 1024  # bytes
 _LINGER = 1.0  # seconds for a rejected client to read the response
 _LINGER_BYTES = 1 << 20  # of what it still sends meanwhile
+
+
+class _Opening(NamedTuple):
+    """What the two sides agreed on."""
+
+    subprotocol: str
+    extensions: str
+    deflate: Agreed | None
 
 
 class UpgradePolicy:
@@ -69,33 +78,59 @@ class UpgradePolicy:
 class ServerUpgrade:
     """One opening handshake, seen from the server.
 
+    `advance` takes the steps, of which none waits; `run` waits between them. So a server can take the steps
+    of most clients without a task, and run a task only for those that need one.
+
     Args:
         policy: what the server agrees to.
         transport: owned from now on.
         peer: the client's address.
+        on_request: called when the request is complete; may raise RequestRejected.
 
     Attributes:
         request: the client's request, once its head is complete.
         waiting_for: what has to happen next, for messages.
     """
 
-    def __init__(self, policy: UpgradePolicy, transport: Transport, peer: PeerAddress) -> None:
+    __slots__ = (
+        "_accept",
+        "_handshake",
+        "_on_request",
+        "_opening",
+        "_policy",
+        "_transport",
+        "_unsent",
+        "request",
+        "waiting_for",
+    )
+
+    def __init__(
+        self,
+        policy: UpgradePolicy,
+        transport: Transport,
+        peer: PeerAddress,
+        on_request: Callable[[], object] = lambda: None,
+    ) -> None:
         self.request: Request | None = None
         self.waiting_for = "the client's request"
         self._policy = policy
         self._transport = transport
+        self._on_request = on_request
         self._handshake = ServerHandshake(peer=peer)
+        self._accept = None if policy.hook else UNCHANGED  # what the application decided
+        self._opening: _Opening | None = None  # what was agreed on, once the request was checked
+        self._unsent: bytes = b""  # of the response
 
     async def run(
         self,
-        on_request: Callable[[], object] = lambda: None,
         on_rejected: Callable[[RequestRejected], object] = lambda rejected: None,
+        rejected: RequestRejected | None = None,
     ) -> WebSocketStream:
         """Return the open connection. If this fails or is cancelled, the transport is released.
 
         Args:
-            on_request: called when the request is complete; may raise RequestRejected.
             on_rejected: called before a response other than 101 is sent.
+            rejected: what `advance` raised before, if it did.
 
         Raises:
             RequestRejected: a response other than 101 was sent; if the application made it, this is an
@@ -104,56 +139,100 @@ class ServerUpgrade:
         """
         try:
             try:
-                request = await self._receive_request()
-                on_request()
-                return await self._upgrade(request)
-            except RequestRejected as rejected:
-                on_rejected(rejected)
-                await self._reject(rejected.response)
+                if rejected is not None:
+                    raise rejected
+                while (ws := self.advance()) is None:
+                    await self._wait()
+                return ws
+            except RequestRejected as rejection:
+                on_rejected(rejection)
+                await self._reject(rejection.response)
                 raise
         except GeneratorExit:  # the coroutine is being closed: nothing may be awaited
             self._transport.close()
             raise
         except anyio.BrokenResourceError as error:
             await release(self._transport)
-            what = reported(error) or error
-            raise HandshakeError(
-                f"the client broke the connection in the opening handshake: {what}"
-            ) from error
+            raise client_broke(error) from error
         except BaseException:
             await release(self._transport)
             raise
 
-    async def _receive_request(self) -> Request:
-        while self.request is None:
-            data = await receive_some(self._transport, _READ_SIZE)
-            self.request = self._handshake.receive_data(data)
-        self.request.attributes = TransportAttributes(self._transport)
-        return self.request
-
-    async def _upgrade(self, request: Request) -> WebSocketStream:
-        if self._policy.hook:
+    async def _wait(self) -> None:
+        """Wait for what `advance` needs next."""
+        if self.request is None:
+            await self._transport.wait_readable()
+        elif self._opening is None:
             self.waiting_for = "process_request"
-        accept = await self._policy.hook.run(request)
+            self._accept = await self._policy.hook.run(self.request)
+        else:
+            await self._transport.wait_writable()
+
+    # -- the steps -------------------------------------------------------------------------------
+
+    def advance(self) -> WebSocketStream | None:
+        """Go on as far as that needs no waiting, and return the connection once it is open.
+
+        ``None``: call it again when something has arrived, as long as there is no `request`. With one, only
+        `run` can go on.
+
+        Raises:
+            RequestRejected: `run` has to send the response.
+            HandshakeError: the client closed the connection.
+            anyio.BrokenResourceError: the connection broke.
+        """
+        if self.request is None and not self._receive():
+            return None
+        if self._opening is None:
+            if self._accept is None:
+                return None
+            self._respond(self._accept)
+        return self._open() if self._send() else None
+
+    def _receive(self) -> bool:
+        """Read what has arrived; returns whether the request is complete."""
+        while (data := receive_now(self._transport, _READ_SIZE)) is not None:
+            if (request := self._handshake.receive_data(data)) is not None:
+                request.attributes = TransportAttributes(self._transport)
+                self.request = request
+                self._on_request()
+                return True
+        return False
+
+    def _respond(self, accept: Accept) -> None:
+        """Check the request, agree on what it offers, and make the response."""
+        request = self.request
+        assert request is not None
         offer = check_request(request, origins=self._policy.origins)
         subprotocol = self._choose_subprotocol(request, accept, offer)
         extensions, deflate = self._choose_extensions(offer)
         if accept.state is not None:
             request.state = accept.state
         self.waiting_for = "the client to take the response"
-        response = self._handshake.accept(
+        self._unsent = self._handshake.accept(
             offer, subprotocol=subprotocol, extensions=extensions, headers=accept.headers or ()
         )
-        await send_all(self._transport, response)
-        connection = Connection(client=False, deflate=deflate)
+        self._opening = _Opening(subprotocol, format_extensions(extensions), deflate)
+
+    def _send(self) -> bool:
+        """Send what the transport takes of the response; returns whether all of it has left."""
+        while self._unsent and (count := self._transport.send([self._unsent])):
+            self._unsent = self._unsent[count:]
+        return not (self._unsent or self._transport.unsent)
+
+    def _open(self) -> WebSocketStream:
+        request, opening = self.request, self._opening
+        assert request is not None
+        assert opening is not None
+        connection = Connection(client=False, deflate=opening.deflate)
         driver = Driver(self._transport, connection, self._handshake.trailing, self._policy.options)
         driver.start()
         scheme = "ws" if self._transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,
             url=RequestedURL(scheme, request),
-            subprotocol=subprotocol,
-            extensions=format_extensions(extensions),
+            subprotocol=opening.subprotocol,
+            extensions=opening.extensions,
             request=request,
             response=self._handshake.response,
         )
@@ -183,3 +262,9 @@ class ServerUpgrade:
             with anyio.move_on_after(_LINGER):
                 while left > 0 and (data := await receive_some(self._transport, _READ_SIZE)):
                     left -= len(data)
+
+
+def client_broke(error: anyio.BrokenResourceError) -> HandshakeError:
+    """The error for a connection that broke in the opening handshake."""
+    what = reported(error) or error
+    return HandshakeError(f"the client broke the connection in the opening handshake: {what}")
