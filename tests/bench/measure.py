@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
@@ -30,13 +30,14 @@ class Bench:
     Args:
         files: paths by name: `certificate`, `authority`, and `file`, which is to be sent.
         seconds: how long one measurement takes.
+        under: the command line that runs each subject, if any; see :class:`Child`.
     """
 
-    def __init__(self, files: dict[str, str], seconds: float) -> None:
+    def __init__(self, files: dict[str, str], seconds: float, under: Sequence[str] = ()) -> None:
         self.codecs: dict[str, str] = {}  # of wsstream, by subject
-        self._files = files
         self.seconds = seconds
-        self.profiling = False
+        self._files = files
+        self._under = under
         self._subject_core, self._partner_core = cores()
 
     def run(self, case: Case, subjects: Sequence[str], rounds: int) -> dict[str, Summary]:
@@ -54,27 +55,27 @@ class Bench:
                         samples[name].append(self._measure(case, subject, partners))
         return {name: summary(each) for name, each in samples.items()}
 
-    def profile(self, case: Case, name: str) -> list[dict[str, Any]]:
-        """What one library calls for each message of `case`: how often, and the seconds in itself."""
+    def once(
+        self, case: Case, name: str, *, profile: bool = False, started: Callable[[int], None] | None = None
+    ) -> Sample:
+        """One round of one library in a new process. Raises `Failed` if it cannot do the work of `case`.
+
+        `started` is called before the round with the process's number.
+        """
         with ExitStack() as processes:
             partners = [processes.enter_context(self._partner()) for _ in range(2 if case.forwards else 1)]
-            subject = self._start(case, [name], processes)[name]
-            self.profiling = True
-            try:
-                got = self._counts(case, subject, partners)[1]
-            finally:
-                self.profiling = False
-            messages = got["messages"]
-            return [
-                {**row, "calls": row["calls"] / messages, "own": row["own"] / messages}
-                for row in got["calls"]
-            ]
+            able = self._start(case, [name], processes)
+            if not able:
+                raise Failed(f"{name} cannot do {case.name}")
+            if started is not None:
+                started(able[name].pid)
+            return self._measure(case, able[name], partners, profile=profile)
 
     def _partner(self) -> Child:
         return Child("partner.py", core=self._partner_core)
 
     def _subject(self, name: str) -> Child:
-        return Child("subject.py", name, core=self._subject_core)
+        return Child("subject.py", name, core=self._subject_core, under=self._under)
 
     def _start(self, case: Case, subjects: Sequence[str], processes: ExitStack) -> dict[str, Child]:
         started = {name: processes.enter_context(self._subject(name)) for name in subjects}
@@ -89,10 +90,11 @@ class Bench:
                 able[name] = child
         return able
 
-    def _measure(self, case: Case, subject: Child, partners: list[Child]) -> Sample:
+    def _measure(self, case: Case, subject: Child, partners: list[Child], *, profile: bool = False) -> Sample:
         """One round of one library. Raises `Failed` with the names of case and library."""
+        spec = case.spec(self.seconds, self._files) | {"profile": profile}
         try:
-            sent, got = self._counts(case, subject, partners)
+            sent, got = _counts(case, spec, subject, partners)
             _check(case, sent, got)
         except Failed as failure:
             raise Failed(f"{case.name}, {subject.name}: {failure}") from failure
@@ -103,17 +105,18 @@ class Bench:
             "cpu": got["cpu"],
             "peak": got["peak"],
             "resident": got["resident"],
+            "calls": got["calls"],
         }
 
-    def _counts(self, case: Case, subject: Child, partners: list[Child]) -> tuple[Sample, Sample]:
-        spec = case.spec(self.seconds, self._files) | {"profile": self.profiling}
-        _open(case, spec, subject, partners)
-        sent, got = _work(case, spec, subject, partners)
-        subject.tell("close")
-        for each in partners:
-            each.ask("close")
-        subject.answer()
-        return sent, got
+
+def _counts(case: Case, spec: dict[str, Any], subject: Child, partners: list[Child]) -> tuple[Sample, Sample]:
+    _open(case, spec, subject, partners)
+    sent, got = _work(case, spec, subject, partners)
+    subject.tell("close")
+    for each in partners:
+        each.ask("close")
+    subject.answer()
+    return sent, got
 
 
 def _open(case: Case, spec: dict[str, Any], subject: Child, partners: list[Child]) -> None:

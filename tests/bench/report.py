@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from cases import BY_NAME, MIB, PEERS, PURE, WSSTREAM, Case
 from measure import Summary
 from subjects import SUBJECTS
+from tables import markdown
 
 Results = dict[str, Any]
 Row = Mapping[str, Summary]
@@ -97,7 +98,7 @@ def _ratios(rows: Sequence[tuple[Case, Row]]) -> str:
     for case, row in rows:
         if case.name.startswith("consume-256"):
             lines.append(_pure_line(case, row))
-    return _markdown(["", "best peer", *(f"wsstream, {loop}" for loop in LOOPS), "aim"], lines)
+    return markdown(["", "best peer", *(f"wsstream, {loop}" for loop in LOOPS), "aim"], lines)
 
 
 def _ratio_line(case: Case, row: Row) -> list[str]:
@@ -169,12 +170,7 @@ def _figures(rows: Iterable[tuple[Case, Row]], tell: Callable[[Case, Summary], s
             cells.append(tell(case, row[best]) if best else NONE)
         if any(cell != NONE for cell in cells):
             lines.append([case.title, *cells])
-    return _markdown(["", "raw", *(f"wsstream, {loop}" for loop in LOOPS), "pure", *LIBRARIES], lines)
-
-
-def _markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *("---:" for _ in head[1:])]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines))
+    return markdown(["", "raw", *(f"wsstream, {loop}" for loop in LOOPS), "pure", *LIBRARIES], lines)
 
 
 def _called(name: str) -> str:
