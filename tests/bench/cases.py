@@ -16,10 +16,12 @@ PEERS = (
     "picows-uvloop",
     "websockets-asyncio",
     "websockets-uvloop",
+    "websockets-trio",
     "aiohttp-asyncio",
     "aiohttp-uvloop",
     "trio-websocket",
 )
+RAWS = (RAW, "raw-trio")
 
 Measure = Literal["rate", "cpu", "memory"]
 
@@ -32,6 +34,7 @@ ROLES = {
     "produce_chunks": "swallow",
     "send_file": "swallow",
     "echo": "exchange",
+    "feed": "absorb",
     "idle": "hold",
     "handshakes": "shake",
     "proxy": "blast",
@@ -71,7 +74,7 @@ class Case:
     chunk: int = MIB
     tls: bool = False
     level: int = 0
-    subjects: tuple[str, ...] = (RAW, *WSSTREAM, PURE, *PEERS)
+    subjects: tuple[str, ...] = (*RAWS, *WSSTREAM, PURE, *PEERS)
     rounds: int | None = None
     fresh: bool = False
 
@@ -91,7 +94,7 @@ class Case:
 
     def quick(self) -> Case:
         """The same with less to do."""
-        return replace(self, held=min(self.held, 50), rounds=1)
+        return replace(self, held=min(self.held, 50), connections=min(self.connections, 50), rounds=1)
 
     def spec(self, seconds: float, files: dict[str, str]) -> dict[str, Any]:
         """What both processes are told."""
@@ -142,6 +145,19 @@ CASES = (
         fresh=True,
     ),
     Case("handshakes", "opening handshakes", "handshakes", 0, 1),
+    Case("handshakes-tls", "opening handshakes, TLS", "handshakes", 0, aim_text="–", tls=True),
+    Case(
+        "echo-1000", "echo 256 B on 1,000 connections", "echo", 256, aim_text="–", connections=1000, rounds=3
+    ),
+    Case(
+        "feed-1000",
+        "one message of 256 B to 1,000 connections",
+        "feed",
+        256,
+        aim_text="–",
+        connections=1000,
+        rounds=3,
+    ),
 )
 BY_NAME = {case.name: case for case in CASES}
 

@@ -100,9 +100,11 @@ def pin(arguments: Sequence[str]) -> None:
         os.sched_setaffinity(0, {int(arguments[arguments.index("--core") + 1])})
 
 
-def allow_descriptors() -> None:
-    """As many open files as the system lets this process have."""
+def allow_descriptors(wanted: int = 0) -> None:
+    """Allow as many open files as the system does. Raises `Failed` if that is less than `wanted`."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if wanted > most != resource.RLIM_INFINITY:
+        raise Failed(f"{wanted} open files are needed and {most} are allowed: raise the limit (ulimit -Hn)")

@@ -10,7 +10,9 @@ from typing import Any
 
 import frames
 from cases import PURE, Case
-from control import Child, Failed
+from control import Child, Failed, allow_descriptors
+
+SPARE_FILES = 200  # open files that a process has besides its connections, at most
 
 Sample = dict[str, Any]
 Summary = dict[str, float]
@@ -41,7 +43,8 @@ class Bench:
         self._subject_core, self._partner_core = cores()
 
     def run(self, case: Case, subjects: Sequence[str], rounds: int) -> dict[str, Summary]:
-        """Figures by subject, of those that can do the work of `case`."""
+        """Figures by subject, of those that can do the work of `case`. Raises `Failed`."""
+        allow_descriptors(case.connections + case.held + SPARE_FILES)
         with ExitStack() as processes:
             partners = [processes.enter_context(self._partner()) for _ in range(2 if case.forwards else 1)]
             running = self._start(case, subjects, processes)
@@ -136,6 +139,10 @@ def _work(case: Case, spec: dict[str, Any], subject: Child, partners: list[Child
     partner = partners[0]
     if case.action == "blast":
         partner.ask("prepare", **spec)
+    if case.action == "absorb":
+        partner.tell("absorb", **spec)
+        subject.ask("begin")
+        return partner.answer(), subject.ask("end")
     if case.action == "swallow":  # its clock starts with the first byte
         partner.tell("swallow", **spec)
         subject.ask("begin")
@@ -158,7 +165,7 @@ def _check(case: Case, sent: Sample, got: Sample) -> None:
         return  # the partner checked each response
     if case.work != "send_file":  # elsewhere a file may be sent as several messages
         _equal("messages", sent["messages"], got["messages"])
-    if case.action in ("blast", "swallow") and not (case.level and case.action == "swallow"):
+    if case.action in ("blast", "swallow", "absorb") and not (case.level and case.action == "swallow"):
         _equal("bytes", sent["bytes"], got["bytes"])
     if case.action == "swallow":
         _check_content(case, bytes.fromhex(sent["start"]))
