@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -20,11 +21,13 @@ from typing import Any
 from cases import BY_NAME, CASES, SERIES, SERIES_BY_NAME, Series
 from control import Failed
 from files import made_for
+from instructions import CALLGRIND
 from machine import description, load
 from measure import Bench, Summary
 from report import Results, fragment, seconds
 from subjects import SUBJECTS, missing
 
+INSTRUCTION_SECONDS = 3  # under valgrind
 SERIES_ROUNDS = 3  # at most
 SERIES_SHARE = 0.3  # of the time of a measurement in the table
 QUICK = {"rounds": 1, "seconds": 0.03}
@@ -108,6 +111,10 @@ def measured(options: argparse.Namespace) -> Results:
             except Failed as failure:
                 results["failures"].append(str(failure))
     results["codecs"] = bench.codecs
+    if "echo-256" in options.cases and not options.quick and shutil.which("valgrind"):
+        wanted = [name for name in ("wsstream-asyncio", "picows-asyncio") if name in options.libraries]
+        counted = CALLGRIND.measure(["echo-256"], wanted, INSTRUCTION_SECONDS)
+        results["instructions"] = {name: counts["instructions"] for (_, name), counts in counted.items()}
     results["load"].append(load())
     print(f"\n{time.monotonic() - start:.0f} s")
     return results
