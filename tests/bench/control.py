@@ -21,16 +21,25 @@ class Failed(Exception):
 
 
 class Child:
-    """A process that is told what to do by lines of JSON, and answers each with one."""
+    """A process that is told what to do by lines of JSON, and answers each with one.
 
-    def __init__(self, script: str, *arguments: str, core: int | None = None) -> None:
+    Args:
+        core: to stay on.
+        under: a command line that runs another one, such as that of a profiler.
+    """
+
+    def __init__(
+        self, script: str, *arguments: str, core: int | None = None, under: Sequence[str] = ()
+    ) -> None:
         self.name = " ".join([script, *arguments])
         pin = [] if core is None else ["--core", str(core)]
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / script), *arguments, *pin],
+            [*under, sys.executable, str(HERE / script), *arguments, *pin],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONHASHSEED": "0"},  # two runs of one program do the same
         )
+        self.pid = self._process.pid
         self._pending = b""
 
     def tell(self, do: str, **values: Any) -> None:
@@ -72,7 +81,7 @@ class Child:
             self._process.kill()
         self._process.stdin.close()
         try:
-            self._process.wait(10)
+            self._process.wait(60)  # a profiler writes its results
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -91,9 +100,11 @@ def pin(arguments: Sequence[str]) -> None:
         os.sched_setaffinity(0, {int(arguments[arguments.index("--core") + 1])})
 
 
-def allow_descriptors() -> None:
-    """As many open files as the system lets this process have."""
+def allow_descriptors(wanted: int = 0) -> None:
+    """Allow as many open files as the system does. Raises `Failed` if that is less than `wanted`."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if wanted > most != resource.RLIM_INFINITY:
+        raise Failed(f"{wanted} open files are needed and {most} are allowed: raise the limit (ulimit -Hn)")

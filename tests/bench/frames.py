@@ -18,6 +18,7 @@ CONTINUATION, TEXT, BINARY, CLOSE = 0x0, 0x1, 0x2, 0x8
 FIN, RSV1, MASK = 0x80, 0x40, 0x80
 DEFLATE = "permessage-deflate"
 CLOSE_SIZE = {False: 4, True: 8}  # bytes of a Close frame with a code, unmasked and masked
+END = b"end"  # the last message of a feed
 TEXTS = 64  # different messages that are sent, one after the other, where they are compressed
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -76,6 +77,11 @@ def frame(opcode: int, data: bytes, *, masked: bool, fin: bool = True, rsv1: boo
         return start + data
     key = random.randbytes(4)
     return start + key + mask(data, key)
+
+
+def end_of_feed(*, masked: bool) -> bytes:
+    """The last message of a feed, as a frame."""
+    return frame(BINARY, END, masked=masked)
 
 
 def close_frame(*, masked: bool) -> bytes:
@@ -175,9 +181,14 @@ def client_handshake(sock: socket.socket, port: int, *, deflate: bool = False) -
 def server_handshake(sock: socket.socket, *, deflate: bool = False) -> bytes:
     """Shake hands as a server; what came behind the request."""
     head, rest = receive_head(sock)
+    sock.sendall(response_to(head, deflate=deflate))
+    return rest
+
+
+def response_to(head: str, *, deflate: bool) -> bytes:
+    """What a server answers to the head of a request."""
     fields = dict(line.partition(": ")[::2] for line in head.split("\r\n")[1:])
     fields = {name.lower(): value for name, value in fields.items()}
     if deflate and DEFLATE not in fields.get("sec-websocket-extensions", ""):
         raise ConnectionError(f"no compression was offered: {head}")
-    sock.sendall(answer(fields["sec-websocket-key"], deflate=deflate))
-    return rest
+    return answer(fields["sec-websocket-key"], deflate=deflate)

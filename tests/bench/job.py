@@ -26,15 +26,19 @@ class Job:
         self.port: int = spec["port"]  # of the partner that listens
         self.size: int = spec["size"]
         self.chunk: int = spec["chunk"]
+        self.connections: int = spec["connections"]
         self.fragments: int = spec["fragments"]
         self.seconds: float = spec["seconds"]
         self.level: int = spec["level"]  # of compression; 0: none is agreed on
         self.file: str = spec["file"]
+        self.tls: bool = spec["tls"]
         self._tls = spec if spec["tls"] else None
         self._profile = cProfile.Profile() if spec["profile"] else None
         self.messages = 0
         self.bytes = 0
         self.last: bytes | str = b""  # the last message, whole
+        self.crowd: list[Any] = []  # the connections of a feed
+        self.complete = anyio.Event()  # all of them are open
         self.ready = anyio.Event()  # what is to be sent has been made
         self.go = anyio.Event()
         self.finished = anyio.Event()
@@ -71,6 +75,12 @@ class Job:
         self.bytes = rounds * sum(map(len, payloads))  # the texts are ASCII
         self.finished.set()
 
+    def joined(self, connection: Any) -> None:
+        """One more connection of a feed is open."""
+        self.crowd.append(connection)
+        if len(self.crowd) == self.connections:
+            self.complete.set()
+
     def failed(self, error: BaseException) -> None:
         self.error = f"{type(error).__name__}: {error}"
         self.finished.set()
@@ -78,7 +88,7 @@ class Job:
     @property
     def sends(self) -> bool:
         """The work waits for the start of the measurement."""
-        return self.work in ("produce", "produce_chunks", "send_file")
+        return self.work in ("produce", "produce_chunks", "send_file", "feed")
 
     @property
     def lasts(self) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
 
 import frames
 from cases import PURE, Case
-from control import Child, Failed
+from control import Child, Failed, allow_descriptors
+
+SPARE_FILES = 200  # open files that a process has besides its connections, at most
 
 Sample = dict[str, Any]
 Summary = dict[str, float]
@@ -30,17 +32,19 @@ class Bench:
     Args:
         files: paths by name: `certificate`, `authority`, and `file`, which is to be sent.
         seconds: how long one measurement takes.
+        under: the command line that runs each subject, if any; see :class:`Child`.
     """
 
-    def __init__(self, files: dict[str, str], seconds: float) -> None:
+    def __init__(self, files: dict[str, str], seconds: float, under: Sequence[str] = ()) -> None:
         self.codecs: dict[str, str] = {}  # of wsstream, by subject
-        self._files = files
         self.seconds = seconds
-        self.profiling = False
+        self._files = files
+        self._under = under
         self._subject_core, self._partner_core = cores()
 
     def run(self, case: Case, subjects: Sequence[str], rounds: int) -> dict[str, Summary]:
-        """Figures by subject, of those that can do the work of `case`."""
+        """Figures by subject, of those that can do the work of `case`. Raises `Failed`."""
+        allow_descriptors(case.connections + case.held + SPARE_FILES)
         with ExitStack() as processes:
             partners = [processes.enter_context(self._partner()) for _ in range(2 if case.forwards else 1)]
             running = self._start(case, subjects, processes)
@@ -54,27 +58,27 @@ class Bench:
                         samples[name].append(self._measure(case, subject, partners))
         return {name: summary(each) for name, each in samples.items()}
 
-    def profile(self, case: Case, name: str) -> list[dict[str, Any]]:
-        """What one library calls for each message of `case`: how often, and the seconds in itself."""
+    def once(
+        self, case: Case, name: str, *, profile: bool = False, started: Callable[[int], None] | None = None
+    ) -> Sample:
+        """One round of one library in a new process. Raises `Failed` if it cannot do the work of `case`.
+
+        `started` is called before the round with the process's number.
+        """
         with ExitStack() as processes:
             partners = [processes.enter_context(self._partner()) for _ in range(2 if case.forwards else 1)]
-            subject = self._start(case, [name], processes)[name]
-            self.profiling = True
-            try:
-                got = self._counts(case, subject, partners)[1]
-            finally:
-                self.profiling = False
-            messages = got["messages"]
-            return [
-                {**row, "calls": row["calls"] / messages, "own": row["own"] / messages}
-                for row in got["calls"]
-            ]
+            able = self._start(case, [name], processes)
+            if not able:
+                raise Failed(f"{name} cannot do {case.name}")
+            if started is not None:
+                started(able[name].pid)
+            return self._measure(case, able[name], partners, profile=profile)
 
     def _partner(self) -> Child:
         return Child("partner.py", core=self._partner_core)
 
     def _subject(self, name: str) -> Child:
-        return Child("subject.py", name, core=self._subject_core)
+        return Child("subject.py", name, core=self._subject_core, under=self._under)
 
     def _start(self, case: Case, subjects: Sequence[str], processes: ExitStack) -> dict[str, Child]:
         started = {name: processes.enter_context(self._subject(name)) for name in subjects}
@@ -89,10 +93,11 @@ class Bench:
                 able[name] = child
         return able
 
-    def _measure(self, case: Case, subject: Child, partners: list[Child]) -> Sample:
+    def _measure(self, case: Case, subject: Child, partners: list[Child], *, profile: bool = False) -> Sample:
         """One round of one library. Raises `Failed` with the names of case and library."""
+        spec = case.spec(self.seconds, self._files) | {"profile": profile}
         try:
-            sent, got = self._counts(case, subject, partners)
+            sent, got = _counts(case, spec, subject, partners)
             _check(case, sent, got)
         except Failed as failure:
             raise Failed(f"{case.name}, {subject.name}: {failure}") from failure
@@ -103,17 +108,18 @@ class Bench:
             "cpu": got["cpu"],
             "peak": got["peak"],
             "resident": got["resident"],
+            "calls": got["calls"],
         }
 
-    def _counts(self, case: Case, subject: Child, partners: list[Child]) -> tuple[Sample, Sample]:
-        spec = case.spec(self.seconds, self._files) | {"profile": self.profiling}
-        _open(case, spec, subject, partners)
-        sent, got = _work(case, spec, subject, partners)
-        subject.tell("close")
-        for each in partners:
-            each.ask("close")
-        subject.answer()
-        return sent, got
+
+def _counts(case: Case, spec: dict[str, Any], subject: Child, partners: list[Child]) -> tuple[Sample, Sample]:
+    _open(case, spec, subject, partners)
+    sent, got = _work(case, spec, subject, partners)
+    subject.tell("close")
+    for each in partners:
+        each.ask("close")
+    subject.answer()
+    return sent, got
 
 
 def _open(case: Case, spec: dict[str, Any], subject: Child, partners: list[Child]) -> None:
@@ -133,6 +139,10 @@ def _work(case: Case, spec: dict[str, Any], subject: Child, partners: list[Child
     partner = partners[0]
     if case.action == "blast":
         partner.ask("prepare", **spec)
+    if case.action == "absorb":
+        partner.tell("absorb", **spec)
+        subject.ask("begin")
+        return partner.answer(), subject.ask("end")
     if case.action == "swallow":  # its clock starts with the first byte
         partner.tell("swallow", **spec)
         subject.ask("begin")
@@ -155,7 +165,7 @@ def _check(case: Case, sent: Sample, got: Sample) -> None:
         return  # the partner checked each response
     if case.work != "send_file":  # elsewhere a file may be sent as several messages
         _equal("messages", sent["messages"], got["messages"])
-    if case.action in ("blast", "swallow") and not (case.level and case.action == "swallow"):
+    if case.action in ("blast", "swallow", "absorb") and not (case.level and case.action == "swallow"):
         _equal("bytes", sent["bytes"], got["bytes"])
     if case.action == "swallow":
         _check_content(case, bytes.fromhex(sent["start"]))

@@ -14,6 +14,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import frames
@@ -21,6 +22,7 @@ from control import allow_descriptors, pin, reply
 from swallow import Swallow
 
 BATCH = 256 * 1024  # bytes of frames in one call
+_AT_ONCE = 64 * 1024  # bytes of a feed that are read in one call
 HANDS = 64  # opening handshakes at a time
 
 Spec = dict[str, Any]
@@ -73,7 +75,7 @@ class Partner:
         sock = socket.create_connection(("127.0.0.1", spec["port"]))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if spec["tls"]:
-            context = ssl.create_default_context(cafile=spec["authority"])
+            context = _client_context(spec["authority"])
             return context.wrap_socket(sock, server_hostname="127.0.0.1", suppress_ragged_eofs=True)
         return sock
 
@@ -147,6 +149,13 @@ class Partner:
             "start": counted.start_of_message.hex(),
         }
 
+    def absorb(self, spec: Spec) -> Spec:
+        """Count what comes on each connection until the last message of the feed; every byte is compared."""
+        content = frames.payload(spec["size"])
+        frame = frames.frame(frames.BINARY, content, masked=False)
+        total, seconds = _absorb(self.sockets, frame, frames.end_of_feed(masked=False))
+        return {"messages": total, "bytes": total * spec["size"], "seconds": seconds}
+
     def exchange(self, spec: Spec) -> Spec:
         """One message in flight on each connection: when it has come back, it goes out again."""
         content = frames.payload(spec["size"])
@@ -190,6 +199,11 @@ class Partner:
             sock.shutdown(socket.SHUT_WR)
         _await_end(sock)
         self.sockets.remove(sock)
+
+
+@cache
+def _client_context(authority: str) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=authority)
 
 
 def _await_end(sock: socket.socket) -> None:
@@ -248,6 +262,43 @@ def _rallies(sockets: list[socket.socket], out: bytes, back: bytes, deadline: fl
             going = False
     poll.close()
     return count
+
+
+def _absorb(sockets: list[socket.socket], frame: bytes, end: bytes) -> tuple[int, float]:
+    """How many such frames came until each connection had its last one, and from first to last in seconds."""
+    poll = select.epoll()
+    by_number = {sock.fileno(): sock for sock in sockets}
+    at = dict.fromkeys(by_number, 0)  # bytes of a frame that are there
+    size, total, first = len(frame), 0, 0.0
+    pattern = frame * (_AT_ONCE // size + 2)
+    rest: dict[int, bytes] = {}  # of connections that no longer follow the pattern
+    for number in by_number:
+        poll.register(number, select.EPOLLIN)
+    waiting = len(by_number)
+    while waiting:
+        for number, _ in poll.poll():
+            data = by_number[number].recv(_AT_ONCE)
+            if not data:
+                raise ConnectionError("the connection ended before the feed")
+            first = first or time.perf_counter()
+            start = at[number]
+            if number not in rest and pattern.startswith(data, start):
+                whole, at[number] = divmod(start + len(data), size)
+                total += whole
+                continue
+            data = rest.pop(number, frame[:start]) + data
+            while data.startswith(frame):
+                data = data[size:]
+                total += 1
+            if data == end:
+                poll.unregister(number)
+                waiting -= 1
+            elif end.startswith(data) or frame.startswith(data):
+                rest[number] = data
+            else:
+                raise ConnectionError(f"not what was to be sent: {data[:64]!r}")
+    poll.close()
+    return total, time.perf_counter() - first
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def ratios(table: Mapping[str, Any], path: Path) -> None:
         for name, row in table.items()
     ]
     _, axes = plt.subplots(figsize=(7.2, 0.5 * len(rows) + 0.7))
-    for at, (case, ratio) in enumerate(rows):
+    for at, (_, ratio) in enumerate(rows):
         for loop, place, each in zip(LOOPS, (-0.25, 0, 0.25), ratio, strict=True):
             if each is None:
                 continue
@@ -79,12 +79,6 @@ def ratios(table: Mapping[str, Any], path: Path) -> None:
                 ha=side,
                 va="center",
                 fontsize=7,
-            )
-        if case.aim:
-            axes.plot(case.aim, at + 0.45, "^", color=INK, markersize=4)
-        if case.aim and at == 0:
-            axes.annotate(
-                "aim", (case.aim, 0.45), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7
             )
     axes.axvline(1, color=INK, linewidth=0.8)
     axes.set_xscale("log", base=2)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+import aims
 from cases import BY_NAME, MIB, PEERS, PURE, WSSTREAM, Case
 from measure import Summary
 from subjects import SUBJECTS
+from tables import markdown
 
 Results = dict[str, Any]
 Row = Mapping[str, Summary]
@@ -32,11 +34,6 @@ def value(case: Case, figures: Summary) -> float:
     return 1 / figures["cpu"] if case.measure == "cpu" else 1 / figures["held"]
 
 
-def best_peer(case: Case, row: Row) -> str | None:
-    peers = [name for name in PEERS if name in row]
-    return max(peers, key=lambda name: value(case, row[name]), default=None)
-
-
 def better(case: Case, row: Row, name: str, peers: Sequence[str] = PEERS) -> Better | None:
     """`name` against the best of `peers`: each measure against whichever peer is best at that."""
     others = [row[peer] for peer in peers if peer in row]
@@ -55,7 +52,7 @@ def fragment(results: Results) -> str:
     if rows:
         parts += [
             "### Against the best peer",
-            _ratios(rows),
+            _ratios(rows, results.get("instructions", {})),
             "![Ratios to the best peer](performance/ratios.svg)",
         ]
         parts += ["### Rates", _figures(rows, _rate)]
@@ -92,53 +89,14 @@ def _spread(results: Results) -> str:
     )
 
 
-def _ratios(rows: Sequence[tuple[Case, Row]]) -> str:
-    lines = [_ratio_line(case, row) for case, row in rows]
-    for case, row in rows:
-        if case.name.startswith("consume-256"):
-            lines.append(_pure_line(case, row))
-    return _markdown(["", "best peer", *(f"wsstream, {loop}" for loop in LOOPS), "aim"], lines)
-
-
-def _ratio_line(case: Case, row: Row) -> list[str]:
-    peer = best_peer(case, row)
-    cells = [_cell(case, better(case, row, name)) for name in WSSTREAM]
-    if case.measure == "memory":
-        cells = [_memory(case, row[name]) if name in row else NONE for name in WSSTREAM]
-    told = f"{_called(peer)}: {_main_figure(case, row[peer])}" if peer else NONE
-    return [case.title, told, *cells, _aim(case)]
-
-
-def _pure_line(case: Case, row: Row) -> list[str]:
-    peers = [name for name in PEERS if SUBJECTS[name].library == "websockets"]
-    rate = max((row[name]["rate"] for name in peers if name in row), default=0)
-    told = f"websockets: {count(rate)}/s" if rate else NONE
-    return [
-        f"{case.title}, pure Python",
-        told,
-        _cell(case, better(case, row, PURE, peers)),
-        NONE,
-        NONE,
-        "≥ 2",
-    ]
-
-
-def _cell(case: Case, ratio: Better | None) -> str:
-    if ratio is None:
-        return NONE
-    if case.measure == "cpu":
-        return f"({ratio.by_cpu:.2f})"
-    return f"{ratio.by_measure:.2f} ({ratio.by_cpu:.2f})"
-
-
-def _aim(case: Case) -> str:
-    return case.aim_text or f"≥ {case.aim:g}"
-
-
-def _main_figure(case: Case, figures: Summary) -> str:
-    if case.measure == "cpu":
-        return seconds(figures["cpu"])
-    return _memory(case, figures) if case.measure == "memory" else _rate(case, figures)
+def _ratios(rows: Sequence[tuple[Case, Row]], instructions: Mapping[str, float]) -> str:
+    """Each row on each loop beside its peers and its aim; at the end what falls short."""
+    found = aims.results(list(rows), instructions)
+    marks = {True: "yes", False: "**no**", None: NONE}
+    lines = [[f"{each.title}, {each.loop}", each.rate, each.cpu, each.aim, marks[each.met]] for each in found]
+    table = markdown(["", "rate, best peer", "CPU, best peer", "aim", "met"], lines)
+    short = [f"- {each.title}, {each.loop}" for each in found if each.met is False]
+    return table + "\n\nThese fall short:\n\n" + ("\n".join(short) or "- none")
 
 
 def _rate(case: Case, figures: Summary) -> str:
@@ -169,17 +127,7 @@ def _figures(rows: Iterable[tuple[Case, Row]], tell: Callable[[Case, Summary], s
             cells.append(tell(case, row[best]) if best else NONE)
         if any(cell != NONE for cell in cells):
             lines.append([case.title, *cells])
-    return _markdown(["", "raw", *(f"wsstream, {loop}" for loop in LOOPS), "pure", *LIBRARIES], lines)
-
-
-def _markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *("---:" for _ in head[1:])]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines))
-
-
-def _called(name: str) -> str:
-    subject = SUBJECTS[name]
-    return subject.library if subject.library == name else f"{subject.library} ({subject.loop})"
+    return markdown(["", "raw", *(f"wsstream, {loop}" for loop in LOOPS), "pure", *LIBRARIES], lines)
 
 
 def count(number: float) -> str:

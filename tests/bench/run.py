@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import frames
-from cases import BY_NAME, CASES, FILE, SERIES, SERIES_BY_NAME, Series
+from cases import BY_NAME, CASES, SERIES, SERIES_BY_NAME, Series
 from control import Failed
+from files import made_for
+from instructions import CALLGRIND
 from machine import description, load
 from measure import Bench, Summary
 from report import Results, fragment, seconds
 from subjects import SUBJECTS, missing
 
+INSTRUCTION_SECONDS = 3  # under valgrind
 SERIES_ROUNDS = 3  # at most
 SERIES_SHARE = 0.3  # of the time of a measurement in the table
 QUICK = {"rounds": 1, "seconds": 0.03}
@@ -88,8 +90,7 @@ def measured(options: argparse.Namespace) -> Results:
         "failures": [],
     }
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        files = make_files(Path(folder), with_file="send-file" in options.cases)
+    with made_for(options.cases) as files:
         bench = Bench(files, options.seconds)
         for case in (case for case in CASES if case.name in options.cases):
             case = case.quick() if options.quick else case
@@ -110,6 +111,10 @@ def measured(options: argparse.Namespace) -> Results:
             except Failed as failure:
                 results["failures"].append(str(failure))
     results["codecs"] = bench.codecs
+    if "echo-256" in options.cases and not options.quick and shutil.which("valgrind"):
+        wanted = [name for name in ("wsstream-asyncio", "picows-asyncio") if name in options.libraries]
+        counted = CALLGRIND.measure(["echo-256"], wanted, INSTRUCTION_SECONDS)
+        results["instructions"] = {name: counts["instructions"] for (_, name), counts in counted.items()}
     results["load"].append(load())
     print(f"\n{time.monotonic() - start:.0f} s")
     return results
@@ -134,20 +139,6 @@ def tell(row: dict[str, Summary]) -> None:
             f"   CPU {seconds(figures['cpu']):>9}   memory + {figures['peak'] / 2**20:.1f} MiB",
             flush=True,
         )
-
-
-def make_files(folder: Path, *, with_file: bool) -> dict[str, str]:
-    """A certificate for 127.0.0.1, and the file that is sent."""
-    import trustme
-
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-    authority.cert_pem.write_to_path(folder / "client.pem")
-    if with_file:
-        (folder / "file").write_bytes(frames.payload(FILE))
-    names = {"certificate": "server.pem", "authority": "client.pem", "file": "file"}
-    return {name: str(folder / file) for name, file in names.items()}
 
 
 def write(results: Results, folder: Path) -> None:

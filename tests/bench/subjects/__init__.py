@@ -23,6 +23,7 @@ class Subject(NamedTuple):
 
 SUBJECTS = {
     "raw": Subject("raw socket", "raw", "none", ""),
+    "raw-trio": Subject("raw socket", "raw_trio", "trio", ""),
     "wsstream-asyncio": Subject("wsstream", "wsstream_", "asyncio", "wsstream"),
     "wsstream-uvloop": Subject("wsstream", "wsstream_", "uvloop", "wsstream"),
     "wsstream-trio": Subject("wsstream", "wsstream_", "trio", "wsstream"),
@@ -31,6 +32,7 @@ SUBJECTS = {
     "picows-uvloop": Subject("picows", "picows_", "uvloop", "picows"),
     "websockets-asyncio": Subject("websockets", "websockets_", "asyncio", "websockets"),
     "websockets-uvloop": Subject("websockets", "websockets_", "uvloop", "websockets"),
+    "websockets-trio": Subject("websockets", "websockets_trio", "trio", "websockets"),
     "aiohttp-asyncio": Subject("aiohttp", "aiohttp_", "asyncio", "aiohttp"),
     "aiohttp-uvloop": Subject("aiohttp", "aiohttp_", "uvloop", "aiohttp"),
     "trio-websocket": Subject("trio-websocket", "trio_websocket_", "trio", "trio-websocket"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 from aiohttp import ClientSession, WSMsgType, web
 from job import Job
 
@@ -87,6 +88,16 @@ class AioHTTP(Coroutines):
                 await ws.send_bytes(message.data)
 
     idle = handshakes = echo
+
+    async def feed(self, ws: Any, job: Job) -> None:
+        job.joined(ws)
+        async for _ in ws:
+            pass
+
+    async def send_to_all(self, crowd: Sequence[Any], message: bytes) -> None:
+        for ws in crowd:
+            await ws.send_bytes(message)
+        await anyio.lowlevel.checkpoint()  # else nothing else ever runs
 
     async def proxy(self, ws: Any, job: Job) -> None:
         async with self.connect(job) as upstream:

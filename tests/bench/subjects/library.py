@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
+import frames
 from job import Job
 
 Work = Callable[[Any, Job], Awaitable[None]]
@@ -54,13 +56,33 @@ class Coroutines(Library):
                 job.failed(error)
                 raise
 
-        if job.side == "server":
+        if job.work == "feed":
+            async with anyio.create_task_group() as tasks, self.serve(job, handle) as port:
+                tasks.start_soon(self._send_feed, job)
+                yield port
+        elif job.side == "server":
             async with self.serve(job, handle) as port:
                 yield port
         else:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self._connected, job, handle)
                 yield job.port
+
+    async def _send_feed(self, job: Job) -> None:
+        """Send one message to all connections, again and again; the last one tells that it was the last."""
+        await job.complete.wait()
+        payload, rounds = frames.payload(job.size), 0
+        stop = await job.started()
+        while time.perf_counter() < stop:
+            await self.send_to_all(job.crowd, payload)
+            rounds += 1
+        await self.send_to_all(job.crowd, frames.END)
+        job.sent(rounds, [payload] * len(job.crowd))
+
+    async def send_to_all(self, crowd: Sequence[Any], message: bytes) -> None:
+        """Send a message to each connection, as an application would."""
+        for ws in crowd:
+            await ws.send(message)
 
     async def _connected(
         self,

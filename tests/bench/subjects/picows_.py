@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import frames
 import picows
 from job import Job
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
@@ -115,6 +116,38 @@ class Paced(Listener):
             transport.disconnect()
 
 
+class Feed(Paced):
+    """One of the connections of a feed; the last one to open sends to all."""
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        super().on_ws_connected(transport)
+        self.job.joined(self)
+
+    async def run(self, transport: WSTransport) -> None:
+        job, rounds = self.job, 0
+        await job.complete.wait()
+        if job.crowd[-1] is not self:
+            return
+        payload = frames.payload(job.size)
+        stop = await job.started()
+        while time.perf_counter() < stop:
+            await self.send_to_all(payload)
+            rounds += 1
+        await self.send_to_all(frames.END)
+        job.sent(rounds, [payload] * len(job.crowd))
+
+    async def send_to_all(self, message: bytes) -> None:
+        for each in self.job.crowd:
+            each.transport.send(BINARY, message)
+            if each.paused:
+                await each.room.wait()
+        await anyio.lowlevel.checkpoint()  # else nothing else ever runs
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type is CLOSE:
+            self.close(transport, frame)
+
+
 class Produce(Paced):
     async def run(self, transport: WSTransport) -> None:
         payloads, rounds = self.job.payloads(), 0
@@ -202,6 +235,7 @@ LISTENERS: dict[str, type[Listener]] = {
     "produce_chunks": ProduceChunks,
     "send_file": SendFile,
     "echo": Echo,
+    "feed": Feed,
     "idle": Echo,
     "handshakes": Echo,
     "proxy": Proxy,

@@ -24,7 +24,7 @@ _BUFFER = 256 * 1024  # bytes
 
 class Raw(Library):
     def can(self, job: Job) -> bool:
-        return hasattr(self, job.work) and not job.level
+        return hasattr(self, job.work) and not job.level and job.connections == 1
 
     @asynccontextmanager
     async def opened(self, job: Job) -> AsyncIterator[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -98,6 +98,17 @@ class TrioWebSocket(Coroutines):
             pass
 
     idle = handshakes = echo
+
+    async def feed(self, ws: WebSocketConnection, job: Job) -> None:
+        job.joined(ws)
+        try:
+            await ws.get_message()
+        except ConnectionClosed:
+            pass
+
+    async def send_to_all(self, crowd: Sequence[WebSocketConnection], message: bytes) -> None:
+        for ws in crowd:
+            await ws.send_message(message)
 
     async def proxy(self, ws: WebSocketConnection, job: Job) -> None:
         async with self.connect(job) as upstream:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio  # noqa: TID251 - this API of websockets is asyncio's
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from job import Job
 from websockets.asyncio.client import connect
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import broadcast, serve
 from websockets.extensions.permessage_deflate import (
     ClientPerMessageDeflateFactory,
     ServerPerMessageDeflateFactory,
@@ -63,7 +64,7 @@ class WebSockets(Coroutines):
             for payload in payloads:
                 await ws.send(payload)
             rounds += 1
-        await ws.close()
+        await self.close(ws)
         job.sent(rounds, payloads)
 
     async def produce_chunks(self, ws: Any, job: Job) -> None:
@@ -72,7 +73,7 @@ class WebSockets(Coroutines):
         while time.perf_counter() < stop:
             await ws.send(chunks)
             rounds += 1
-        await ws.close()
+        await self.close(ws)
         job.sent(rounds, [b"".join(chunks)])
 
     async def send_file(self, ws: Any, job: Job) -> None:
@@ -84,7 +85,7 @@ class WebSockets(Coroutines):
                 while data := file.read(job.chunk):
                     await ws.send(data)
             rounds += 1
-        await ws.close()
+        await self.close(ws)
         job.sent(rounds, [range(job.size)])
 
     async def echo(self, ws: Any, job: Job) -> None:
@@ -93,6 +94,17 @@ class WebSockets(Coroutines):
             await ws.send(message)
 
     idle = handshakes = echo
+
+    async def feed(self, ws: Any, job: Job) -> None:
+        job.joined(ws)
+        await ws.wait_closed()
+
+    async def send_to_all(self, crowd: Sequence[Any], message: bytes) -> None:
+        broadcast(crowd, message)
+        await asyncio.sleep(0)  # else nothing else ever runs
+
+    async def close(self, ws: Any) -> None:
+        await ws.close()
 
     async def proxy(self, ws: Any, job: Job) -> None:
         async with self.connect(job) as upstream:

@@ -99,6 +99,11 @@ class WSStream(Coroutines):
 
     idle = handshakes = echo
 
+    async def feed(self, ws: WebSocketStream, job: Job) -> None:
+        job.joined(ws)
+        async for _ in ws:
+            pass
+
     async def proxy(self, ws: WebSocketStream, job: Job) -> None:
         async with self.connect(job) as upstream:
             await wsstream.pipe(ws, upstream)

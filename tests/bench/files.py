@@ -1,0 +1,27 @@
+"""The files that a run needs, in a folder of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import frames
+import trustme
+from cases import FILE
+
+
+@contextmanager
+def made_for(cases: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Paths by name: a certificate for 127.0.0.1, its authority, and the file that is sent, if one is."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+        authority.cert_pem.write_to_path(folder / "client.pem")
+        if "send-file" in cases:
+            (folder / "file").write_bytes(frames.payload(FILE))
+        names = {"certificate": "server.pem", "authority": "client.pem", "file": "file"}
+        yield {name: str(folder / file) for name, file in names.items()}
