@@ -472,8 +472,8 @@ async def test_x5_over_a_socket_reads_cancelled_all_the_time_lose_no_byte(net: A
 
     async def send(ws: WebSocketStream) -> None:
         async with ws.writable.message() as writer:
-            for start in range(0, len(payload), 3000):
-                await writer.send(payload[start : start + 3000])
+            for start in range(0, len(payload), 100):
+                await writer.send(payload[start : start + 100])
                 await checkpoint()
         await ws.send("next")
         with pytest.raises(anyio.EndOfStream):

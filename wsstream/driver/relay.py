@@ -37,7 +37,7 @@ __all__ = ["Relay"]
 
 _LARGEST_BLOCK: Final = 1 << 20  # bytes; larger ones make nothing faster
 _LEAST_BLOCK: Final = 128 * 1024  # bytes
-_LARGEST_FRAME: Final = 128 * 1024  # bytes; many peers hold a frame several times over
+_LARGEST_FRAME: Final = 64 * 1024  # bytes; many peers hold a frame several times over
 _LEAST_FRAME: Final = 16 * 1024  # bytes; smaller frames cost less in the general way
 _PIECE: Final = 256 * 1024  # bytes of a compressed message that are inflated at once
 _LEAST_COUNTED: Final = 4096  # bytes; as much of other tasks' time as a smaller piece takes
