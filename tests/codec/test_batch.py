@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import socket
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -307,6 +308,62 @@ def test_who_sends_by_other_means_asks_whether_a_message_comes_alone(alone: tupl
     batch.answers = True
     assert [batch.take_alone(3 * GAP) for _ in range(2)] == [True, False]
     assert batch.last_send == 3 * GAP
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets that do not block."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        yield ours, theirs
+
+
+def over_a_socket(alone: tuple[Any, Kernel], sock: socket.socket) -> tuple[Any, Kernel]:
+    batch, kernel = alone
+    batch.send, batch.fileno = sock.send, sock.fileno
+    batch.answers = True
+    return batch, kernel
+
+
+def test_a_frame_leaves_by_the_socket(
+    alone: tuple[Any, Kernel], ends: tuple[socket.socket, socket.socket]
+) -> None:
+    batch, kernel = over_a_socket(alone, ends[0])
+    assert batch.put(b"message") is False
+    received = ends[1].recv(100)
+    assert len(received) == batch.sent
+    assert parse_frames(received, masked=batch.sent > 9)[0].payload == b"message"
+    assert kernel.rests == []
+
+
+def test_what_a_full_socket_does_not_take_is_handed_on(
+    alone: tuple[Any, Kernel], ends: tuple[socket.socket, socket.socket]
+) -> None:
+    batch, kernel = over_a_socket(alone, ends[0])
+    taken = 0
+    while not kernel.rests:
+        batch.answers = True
+        batch.put(bytes(LARGEST))
+        taken += 1
+        assert taken < 1000
+    ((frame, sent, error),) = kernel.rests
+    assert sent < len(frame)
+    assert error is None
+
+
+@pytest.mark.parametrize("end", ["closed here", "closed there"])
+def test_a_socket_that_takes_nothing_for_good_is_an_error(
+    alone: tuple[Any, Kernel], ends: tuple[socket.socket, socket.socket], end: str
+) -> None:
+    batch, kernel = over_a_socket(alone, ends[0])
+    ends[0 if end == "closed here" else 1].close()
+    batch.put(b"message")
+    ((frame, sent, error),) = kernel.rests
+    assert sent == 0
+    assert parse_frames(frame, masked=len(frame) > 9)[0].payload == b"message"
+    assert type(error) is (OSError if end == "closed here" else BrokenPipeError)
 
 
 @needs_compiled

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import socket
+import struct
 import weakref
 from math import inf
 from typing import Any
@@ -36,14 +38,19 @@ class Owner:
         self.decoder = Decoder(masked=masked)
         self.violation: Violation | None = None
         self.step: Any = version.ReadStep(
-            self.queue, self.batch, masked, False, self.receive, memoryview(bytearray(SIZE))
+            self.queue,
+            self.batch,
+            masked,
+            False,
+            lambda buffer, size: self.receive_into(buffer, size),
+            memoryview(bytearray(SIZE)),
         )
         self.step.high_water = high_water
         self.step.owner = self
         self.step.open = True
         self.step.otherwise = lambda: self.told.append("otherwise")
 
-    def receive(self, buffer: memoryview, size: int) -> int | None:
+    def receive_into(self, buffer: memoryview, size: int) -> int | None:
         self.asked.append(size)
         data = self.arriving.pop(0) if self.arriving else None
         if data is None or isinstance(data, BaseException):
@@ -235,6 +242,41 @@ def test_a_receive_that_returns_too_much_is_an_error(version: Version) -> None:
     step.owner, step.high_water = owner, 100
     with pytest.raises(ValueError, match="more bytes"):
         step.take()
+
+
+def test_it_receives_from_the_socket_of_the_batch(version: Version) -> None:
+    """Compiled by itself, and else by `receive`."""
+    ours, theirs = socket.socketpair()
+    owner = Owner(version)
+    with ours, theirs:
+        ours.setblocking(False)
+        owner.batch.fileno, owner.receive_into = ours.fileno, ours.recv_into  # type: ignore[method-assign]
+        assert owner.step.take() is False
+        theirs.send(masked("a"))
+        assert owner.step.take() is True
+        assert [*owner.queue] == ["a"]
+        assert owner.step.drained is True
+        theirs.close()
+        assert owner.step.take() is True
+        assert owner.told == ["end"]
+        ours.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            owner.step.take()
+
+
+def test_a_reset_is_raised(version: Version) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    owner = Owner(version)
+    with ours:
+        ours.setblocking(False)
+        owner.batch.fileno, owner.receive_into = ours.fileno, ours.recv_into  # type: ignore[method-assign]
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        owner.step.on_readable()
+    (error,) = owner.told
+    assert type(error) is ConnectionResetError
 
 
 def test_a_step_in_a_reference_cycle_is_collected(version: Version) -> None:

@@ -103,7 +103,7 @@ def test_a_copy_of_the_module_is_collected_with_its_types() -> None:
     for _ in range(3):
         anext(messages).close()  # leaves a spare for the next
     batch = copy.FrameBatch(print)
-    step = copy.ReadStep(queue, batch, True, False, print, memoryview(b""))
+    step = copy.ReadStep(queue, batch, True, False, print, memoryview(bytearray()))
     copy.cycle = step.owner = batch.send = [messages, kept, batch, step]
     gone = [
         weakref.ref(copy),

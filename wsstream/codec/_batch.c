@@ -2,6 +2,11 @@
 
 #include "_speedups.h"
 
+#ifndef MS_WINDOWS
+#include <errno.h>
+#include <sys/socket.h>
+#endif
+
 #define FULL (64 * 1024)    /* as in batch.py */
 #define LARGEST (16 * 1024) /* as in batch.py */
 #define GAP 10e-6           /* as in batch.py */
@@ -25,6 +30,81 @@ clock_time(PyObject *clock)
     Py_DECREF(now);
     return seconds;
 }
+
+/* -- system calls: the GIL is kept, as they do not wait -------------------------------------------------- */
+
+#if defined(MS_WINDOWS) || !defined(MSG_DONTWAIT)
+
+Py_ssize_t
+receive_directly(FrameBatch *Py_UNUSED(self), void *Py_UNUSED(data), Py_ssize_t Py_UNUSED(size))
+{
+    return -3;
+}
+
+Py_ssize_t
+send_directly(FrameBatch *Py_UNUSED(self), const void *Py_UNUSED(data), Py_ssize_t Py_UNUSED(size))
+{
+    return -3;
+}
+
+#else
+
+/* The descriptor of the socket now; -1: it has none, as it is closed. */
+static int
+descriptor(FrameBatch *self)
+{
+    PyObject *result;
+    long number = -1;
+    if (self->fileno != NULL && self->fileno != Py_None && (result = PyObject_CallNoArgs(self->fileno)) != NULL) {
+        number = PyLong_AsLong(result);
+        Py_DECREF(result);
+    }
+    if (number < 0 || number > INT_MAX) {
+        PyErr_Clear();
+        return -1;
+    }
+    return (int)number;
+}
+
+static Py_ssize_t
+failure(void)
+{
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return -1;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -2;
+}
+
+Py_ssize_t
+receive_directly(FrameBatch *self, void *data, Py_ssize_t size)
+{
+    int number = descriptor(self);
+    ssize_t received;
+    if (number < 0) {
+        return -3;
+    }
+    received = recv(number, data, (size_t)size, MSG_DONTWAIT);
+    return received < 0 ? failure() : received;
+}
+
+Py_ssize_t
+send_directly(FrameBatch *self, const void *data, Py_ssize_t size)
+{
+    int number = descriptor(self);
+    ssize_t sent;
+    if (number < 0) {
+        return -3;
+    }
+#ifdef MSG_NOSIGNAL
+    sent = send(number, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+#else
+    sent = send(number, data, (size_t)size, MSG_DONTWAIT);
+#endif
+    return sent < 0 ? failure() : sent;
+}
+
+#endif
 
 /* Make room for a frame of `length` bytes of payload; -1 with an exception, and what waits is unchanged. */
 static int
@@ -116,14 +196,20 @@ fetch_error(void)
 static int
 send_alone(FrameBatch *self, PyObject *frame)
 {
-    PyObject *send = Py_NewRef(self->send), *error = NULL, *result;
-    Py_ssize_t sent = 0;
+    PyObject *send, *error = NULL, *result;
+    Py_ssize_t sent = send_directly(self, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame));
     self->answers = 0;
-    result = PyObject_CallOneArg(send, frame);
-    Py_DECREF(send);
-    if (result != NULL) {
-        sent = PyLong_AsSsize_t(result);
-        Py_DECREF(result);
+    if (sent == -3) {
+        send = Py_NewRef(self->send);
+        result = PyObject_CallOneArg(send, frame);
+        Py_DECREF(send);
+        if (result != NULL) {
+            sent = PyLong_AsSsize_t(result);
+            Py_DECREF(result);
+        }
+    }
+    if (sent == -1 && !PyErr_Occurred()) {
+        sent = 0;
     }
     if (PyErr_Occurred()) {
         if (!PyErr_ExceptionMatches(PyExc_Exception)) {
@@ -275,6 +361,7 @@ batch_traverse(FrameBatch *self, visitproc visit, void *arg)
     Py_VISIT(self->loop_clock);
     Py_VISIT(self->send);
     Py_VISIT(self->send_rest);
+    Py_VISIT(self->fileno);
     return 0;
 }
 
@@ -286,6 +373,7 @@ batch_clear(FrameBatch *self)
     Py_CLEAR(self->loop_clock);
     Py_CLEAR(self->send);
     Py_CLEAR(self->send_rest);
+    Py_CLEAR(self->fileno);
     return 0;
 }
 
@@ -323,6 +411,7 @@ static PyMemberDef batch_members[] = {
     {"loop_clock", T_OBJECT, offsetof(FrameBatch, loop_clock), 0, NULL},
     {"send", T_OBJECT, offsetof(FrameBatch, send), 0, NULL},
     {"send_rest", T_OBJECT, offsetof(FrameBatch, send_rest), 0, NULL},
+    {"fileno", T_OBJECT, offsetof(FrameBatch, fileno), 0, NULL},
     {"last_send", T_DOUBLE, offsetof(FrameBatch, last_send), 0, NULL},
     {"left_at", T_DOUBLE, offsetof(FrameBatch, left_at), 0, NULL},
     {"others", T_PYSSIZET, offsetof(FrameBatch, others), 0, NULL},

@@ -30,6 +30,9 @@ step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->rsv1 = (char)rsv1;
     self->density = FIRST_DENSITY;
     self->received_at = -Py_HUGE_VAL;
+    if (PyObject_GetBuffer(buffer, &self->view, PyBUF_WRITABLE) < 0) {
+        Py_CLEAR(self);
+    }
     return (PyObject *)self;
 }
 
@@ -51,9 +54,9 @@ tell(ReadStep *self, int name, PyObject *argument)
     return result == NULL ? -1 : 0;
 }
 
-/* Receive at most `wanted` bytes; -1: none has arrived; -2 with an exception. */
+/* Receive at most `wanted` bytes by the function `receive`; -1: none has arrived; -2 with an exception. */
 static Py_ssize_t
-receive(ReadStep *self, Py_ssize_t wanted)
+receive_by_call(ReadStep *self, Py_ssize_t wanted)
 {
     PyObject *args[2] = {self->buffer, PyLong_FromSsize_t(wanted)}, *result;
     Py_ssize_t size = -1;
@@ -79,6 +82,14 @@ receive(ReadStep *self, Py_ssize_t wanted)
     return size;
 }
 
+/* As `receive_by_call`, from the socket itself if that may be. */
+static Py_ssize_t
+receive(ReadStep *self, Py_ssize_t wanted)
+{
+    Py_ssize_t size = receive_directly(self->batch, self->view.buf, wanted);
+    return size == -3 ? receive_by_call(self, wanted) : size;
+}
+
 /* Put the plain messages among the `size` bytes that came into the queue; return the position after them, or -1
    with an exception. */
 static Py_ssize_t
@@ -87,13 +98,11 @@ put_messages(ReadStep *self, Py_ssize_t size, Py_ssize_t room)
     ModuleState *state = PyType_GetModuleState(Py_TYPE(self));
     UnreadQueue *queue = self->queue;
     Py_ssize_t pos, cost;
-    Py_buffer data;
-    if (state == NULL || PyObject_GetBuffer(self->buffer, &data, PyBUF_SIMPLE) < 0) {
+    if (state == NULL) {
         return -1;
     }
-    pos = scan_messages(state, data.buf, 0, Py_MIN(size, data.len), self->masked, self->rsv1, room, MAX_EVENTS,
+    pos = scan_messages(state, self->view.buf, 0, size, self->masked, self->rsv1, room, MAX_EVENTS,
                         queue->items, &cost);
-    PyBuffer_Release(&data);
     queue->cost += cost;
     if (pos > 0) {
         self->density = cost > pos ? (double)pos / (double)cost * SAFETY : 1.0;
@@ -116,12 +125,9 @@ static int
 take(ReadStep *self, int at_once)
 {
     UnreadQueue *queue = self->queue;
-    Py_ssize_t room = self->high_water - queue->cost, wanted, size, pos = 0, most = PyObject_Size(self->buffer);
+    Py_ssize_t room = self->high_water - queue->cost, wanted, size, pos = 0;
     int woken;
-    if (most < 0) {
-        return -1;
-    }
-    wanted = Py_MIN(Py_MAX((Py_ssize_t)((double)room * self->density), LEAST_READ), most);
+    wanted = Py_MIN(Py_MAX((Py_ssize_t)((double)room * self->density), LEAST_READ), self->view.len);
     if ((size = receive(self, wanted)) == -2) {
         return -1;
     }
@@ -213,6 +219,7 @@ step_dealloc(ReadStep *self)
     Py_XDECREF(self->queue);
     Py_XDECREF(self->batch);
     Py_XDECREF(self->receive);
+    PyBuffer_Release(&self->view);
     Py_XDECREF(self->buffer);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);

@@ -56,10 +56,11 @@ typedef struct {
     Py_ssize_t capacity;
     Py_ssize_t largest;
     Py_ssize_t sends_until_yield;
-    PyObject *clock;     /* these four: callables, or None or NULL */
+    PyObject *clock;     /* these five: callables, or None or NULL */
     PyObject *loop_clock;
     PyObject *send;
     PyObject *send_rest;
+    PyObject *fileno; /* of a socket */
     double last_send;
     double left_at;
     Py_ssize_t others;
@@ -73,6 +74,7 @@ typedef struct {
     FrameBatch *batch;
     PyObject *receive;
     PyObject *buffer; /* a memoryview */
+    Py_buffer view;   /* its memory */
     PyObject *owner;
     PyObject *otherwise;
     Py_ssize_t high_water;
@@ -85,6 +87,11 @@ typedef struct {
     char skip;
     char drained;
 } ReadStep;
+
+/* Receive from, or send to, the batch's socket without waiting: the number of bytes, -1: none now, -2 with an
+   exception, -3: there is no open socket, or system calls are not made here. */
+Py_ssize_t receive_directly(FrameBatch *batch, void *data, Py_ssize_t size);
+Py_ssize_t send_directly(FrameBatch *batch, const void *data, Py_ssize_t size);
 
 /* What a clock of a batch says: 0 without it, -1 with an exception. */
 double clock_time(PyObject *clock);

@@ -61,6 +61,9 @@ class FrameBatch:
         answers: the next message leaves alone, however soon it follows: bytes have come since the last one.
         send: as ``socket.send``, sends a frame at once, or a part of it, and returns how many bytes. Without
             it, no message leaves alone.
+        fileno: that of the socket behind `send`, which does not block. With it, on POSIX systems, the
+            compiled version makes the system calls itself, also to receive; it asks each time, as a closed
+            socket has none.
         send_rest: called with a frame, of which only a number of bytes has left, and with the exception if
             `send` raised one other than BlockingIOError.
         others: bytes that wait elsewhere and come first.
@@ -75,6 +78,7 @@ class FrameBatch:
         "capacity",
         "clock",
         "closed_for",
+        "fileno",
         "largest",
         "last_send",
         "left_at",
@@ -98,6 +102,7 @@ class FrameBatch:
         self.last_send = -inf
         self.answers = False
         self.send: Callable[[bytes], int] | None = None
+        self.fileno: Callable[[], int] | None = None
         self.send_rest: Callable[[bytes, int, Exception | None], object] | None = None
         self.others = 0
         self.sent = 0

@@ -83,6 +83,7 @@ class Pump:
         batch.largest = min(LARGEST, flow.frame_size)
         batch.clock, batch.loop_clock = monotonic, heartbeat.now
         batch.send, batch.send_rest = transport.send_directly, self.send_rest
+        batch.fileno = transport.fileno
         self._hand_over: HandOver | None = None  # made at the first look, which most connections never need
         # Compressing the usual frame takes longer than sending a large one.
         grows = HandOver.is_for(flow) and connection.inflater is None

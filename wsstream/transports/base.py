@@ -97,6 +97,11 @@ class Transport(ABC):
         """
         return None
 
+    @property
+    def fileno(self) -> Callable[[], int] | None:
+        """That of the non-blocking socket behind `receive` and `send_directly`, if there is one."""
+        return None
+
     def failure(self, error: Exception) -> Exception:
         """The exception for what `receive` or `send_directly` raised."""
         return error

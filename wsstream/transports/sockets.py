@@ -217,6 +217,11 @@ class SocketTransport(BaseSocketTransport):
         """The socket's own ``send``."""
         return self._sock.send
 
+    @property
+    def fileno(self) -> Callable[[], int] | None:
+        """The socket's own ``fileno``."""
+        return self._sock.fileno
+
     def failure(self, error: Exception) -> Exception:
         """The exception for what the socket raised, with that as cause."""
         if not isinstance(error, OSError):
