@@ -22,8 +22,8 @@ BROKEN = {
         "after = Pump._after_step\n"
         "def forget(self):\n"
         "    signal, self.progress = self.progress, type(self.progress)()\n"
-        "    after(self)\n"
-        "    self.progress = signal\n"
+        "    unsent, self.progress = after(self), signal\n"
+        "    return unsent\n"
         "Pump._after_step = forget",
         ["--only", "13"],
         ["nothing moves any more", "sender.py", "lane 0' waits in"],

@@ -69,6 +69,8 @@ class CallbackEngine(Engine):
     # -- reading -------------------------------------------------------------------------------
 
     def _on_readable(self) -> bool:
+        if self._step_due:
+            return True  # one step for each turn
         if self._read_step.skip:
             self._read_step.skip = False
             return True
@@ -99,8 +101,13 @@ class CallbackEngine(Engine):
             self._loop.call_soon(self._on_step)
 
     def _on_step(self) -> None:
-        self._step_due = self._read_step.skip = False
-        if not self._stopping:
+        self._step_due = False
+        if self._stopping:
+            return
+        if self._read_step.skip:
+            self._read_step.skip = False
+            self.decode_soon()
+        else:
             self._on_readable()
 
     # -- writing -------------------------------------------------------------------------------

@@ -180,8 +180,8 @@ class Poller:
                 await self._operations.turn()
             else:
                 await self._wait(descriptor)
+            self._call_soon_ones()  # first: what the ready ones ask for has its turn later
             unread = self._call_ready_ones()
-            self._call_soon_ones()
 
     async def _wait(self, descriptor: int) -> None:
         self._waits = True
