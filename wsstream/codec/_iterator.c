@@ -93,6 +93,10 @@ next_wake(Next *self, int at_once)
     }
     self->callback = self->context = NULL;
     Py_INCREF(self);
+    if (at_once && PyContext_Enter(context) < 0) {
+        PyErr_Clear(); /* it is entered already */
+        at_once = 0;
+    }
     if (!at_once) {
         if ((method = PyObject_GetAttrString(self->messages->loop, "call_soon")) != NULL) {
             PyObject *args[3] = {callback, (PyObject *)self, context}, *names = Py_BuildValue("(s)", "context");
@@ -103,7 +107,7 @@ next_wake(Next *self, int at_once)
             Py_DECREF(method);
         }
     }
-    else if (PyContext_Enter(context) == 0) {
+    else {
         result = PyObject_CallOneArg(callback, (PyObject *)self);
         if (PyContext_Exit(context) < 0) {
             Py_CLEAR(result);
@@ -223,8 +227,13 @@ next_wait(Next *self)
 static PySendResult
 next_resume(Next *self, PyObject *sent, PyObject **result)
 {
-    UnreadQueue *queue = self->messages->queue;
+    UnreadQueue *queue;
     *result = NULL;
+    if (self->messages == NULL) { /* garbage, which another object's destructor uses */
+        PyErr_SetString(PyExc_RuntimeError, "anext() was already awaited");
+        return PYGEN_ERROR;
+    }
+    queue = self->messages->queue;
     if (!self->used && !self->parked) {
         if ((*result = take_message_now(queue)) != NULL) {
             self->used = 1;

@@ -31,6 +31,7 @@ from weakref import WeakValueDictionary
 import anyio
 
 from wsstream.transports.alarms import Alarms
+from wsstream.transports.asyncio_waits import SocketWaits, settle
 from wsstream.transports.poller import Guest, Poller
 
 __all__ = ["Clock", "EventLoop", "Task", "event_loop"]
@@ -235,12 +236,12 @@ def _asyncio() -> EventLoop:
             task.exception()  # retrieve it, or asyncio would log that nobody did
         over()
 
-    waits = _AsyncioWaits()
+    waits = SocketWaits(asyncio.get_running_loop)
     return EventLoop(
         spawn,
         clock,
         park,
-        _settle,
+        settle,
         lambda future: not future.done(),
         asyncio.get_running_loop,
         asyncio.get_running_loop,
@@ -265,80 +266,3 @@ class _AsyncioTimer:
         if self._handle is not None:
             self._handle.cancel()
         self._handle = None if time == inf else self._loop.call_at(time, self.alarms.ring)
-
-
-class _AsyncioWaits:
-    """Waiting for sockets on asyncio. Unlike with anyio's functions, a callback can end the waiting."""
-
-    def __init__(self) -> None:
-        self._ends: dict[tuple[socket.socket, str], Callable[[], object]] = {}
-
-    async def readable(self, sock: socket.socket) -> None:
-        await self._wait(sock, "reader", anyio.wait_readable)
-
-    async def writable(self, sock: socket.socket) -> None:
-        await self._wait(sock, "writer", anyio.wait_writable)
-
-    async def _wait(
-        self, sock: socket.socket, kind: str, anyio_wait: Callable[[socket.socket], Awaitable[None]]
-    ) -> None:
-        import asyncio  # noqa: TID251 - see the module's docstring
-
-        key, number = (sock, kind), sock.fileno()  # the loop finds a number sooner than a socket
-        if key in self._ends:
-            raise anyio.BusyResourceError(f"waiting as the {kind} of")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        # Numbers, not sockets: asyncio shows an object that it does not know in an exception that it drops,
-        # and the repr of a socket asks the kernel for both of its addresses.
-        try:
-            if kind == "reader":
-                loop.add_reader(number, _settle, future)
-            else:
-                loop.add_writer(number, _settle, future)
-        except NotImplementedError:  # Windows' default event loop: anyio waits in a thread
-            await self._wait_with_anyio(key, anyio_wait(sock))
-            return
-
-        def end() -> None:
-            _unwatch(loop, number, kind)
-            _settle(future, anyio.ClosedResourceError())
-
-        self._ends[key] = end
-        try:
-            await future
-        finally:
-            if self._ends.pop(key, None) is not None:
-                _unwatch(loop, number, kind)
-
-    async def _wait_with_anyio(self, key: tuple[socket.socket, str], waiting: Awaitable[None]) -> None:
-        with anyio.CancelScope() as scope:
-            self._ends[key] = scope.cancel
-            try:
-                await waiting
-            finally:
-                self._ends.pop(key, None)
-        if scope.cancelled_caught:
-            raise anyio.ClosedResourceError
-
-    def notify_closing(self, sock: socket.socket) -> None:
-        for kind in ("reader", "writer"):
-            if (end := self._ends.pop((sock, kind), None)) is not None:
-                end()
-
-
-def _unwatch(loop: Any, number: int, kind: str) -> None:
-    if kind == "reader":
-        loop.remove_reader(number)
-    else:
-        loop.remove_writer(number)
-
-
-def _settle(future: Any, error: Exception | None = None) -> None:
-    """Wake the task that awaits `future`, unless it was cancelled or woken before."""
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
