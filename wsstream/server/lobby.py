@@ -27,7 +27,7 @@ class Lobby:
     def __init__(
         self, loop: Any, on_readable: Callable[[Client], None], on_overdue: Callable[[Client], None]
     ) -> None:
-        self._loop = loop
+        self._loop: Any = loop
         self._on_readable = on_readable
         self._on_overdue = on_overdue
         self._clients: dict[Client, None] = {}  # the first is due first

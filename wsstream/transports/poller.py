@@ -41,7 +41,7 @@ class Operations(Protocol):
     def scope(self) -> Any:
         """Return a new cancel scope, with a `deadline`."""
 
-    def readable(self, descriptor: int) -> Awaitable[None]:
+    def readable(self, descriptor: int, /) -> Awaitable[None]:
         """Wait until `descriptor` is readable."""
         ...
 
