@@ -677,6 +677,9 @@ def test_frames_that_websockets_wrote_are_decoded(stream: Stream, cuts: list[int
 @example(b"\x80\x00", False, b"\x02\x01.")
 @example(b"\x00\x7e\x40\x00", False, b"\x02\x01.")
 @example(b"\x82\xfe\x40\x00abcdxyz", True, b"")
+@example(b"\x82\x03abc", False, b"")
+@example(b"\x00\x03abc", False, b"")
+@example(b"\x82\x7e\x00\x03abc", False, b"")
 def test_a_frame_whose_payload_another_takes_is_the_frame_that_is_decoded(
     data: bytes, masked: bool, before: bytes
 ) -> None:

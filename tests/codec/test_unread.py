@@ -868,3 +868,44 @@ def test_iterating_keeps_no_references(reader: Any) -> None:
     taker.thrown.clear()
     del waiting
     assert [sys.getrefcount(one) for one in (message, taker, taker.messages, taker.queue, CHUNK)] == before
+
+
+# -- waiting for a message to arrive, without asyncio: see also tests/driver/test_parked.py -------------
+
+
+class Parked:
+    def __await__(self) -> Generator[str, None, None]:
+        yield "parked"
+
+
+def test_while_nothing_else_is_to_do_it_waits_by_park(version: Version) -> None:
+    queue, batch = version.UnreadQueue(), version.FrameBatch()
+    step = version.ReadStep(queue, batch, False, False, print, memoryview(bytearray(10)))
+    step.open = step.drained = True
+    waits: list[str] = []
+
+    @types.coroutine
+    def wait() -> Generator[None, None, str]:
+        waits.append("waited")
+        return "of wait"
+        yield
+
+    messages = version.MessageIterator(queue, wait, step, Parked)
+    waiting = awaiting(anext(messages))
+    assert waiting.send(None) == "parked"
+    assert queue.closed_for == unread.CLOSED_FOR_RECEIVER
+    assert not queue.parked  # it waits by `park`
+    queue.extend(["a"], 65)
+    assert queue.wake() is False
+    assert at_once(waiting) == "a"
+    waiting = awaiting(anext(messages))
+    waiting.send(None)
+    assert at_once(waiting) == "of wait"
+    waiting = awaiting(anext(messages))
+    waiting.send(None)
+    with pytest.raises(KeyError):
+        waiting.throw(KeyError())
+    assert queue.closed_for == 0
+    step.drained = False
+    assert at_once(awaiting(anext(messages))) == "of wait"
+    assert waits == ["waited"] * 2

@@ -13,6 +13,7 @@ from kit.effort import examples
 
 from wsstream.codec.batch import CLOSED_FOR_COMPRESSION
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
+from wsstream.codec.speedups import apply_mask
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
 from wsstream.protocol.state import TRANSITIONS, Input, State, WrongState
@@ -916,3 +917,17 @@ def test_what_a_call_took_of_the_time_for_one_is_known() -> None:
     connection = endpoint(client=True)
     connection.receive(text("a") * 5 + ping() * 3, UNLIMITED)
     assert connection.steps == 3
+
+
+@pytest.mark.parametrize("client", [False, True])
+def test_a_frame_may_be_queued_by_its_header_and_its_payload(client: bool) -> None:
+    connection = Connection(client=client, next_key=lambda: b"key!")
+    for payload, last in ((b"some", False), (b"", True)):
+        key = connection.put_header("binary", len(payload), last=last)
+        assert key == (b"key!" if client else None)
+        if payload:
+            connection.queue.put_data(apply_mask(payload, key) if key else payload)
+    assert parse_frames(b"".join(connection.queue.buffers()), masked=client) == [
+        Frame(2, b"some", fin=False, mask=key),
+        Frame(0, b"", mask=key),
+    ]

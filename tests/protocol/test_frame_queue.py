@@ -596,3 +596,17 @@ def test_a_close_that_cannot_leave_is_refused_and_never_offered(
         assert parse_frames(bytes(result.left))[-1].opcode == 8
     else:
         assert not result.left.endswith(CLOSE)
+
+
+def test_what_has_not_left_can_be_copied_from_buffers_that_will_change() -> None:
+    queue = FrameQueue()
+    queue.copy_rest()
+    buffer = bytearray(b"0123456789")
+    queue.put_data(b"\x82\x0a", ends_frame=False)
+    queue.put_data(memoryview(buffer))
+    queue.put_data(b"\x82\x01", ends_frame=False)
+    queue.put_data(memoryview(buffer)[:1])
+    queue.advance(5)
+    queue.copy_rest()
+    buffer[:] = bytes(10)
+    assert b"".join(queue.buffers()) == b"3456789\x82\x010"
