@@ -151,11 +151,8 @@ async def test_x10_also_behind_data_that_a_consumer_took_from_the_socket_itself(
     [
         (6 * MIB, 16 * MIB, 0.2),
         pytest.param(32 * MIB, 16 * MIB, 0.2, marks=pytest.mark.slow),
-        (2 * MIB, MIB, 1),
-        pytest.param(4 * MIB, MIB, 1, marks=pytest.mark.slow),
-        pytest.param(MIB, 100 * 1024, 6, marks=pytest.mark.slow),
     ],
-    ids=["6m", "32m", "2m-at-1m", "4m-at-1m", "1m-at-100k"],
+    ids=["6m", "32m"],
 )
 @pytest.mark.parametrize("role", ["client", "server"])
 async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(
@@ -163,8 +160,6 @@ async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(
 ) -> None:
     """The reader takes `rate` bytes/s. With its small receive buffer, the sender's buffers count.
 
-    At less than the row's 16 MiB/s, a Pong waits for the usual frame, what the kernel may hold unsent, and
-    what the reader's buffer holds.
     """
     size = size if net.compression is None else min(size, 12 * MIB)
     payload = Random(11).randbytes(size)

@@ -60,13 +60,19 @@ class HandOver:
     # Each of these returns whether the bounds are others now.
 
     def look(self, delivery: Delivery) -> bool:
-        """Set the bounds by the rate since the last look. Of the time before, each look halves the weight."""
+        """Set the bounds by the rate since the last look. Of the time before, each look halves the weight.
+
+        They grow to twice their size at most, once the peer has taken as much as they are now: what fills the
+        buffers on the way to a slow reader goes fast, too.
+        """
         last, self._last = self._last, delivery
-        self._size = self._size // 2 + delivery.size - last.size
+        delivered = delivery.size - last.size
+        most = min(2 * self.unsent, MOST) if delivered >= self.unsent else self.unsent
+        self._size = self._size // 2 + delivered
         self._time = self._time // 2 + delivery.time - last.time
         in_period = self._size * _PERIOD // max(self._time, _TICK)
         unsent = NOTSENT
-        while unsent < MOST and 2 * unsent <= in_period:
+        while unsent < most and 2 * unsent <= in_period:
             unsent *= 2
         return self._set(unsent)
 

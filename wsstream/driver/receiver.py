@@ -114,7 +114,7 @@ class Receiver:
     async def yield_after(self, size: int) -> None:
         """A checkpoint, if with `size` bytes more it is the turn of other tasks."""
         self._bytes_until_yield -= size
-        if self._bytes_until_yield < 0:
+        if self._bytes_until_yield <= 0:
             self._bytes_until_yield = BYTES_BETWEEN_YIELDS
             self.inbox.queue.closed_for |= CLOSED_FOR_RECEIVER
             try:
