@@ -158,9 +158,7 @@ async def test_x10_also_behind_data_that_a_consumer_took_from_the_socket_itself(
 async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(
     net: Any, role: str, size: int, rate: int, longest: float
 ) -> None:
-    """The reader takes `rate` bytes/s. With its small receive buffer, the sender's buffers count.
-
-    """
+    """The reader takes `rate` bytes/s. With its small receive buffer, the sender's buffers count."""
     size = size if net.compression is None else min(size, 12 * MIB)
     payload = Random(11).randbytes(size)
     latencies: list[float] = []

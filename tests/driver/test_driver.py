@@ -212,4 +212,5 @@ async def test_a_flood_of_tiny_frames_is_handled_a_few_at_a_time(
                 await anyio.lowlevel.checkpoint()
         most = max(handled.values())
         ws.abort()
-    assert most <= 3 * MAX_STEPS, "a step of the driver, and two of the call that receives"
+    # Trio's order of tasks is random: between two turns of one task, another may have two.
+    assert most <= 4 * MAX_STEPS, "two steps of the driver, and two of the call that receives"
