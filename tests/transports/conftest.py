@@ -22,6 +22,17 @@ from wsstream.transports.tls import TLSTransport
 Connect = Callable[[str], tuple[socket.socket, socket.socket]]
 
 
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets that do not block."""
+    pair = socket.socketpair()
+    for sock in pair:
+        sock.setblocking(False)
+    yield pair
+    for sock in pair:
+        sock.close()
+
+
 @pytest.fixture(scope="session")
 def connect_sockets() -> Connect:
     """Make two connected sockets: ``"tcp4"``, ``"tcp6"`` or ``"unix"``."""

@@ -45,16 +45,6 @@ PLAIN = [
 ]
 
 
-@pytest.fixture
-def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    pair = socket.socketpair()
-    for sock in pair:
-        sock.setblocking(False)
-    yield pair
-    for sock in pair:
-        sock.close()
-
-
 @pytest.mark.parametrize("run", PLAIN)
 def test_a_callback_can_ask_for_the_event_loop_where_anyio_cannot_tell(run: Run) -> None:
     pytest.importorskip("sniffio", reason="without it anyio takes every loop for asyncio's")

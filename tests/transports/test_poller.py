@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -20,16 +20,6 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True),
 ]
-
-
-@pytest.fixture
-def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    pair = socket.socketpair()
-    for sock in pair:
-        sock.setblocking(False)
-    yield pair
-    for sock in pair:
-        sock.close()
 
 
 @pytest.fixture

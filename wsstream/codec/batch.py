@@ -44,8 +44,8 @@ _BINARY = 0x82
 class FrameBatch:
     """Complete frames that wait to be sent in one piece. `begin` appends the first, `put` the others.
 
-    A message that comes while no other waits leaves at once, by `send_alone`, unless it follows the last one
-    too soon.
+    A message that comes while no other waits leaves at once, by `send`, unless it follows the last one too
+    soon.
 
     Args:
         next_key: returns a masking key for each frame; without it, frames are not masked.

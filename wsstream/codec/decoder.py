@@ -11,13 +11,12 @@ from __future__ import annotations
 from wsstream.close_codes import CloseCode, is_close_code
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import MAX_CONTROL_PAYLOAD, MAX_HEADER, Opcode
+from wsstream.codec.read_step import MAX_EVENTS
 from wsstream.codec.speedups import COMPILED, apply_mask, scan_messages
 from wsstream.codec.utf8 import UTF8Validator
 
 __all__ = ["MAX_EVENTS", "MAX_STEPS", "Decoder"]
 
-MAX_EVENTS = 1024
-"""The most events of one call, so that a read full of tiny frames does not hold up other tasks."""
 MAX_STEPS = 128
 """The most steps of one call outside of `scan_messages`: a control frame is one, a fragment one or two.
 

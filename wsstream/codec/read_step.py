@@ -15,19 +15,26 @@ from wsstream.codec.events import Event
 from wsstream.codec.scan import scan
 from wsstream.codec.unread import CLOSED_FOR_RECEIVER, UnreadQueue
 
-__all__ = ["FIRST_DENSITY", "LEAST_READ", "MAX_EVENTS", "SAFETY", "ReadStep"]
+__all__ = ["LEAST_READ", "MAX_EVENTS", "ReadStep", "density_of", "size_of_read"]
 
 MAX_EVENTS = 1024
-"""The most messages of one step, so that a read full of tiny ones does not hold up other tasks."""
+"""The most events of one call, so that a read full of tiny frames does not hold up other tasks."""
 
 LEAST_READ = 1024
 """Bytes: the room below the mark may be less, a read is not."""
 
-FIRST_DENSITY = 0.25
-"""Until the first step: as if messages were tiny, so that they fit in any case."""
+_FIRST_DENSITY = 0.25  # until the first step: as if messages were tiny, so that they fit in any case
+_SAFETY = 0.98  # a read may cost a little more than the last one did, and still fits
 
-SAFETY = 0.98
-"""A read may cost a little more than the last one did, and still fits."""
+
+def density_of(size: int, cost: int) -> float:
+    """Return how many bytes to read for each byte of cost, when the last `size` bytes cost `cost`."""
+    return size / cost * _SAFETY if cost > size else 1.0
+
+
+def size_of_read(room: int, density: float, most: int) -> int:
+    """Return how many bytes to read: they cost a little less than `room`, so that none wait undecoded."""
+    return min(max(int(room * density), LEAST_READ), most)
 
 
 class Owner(Protocol):
@@ -116,7 +123,7 @@ class ReadStep:
         self.owner: Owner | None = None
         self.open = self.skip = False
         self.high_water = 0
-        self.density = FIRST_DENSITY
+        self.density = _FIRST_DENSITY
         self.drained = False
         self.bytes_received = 0
         self.received_at = -inf
@@ -146,8 +153,7 @@ class ReadStep:
         assert owner is not None
         queue = self._queue
         room = self.high_water - queue.cost
-        # As many bytes as will cost a little less than the room, so that none wait undecoded.
-        wanted = min(max(int(room * self.density), LEAST_READ), len(self._buffer))
+        wanted = size_of_read(room, self.density, len(self._buffer))
         try:
             size = self._receive(self._buffer, wanted)
         except BlockingIOError:
@@ -169,7 +175,7 @@ class ReadStep:
             pos, cost = scan(data, 0, self._masked, self._rsv1, room, MAX_EVENTS, messages)
             if pos:
                 queue.extend(messages, cost)  # type: ignore[arg-type]
-                self.density = pos / cost * SAFETY if cost > pos else 1.0
+                self.density = density_of(pos, cost)
             if pos == size and queue.cost < self.high_water:
                 if queue.closed_for & CLOSED_FOR_RECEIVER and not queue.wake(at_once):
                     owner.wake_receiver()

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.codec.decoder import MAX_STEPS
 from wsstream.codec.events import Close, Pong, Violation
-from wsstream.codec.read_step import LEAST_READ, SAFETY
+from wsstream.codec.read_step import density_of, size_of_read
 from wsstream.codec.speedups import ReadStep
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine, Failures, Next
@@ -225,8 +225,8 @@ class Intake:
 
     @property
     def read_size(self) -> int:
-        """How many bytes to read so that they cost a little less than the room, and none wait undecoded."""
-        return max(min(int(self._inbox.room * self.read_step.density), _READ_BUFFER), LEAST_READ)
+        """How many bytes the next step reads."""
+        return size_of_read(self._inbox.room, self.read_step.density, _READ_BUFFER)
 
     def decode(self, data: memoryview, *, shared: bool) -> None:
         """Decode up to the high-water mark. `data` may be `shared`: another read will overwrite it."""
@@ -235,7 +235,7 @@ class Intake:
         inbox.put(events, connection.cost, control=connection.control)
         consumed, cost = connection.consumed, connection.cost
         if consumed:
-            self.read_step.density = consumed / cost * SAFETY if cost > consumed else 1.0
+            self.read_step.density = density_of(consumed, cost)
         if consumed < len(data):
             rest = data[consumed:]
             self._undecoded = memoryview(bytes(rest)) if shared else rest

@@ -157,7 +157,7 @@ class Relay:
                 self._inbox.forget()
             self._inside = None if last else kind
             if whole:
-                await self._send_whole(kind, piece)
+                await self._sender.send_whole(kind, piece, compress=True)
             elif piece or last:
                 await self._send_piece(kind, piece, last=last)
             else:
@@ -167,14 +167,6 @@ class Relay:
             self._occupied = False
         self._go_on()
         await self._receiver.yield_after(max(len(piece), _LEAST_COUNTED))
-
-    async def _send_whole(self, kind: Kind, payload: bytes) -> None:
-        sender = self._sender
-        full = sender.send_now(kind, payload, compress=True)
-        if full is None:
-            await sender.send(kind, payload, compress=True)
-        elif full:
-            await sender.flush_and_yield()
 
     async def _send_piece(self, kind: Kind, piece: bytes, *, last: bool) -> None:
         sender = self._sender

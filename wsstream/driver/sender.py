@@ -140,6 +140,18 @@ class Sender:
         queue.batch.sends_until_yield -= 1
         return queue.batch.sends_until_yield <= 0
 
+    async def send_whole(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> None:
+        """Send a whole message: at once if that needs no waiting, or else as `send` does.
+
+        Raises:
+            ConnectionBroken, ClosedLocally, RuntimeError: as `send_now` and `send` do.
+        """
+        full = self.send_now(kind, payload, compress=compress)
+        if full is None:
+            await self.send(kind, payload, compress=compress)
+        elif full:
+            await self.flush_and_yield()
+
     async def flush_and_yield(self) -> None:
         """Send what a burst has gathered; after many messages in a row also a checkpoint."""
         batch = self._connection.queue.batch

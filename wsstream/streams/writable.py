@@ -55,19 +55,11 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         full = self._put(item)
         if full is None:  # it does not come in a burst
             if isinstance(item, str):
-                await self._send("text", item.encode(), compress=compress)
+                await self._sender.send_whole("text", item.encode(), compress=compress)
             else:
-                await self._send("binary", payload_of(item), compress=compress)
+                await self._sender.send_whole("binary", payload_of(item), compress=compress)
         elif full:
             await self._sender.flush_and_yield()
-
-    async def _send(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> None:
-        sender = self._sender
-        full = sender.send_now(kind, payload, compress=compress)
-        if full is None:
-            await sender.send(kind, payload, compress=compress)
-        elif full:
-            await sender.flush_and_yield()
 
     def message(
         self, kind: Kind = "binary", *, size: int | None = None, compress: bool = True
