@@ -146,19 +146,10 @@ async def test_x10_also_behind_data_that_a_consumer_took_from_the_socket_itself(
 # -- X11 -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("size", "rate", "longest"),
-    [
-        (6 * MIB, 16 * MIB, 0.2),
-        pytest.param(32 * MIB, 16 * MIB, 0.2, marks=pytest.mark.slow),
-    ],
-    ids=["6m", "32m"],
-)
+@pytest.mark.parametrize("size", [6 * MIB, pytest.param(32 * MIB, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("role", ["client", "server"])
-async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(
-    net: Any, role: str, size: int, rate: int, longest: float
-) -> None:
-    """The reader takes `rate` bytes/s. With its small receive buffer, the sender's buffers count."""
+async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(net: Any, role: str, size: int) -> None:
+    """The reader takes 16 MiB/s and has a small receive buffer, so that it does not hide the sender's."""
     size = size if net.compression is None else min(size, 12 * MIB)
     payload = Random(11).randbytes(size)
     latencies: list[float] = []
@@ -189,7 +180,7 @@ async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(
         done.set()
 
     async def raw_server(stream: ByteStream) -> None:
-        async with await net.as_server(RateStream(stream, receive=rate)) as raw:
+        async with await net.as_server(RateStream(stream, receive=16 * MIB)) as raw:
             await read_slowly(raw)
 
     async def send(ws: WebSocketStream) -> None:
@@ -205,13 +196,13 @@ async def test_x11_a_pong_passes_a_large_message_to_a_slow_reader(
             await send(ws)
     else:
         async with net.serve(send, close_timeout=0) as server:
-            stream = RateStream(await net.raw_client(server, receive_buffer=65536), receive=rate)
+            stream = RateStream(await net.raw_client(server, receive_buffer=65536), receive=16 * MIB)
             async with await net.as_client(stream) as raw:
                 await read_slowly(raw)
                 await done.wait()
-    assert time.monotonic() - begin > 0.8 * size / rate, "the reader was not slow"
-    assert len(latencies) >= (5 if rate == 16 * MIB else 2)
-    assert max(latencies) < longest
+    assert time.monotonic() - begin > 0.8 * size / (16 * MIB), "the reader was not slow"
+    assert len(latencies) >= 5
+    assert max(latencies) < 0.2
 
 
 # -- X12 -------------------------------------------------------------------------------------
