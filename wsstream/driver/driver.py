@@ -115,7 +115,9 @@ class Driver:
         self._intake = intake = Intake(
             transport, read_step, connection, inbox, received, ending, heartbeat, engine, pump, self
         )
-        self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
+        self.receiver = Receiver(
+            inbox, intake, connection, ending, sender, options.max_message_size, loop.task_loop()
+        )
 
     def _make_engine(self, loop: EventLoop, read_step: ReadStep) -> Engine:
         callbacks = CallbackEngine(self, self.transport, loop, read_step)
@@ -257,6 +259,8 @@ class Driver:
         """Drop what arrives, send what was accepted, wake every task."""
         self.sender.refuse()
         self.receiver.discard()
+        if self.ending.phase >= Phase.DROPPED:
+            return  # nothing leaves any more, and no task waits
         self._pump.step()
         self.receiver.wake_all()
         self.sender.wake_all()

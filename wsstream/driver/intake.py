@@ -140,6 +140,7 @@ class Intake:
         self.read_step = read_step
         read_step.owner = self
         read_step.bytes_received = len(received)
+        read_step.drained = True  # by the opening handshake; the engine finds what has come since
         self.choose_way()
 
     def start(self) -> None:
@@ -319,7 +320,7 @@ class Intake:
 
     def end(self) -> None:
         """How the connection ends is certain: what comes is dropped, up to a limit."""
-        if self._ending.phase < Phase.DROPPED:
+        if self._ending.phase < Phase.DROPPED and (self.reading is not _ON or self._undecoded):
             self.resume()
         else:
             self.choose_way()

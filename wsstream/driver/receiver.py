@@ -23,7 +23,6 @@ from wsstream.driver.sender import Sender
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
-from wsstream.transports.eventloop import event_loop
 
 __all__ = ["Receiver"]
 
@@ -36,6 +35,7 @@ class Receiver:
     Args:
         inbox, intake, connection, ending, sender: the connection's.
         limit: the most bytes of a message that is taken whole; ``None``: no limit.
+        task_loop: asyncio's event loop, if that runs.
 
     Attributes:
         inbox: what has arrived and was not taken.
@@ -48,6 +48,7 @@ class Receiver:
         "_ending",
         "_limit",
         "_sender",
+        "_task_loop",
         "inbox",
         "intake",
     )
@@ -60,6 +61,7 @@ class Receiver:
         ending: Ending,
         sender: Sender,
         limit: int | None,
+        task_loop: Any,
     ) -> None:
         self.inbox = inbox
         self.intake = intake
@@ -68,6 +70,7 @@ class Receiver:
         self._sender = sender
         self._limit = limit
         self._bytes_until_yield = BYTES_BETWEEN_YIELDS
+        self._task_loop = task_loop
 
     @property
     def connection(self) -> Connection:
@@ -84,8 +87,7 @@ class Receiver:
     def messages(self, wait: Callable[[], Coroutine[Any, Any, str | bytes]]) -> MessageIterator:
         """The messages, as ``async for`` takes them; `wait` is for what the iterator cannot do by itself."""
         intake = self.intake
-        loop = event_loop().task_loop()
-        return MessageIterator(self.inbox.queue, wait, intake.read_step, intake.arrived.wait, loop)
+        return MessageIterator(self.inbox.queue, wait, intake.read_step, intake.arrived.wait, self._task_loop)
 
     async def wait_for_data(self) -> None:
         """Return when something may have arrived. If cancelled, nothing is lost.
