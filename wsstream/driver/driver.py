@@ -246,8 +246,10 @@ class Driver:
             log.error("connection %s: the transport could not be closed", self.ending.id, cause=error)
 
     def finish(self) -> None:
-        """Nothing is left."""
-        self.ending.finish()
+        """Nothing is left. No part refers to the driver any more: its memory is freed without a collector."""
+        self.ending.finish(self.receiver.inbox.discard)
+        self._intake.finish()
+        self._pump.finish()
 
     # -- what the end asks for -------------------------------------------------------------------
 

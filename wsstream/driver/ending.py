@@ -64,6 +64,7 @@ class Ending:
     __slots__ = (
         "_aborted",
         "_connection",
+        "_discard",
         "_finished",
         "_linger_bytes",
         "_listener",
@@ -172,7 +173,10 @@ class Ending:
     def _leave(self) -> None:
         self.left = True
         self.phase = next_phase(self.phase, _LEAVE)
-        self._listener.on_leave()
+        if self.phase is _DONE:
+            self._discard()
+        else:
+            self._listener.on_leave()
 
     def fail(
         self, error: MessageTooBig | MessageAborted | ReceiveTimeout | InvalidUTF8 | ProtocolViolation
@@ -244,9 +248,14 @@ class Ending:
             self._conclude(cause)
         self._listener.on_drop()
 
-    def finish(self) -> None:
-        """The transport is released, and no task is left."""
+    def finish(self, discard: Callable[[], object]) -> None:
+        """The transport is released, and no task is left.
+
+        From now on only `discard` may be asked for: to drop what has arrived and was not taken.
+        """
         self.phase = next_phase(self.phase, _FINISH)
+        self._discard = discard
+        del self._listener  # it refers to this object
         if self._finished is not None:
             self._finished.notify()
 

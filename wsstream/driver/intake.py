@@ -13,7 +13,7 @@ from wsstream.codec.events import Close, Pong, Violation
 from wsstream.codec.read_step import density_of, size_of_read
 from wsstream.codec.speedups import ReadStep
 from wsstream.driver.ending import Ending
-from wsstream.driver.engine import Engine, Failures, Next
+from wsstream.driver.engine import NO_FAILURES, Engine, Failures, Next
 from wsstream.driver.fairness import READS_AFTER_SEND_FAILURE
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.inbox import Inbox
@@ -329,6 +329,11 @@ class Intake:
         """The transport is about to be closed: read no more."""
         self.reading = _OFF
         self.read_step.open = False
+
+    def finish(self) -> None:
+        """Nothing is left of the connection: refer to no more than data."""
+        self._failures = NO_FAILURES
+        self.read_step.owner = self.read_step.otherwise = None
 
     def read_last(self) -> None:
         """Sending failed. Read what the peer sent before that, perhaps a Close."""

@@ -105,7 +105,10 @@ class Receiver:
                 await self._sender.drain()
                 self._ending.fail_for_violation()
             if (error := self._ending.receive_error()) is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback refers to this frame
             if self.intake.read_more():
                 await self.intake.yield_after_step()
             else:

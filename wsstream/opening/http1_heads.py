@@ -173,7 +173,7 @@ def read_opening(data: bytes) -> OpeningHead | None:
     if opening is None or (size := opening.end()) > MAX_HEAD_SIZE:
         return None
     target, lines = opening[1], data[opening.end(1) + _AFTER_TARGET : size - 2]
-    if lines.count(b",") + lines.count(b";") > MAX_ITEMS:
+    if size > MAX_ITEMS and lines.count(b",") + lines.count(b";") > MAX_ITEMS:
         return None
     if len(_HOST.findall(lines)) != 1 or _BODY.search(lines):
         return None
