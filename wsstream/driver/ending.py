@@ -87,6 +87,7 @@ class Ending:
         self._listener = listener
         self._aborted = False
         self._finished: Signal | None = None  # made when a task waits
+        self._discard: Callable[[], object] | None = None  # in place of the listener, once all is over
         self._linger_bytes = _LINGER_BYTES
 
     @property
@@ -173,10 +174,10 @@ class Ending:
     def _leave(self) -> None:
         self.left = True
         self.phase = next_phase(self.phase, _LEAVE)
-        if self.phase is _DONE:
-            self._discard()
-        else:
+        if self._discard is None:
             self._listener.on_leave()
+        else:
+            self._discard()
 
     def fail(
         self, error: MessageTooBig | MessageAborted | ReceiveTimeout | InvalidUTF8 | ProtocolViolation
@@ -254,8 +255,9 @@ class Ending:
         From now on only `discard` may be asked for: to drop what has arrived and was not taken.
         """
         self.phase = next_phase(self.phase, _FINISH)
-        self._discard = discard
-        del self._listener  # it refers to this object
+        if self._discard is None:
+            self._discard = discard
+            del self._listener  # it refers to this object
         if self._finished is not None:
             self._finished.notify()
 

@@ -72,6 +72,7 @@ class Reading(Enum):
 _ON, _PAUSED, _OFF = Reading.ON, Reading.PAUSED, Reading.OFF
 _READ, _DECODE, _WAIT, _SLEEP = Next.READ, Next.DECODE, Next.WAIT, Next.SLEEP
 _OPEN = State.OPEN
+_DROPPED = Phase.DROPPED
 
 
 class Relaying(Protocol):
@@ -247,6 +248,8 @@ class Intake:
             for event in events:
                 if isinstance(event, Pong | Close | Violation):
                     self._handle(event)
+            if self._ending.phase >= _DROPPED:
+                return  # every task was woken
         self.choose_way()
         if connection.queue.size or connection.state is not _OPEN:
             self._pump.step()
@@ -320,7 +323,7 @@ class Intake:
 
     def end(self) -> None:
         """How the connection ends is certain: what comes is dropped, up to a limit."""
-        if self._ending.phase < Phase.DROPPED and (self.reading is not _ON or self._undecoded):
+        if self._ending.phase < _DROPPED and (self.reading is not _ON or self._undecoded):
             self.resume()
         else:
             self.choose_way()
