@@ -84,6 +84,7 @@ class Receiver:
     def messages(self, wait: Callable[[], Coroutine[Any, Any, str | bytes]]) -> MessageIterator:
         """The messages, as ``async for`` takes them; `wait` is for what the iterator cannot do by itself."""
         intake = self.intake
+        intake.keep_beginnings(True)
         loop = event_loop().task_loop()
         return MessageIterator(self.inbox.queue, wait, intake.read_step, intake.arrived.wait, loop)
 
@@ -146,6 +147,7 @@ class Receiver:
             MessageTooBig: it is larger than ``max_message_size``; the connection fails with 1009.
             ConnectionBroken: a rule is broken in it, and the connection has ended.
         """
+        self.intake.keep_beginnings(True)
         return self._take(self.inbox.take_message, self._limit)
 
     def begin(self) -> Kind | None:
@@ -154,6 +156,7 @@ class Receiver:
         Raises:
             ConnectionBroken: as `take_message`.
         """
+        self.intake.keep_beginnings(False)
         return self._take(self.inbox.begin)
 
     def take_chunk(self, max_bytes: int) -> bytes:
