@@ -16,7 +16,8 @@ from wsstream.codec.events import Kind, Violation
 from wsstream.codec.speedups import MessageIterator
 from wsstream.codec.unread import CLOSED_FOR_RECEIVER
 from wsstream.driver.ending import Ending
-from wsstream.driver.fairness import BYTES_BETWEEN_YIELDS
+from wsstream.driver.engine import Next
+from wsstream.driver.fairness import BYTES_BETWEEN_YIELDS, STEPS_BETWEEN_YIELDS
 from wsstream.driver.inbox import Inbox, Reader
 from wsstream.driver.intake import Intake
 from wsstream.driver.sender import Sender
@@ -28,6 +29,7 @@ from wsstream.transports.eventloop import event_loop
 __all__ = ["Receiver"]
 
 _T = TypeVar("_T")
+_DECODE = Next.DECODE  # a name of the module is found faster than a member
 
 
 class Receiver:
@@ -48,6 +50,7 @@ class Receiver:
         "_ending",
         "_limit",
         "_sender",
+        "_steps_until_yield",
         "inbox",
         "intake",
     )
@@ -68,6 +71,7 @@ class Receiver:
         self._sender = sender
         self._limit = limit
         self._bytes_until_yield = BYTES_BETWEEN_YIELDS
+        self._steps_until_yield = STEPS_BETWEEN_YIELDS
 
     @property
     def connection(self) -> Connection:
@@ -106,11 +110,22 @@ class Receiver:
             if (error := self._ending.receive_error()) is not None:
                 raise error
             if self.intake.read_more():
-                await self.intake.yield_after_step()
+                if self._is_other_tasks_turn():
+                    await self.intake.yield_after_step()
             else:
                 await self.intake.arrived.wait()
         finally:
             self.inbox.queue.closed_for &= ~CLOSED_FOR_RECEIVER
+
+    def _is_other_tasks_turn(self) -> bool:
+        """Whether other tasks run after a step, which was taken by the task that receives."""
+        self._steps_until_yield -= 1
+        in_chunks = self.inbox.message is not None
+        if in_chunks and self._steps_until_yield > 0 and self.intake.next() is not _DECODE:
+            return False
+        self._steps_until_yield = STEPS_BETWEEN_YIELDS
+        self._bytes_until_yield = BYTES_BETWEEN_YIELDS
+        return True
 
     async def yield_after(self, size: int) -> None:
         """A checkpoint, if with `size` bytes more it is the turn of other tasks."""
