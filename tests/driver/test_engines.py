@@ -103,8 +103,10 @@ def make(request: pytest.FixtureRequest, sockets: tuple[socket.socket, socket.so
         elif loop is None:
             pytest.skip("this event loop does not call back")
         else:
-            engine = CallbackEngine(steps, transport, event_loop(), new_read_step(transport))
+            read_step = new_read_step(transport)
+            engine = CallbackEngine(steps, transport, event_loop(), read_step)
             assert engine.watch()
+            assert read_step.watched
         steps.engine = engine
         engine.start()
         return steps, engine

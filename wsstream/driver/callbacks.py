@@ -59,7 +59,9 @@ class CallbackEngine(Engine):
 
     def watch(self) -> bool:
         """Have the event loop call back when there is something to read; false: it cannot."""
-        return self._transport.watch_readable(self._read_step.on_readable)
+        watched = self._transport.watch_readable(self._read_step.on_readable)
+        self._read_step.watched = watched
+        return watched
 
     def start(self) -> None:
         """Set the alarm. The transport is watched already."""

@@ -202,9 +202,17 @@ class Intake:
         self._inbox.queue.wake()
         self.arrived.notify()
 
+    def keep_beginnings(self, keep: bool) -> None:
+        """Keep the beginning of a message for the next read; or decode it, as its parts are asked for."""
+        self.read_step.keeps = keep
+        if not keep and (beginning := self.read_step.release()):
+            self.decode(memoryview(beginning), shared=False)
+
     def choose_way(self) -> None:
-        """Let the next messages go straight to the queue, if all is as usual."""
-        self.read_step.open = (
+        """Let the next messages go straight to the queue, if all is as usual; else once a message ends."""
+        step = self.read_step
+        step.due = self._connection.decoder.rest_due if step.keeps else 0
+        step.open = (
             self.reading is _ON
             and self.relay is None
             and not self._undecoded
