@@ -153,6 +153,15 @@ async def test_x11_a_pong_waits_for_one_frame_and_little_else_on_a_slow_line(
 
 
 @pytest.mark.virtual_time
+async def test_x11_a_slow_line_is_known_as_such_when_the_transport_takes_bytes_again(run: Run) -> None:
+    async def body(peer: PingingPeer, line: Line) -> None:
+        await peer.read(lambda _: line.limits[-1] < 128 * KIB)
+        assert line.delivered <= QUEUE + UNKNOWN
+
+    await run("server", 100 * KIB, body)
+
+
+@pytest.mark.virtual_time
 async def test_x11_at_100_kib_a_second_smaller_frames_make_the_wait_as_short_as_they_are(run: Run) -> None:
     async def body(peer: PingingPeer, _: Line) -> None:
         await peer.read(lambda _: anyio.current_time() >= 12)

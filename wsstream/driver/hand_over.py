@@ -89,6 +89,8 @@ class HandOver:
         self._note(delivered, delivery.time - self._last.time)
         self._last = delivery
         time = max(self._time, _TICK)
+        if self.unsent == MOST and self._size * _PERIOD >= MOST * time:
+            return False  # the usual case where it matters
         in_period, when_slow = self._size * _PERIOD // time, self._size * _SLOW_PERIOD // time
         least = LEAST if self.unsent < NOTSENT or (full and when_slow < NOTSENT) else NOTSENT
         most = self.unsent
