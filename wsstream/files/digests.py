@@ -1,8 +1,8 @@
 """The digests of files, made while the bytes pass. All are 32 bytes, shown as 64 hexadecimal digits.
 
 ``sha256-tree`` is for programs that cannot hash a stream, such as web pages: the Merkle tree of RFC 9162
-section 2.1.1 with SHA-256, whose entries are the segments of 256 KiB of the file. It needs no more than one of
-them at a time.
+section 2.1.1 with SHA-256, whose entries are the segments of 256 KiB of the file. It needs no more than one
+of them at a time.
 """
 
 from __future__ import annotations

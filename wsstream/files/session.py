@@ -1,14 +1,15 @@
 """One end of a connection that speaks ``wsstream.file.v1``, without I/O. The time is an argument, in seconds.
 
-Messages go in, events come out, and what has to be sent is taken by `outgoing`. Either end may make a request:
-the one that wants a file or the one that offers it, the client or the server. One request is active at a
-time; one connection may carry many, one after the other.
+Messages go in, events come out, and what has to be sent is taken by `outgoing`. Either end may make a
+request: the one that wants a file or the one that offers it, the client or the server. One request is
+active at a time; one connection may carry many, one after the other.
 
-Ids are odd for requests of the client and even for those of the server, so two that cross cannot be confused.
-The client's has precedence: the client ignores that of the server, and the server takes its own back.
+Ids are odd for requests of the client and even for those of the server, so two that cross cannot be
+confused. The client's has precedence: the client ignores that of the server, and the server takes its own
+back.
 
-The program sends everything in the order in which the session has it: when all messages of `outgoing` are sent,
-it calls :meth:`Session.sent` for a segment, and then sends it. So no data follows an Abort.
+The program sends everything in the order in which the session has it: when all messages of `outgoing` are
+sent, it calls :meth:`Session.sent` for a segment, and then sends it. So no data follows an Abort.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The states of one end of a connection, and the messages that may pass in each: two tables.
 
-A received message that is not in `RECEIVE` breaks the protocol. To send one that is not in `SEND` is a mistake
-of this end's program. Some are not in the tables, as they may pass in every state from `IDLE` on: `Bye`, an
-`Error` without id, and messages about a request that is over, which are ignored.
+A received message that is not in `RECEIVE` breaks the protocol. To send one that is not in `SEND` is a
+mistake of this end's program. Some are not in the tables, as they may pass in every state from `IDLE` on:
+`Bye`, an `Error` without id, and messages about a request that is over, which are ignored.
 """
 
 from __future__ import annotations

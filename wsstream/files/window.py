@@ -67,7 +67,8 @@ class Credit:
         Raises:
             ValueError: it is larger than :meth:`next_segment`, or empty.
         """
-        if not 0 < size <= (most := self.next_segment()):
+        most = self.next_segment()
+        if not 0 < size <= most:
             raise ValueError(f"a segment must have 1 to {most} bytes now, got {size}")
         self.sent += size
 
