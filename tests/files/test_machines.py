@@ -121,7 +121,8 @@ class Transfers(RuleBasedStateMachine):
         """Left alone, the transfer ends, soon."""
         for _ in range(2):
             for _ in range(400):
-                self.send_segment()
+                for _ in range(4):  # more than there is credit for at first
+                    self.send_segment()
                 self.network.deliver_to_receiver()
                 self.network.deliver_to_sender()
                 self.network.receiver.write(self.network.now)
