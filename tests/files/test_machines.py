@@ -55,6 +55,9 @@ class Transfers(RuleBasedStateMachine):
         if sent := self.network.send_data(most):
             start, _ = sent
             assert start >= self.disk.durable, "a byte that is durable was sent again"
+            credit = self.sender.session.credit
+            assert credit is not None
+            assert credit.sent - credit.written <= credit.window, "more was sent than there was credit for"
 
     @rule(count=st.integers(1, 8))
     def write(self, count: int) -> None:
