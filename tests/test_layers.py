@@ -45,7 +45,11 @@ OUTSIDE = {"__init__", "public", "testing"}  # re-exports only; a product of its
 IO_MODULES = {"socket", "ssl", "selectors", "select", "asyncio", "trio", "anyio", "threading", "time"}
 BACKENDS = {"asyncio", "trio"}
 SANS_IO = ["codec", "protocol", "opening"]
-OPTIONAL = {"python_socks"}  # in an extra, imported where it is needed
+SANS_IO_OF_FILES = {  # the protocol; what is beside it works on files
+    *("errors", "events", "strict_json", "fields", "messages", "states", "digests", "window"),
+    *("sending", "receiving", "link", "incoming", "session"),
+}
+OPTIONAL = {"blake3", "python_socks"}  # in an extra, imported where it is needed
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,7 @@ ALLOWED = {
     "upgrade": {"anyio"},
     "client": {"anyio"},
     "server": {"anyio"},
+    "files": {"anyio", "blake3"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
@@ -227,6 +232,15 @@ def test_the_packages_of_extras_are_not_imported_at_the_start() -> None:
 @pytest.mark.parametrize("part", SANS_IO)
 def test_the_sans_io_layers_import_no_io_module(part: str) -> None:
     assert [str(each) for each in within(part) if top(each.target) in IO_MODULES] == []
+
+
+def test_the_protocol_for_files_imports_nothing_that_does_io() -> None:
+    inside = {f"wsstream.files.{name}" for name in SANS_IO_OF_FILES}
+    found = [each for each in imports() if each.source in inside]
+    assert {each.source for each in found} == inside
+    ours = {each.target for each in found if is_ours(each.target)}
+    assert ours <= inside | {"wsstream.errors", "wsstream.display", "wsstream.files"}
+    assert [str(each) for each in found if top(each.target) in IO_MODULES | {"os", "pathlib", "io"}] == []
 
 
 def test_errors_take_only_exceptions_from_anyio_and_load_no_event_loop() -> None:
@@ -383,6 +397,11 @@ def test_every_module_of_the_sans_io_layers_has_a_test_file(part: str) -> None:
     sources = {path.stem for path in (ROOT / part).glob("*.py")} - {"__init__"}
     tests = {path.stem.removeprefix("test_") for path in (TESTS / part).glob("test_*.py")}
     assert sources <= tests  # a subject of two modules may have one of its own
+
+
+def test_every_module_of_the_protocol_for_files_has_a_test_file() -> None:
+    tests = {path.stem.removeprefix("test_") for path in (TESTS / "files").glob("test_*.py")}
+    assert tests >= SANS_IO_OF_FILES - {"events", "link", "incoming"}, "those three are parts of a session"
 
 
 @pytest.mark.parametrize("part", SANS_IO)
