@@ -197,6 +197,7 @@ ALLOWED = {
     "upgrade": {"anyio"},
     "client": {"anyio"},
     "server": {"anyio"},
+    "files": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
     "testing": {"anyio", "trio"},
     "__init__": set(),

@@ -1,0 +1,3 @@
+"""Files over a WebSocket: the subprotocol ``wsstream.file.v1``, and the storage of what it receives."""
+
+from __future__ import annotations
