@@ -29,13 +29,13 @@ __all__ = ["commit"]
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
-def commit(file: PartFile, target: Target, size: int, mtime: float | None, mode: int | None) -> str:
+def commit(file: PartFile, target: Target, size: int, mtime_ns: int | None, mode: int | None) -> str:
     """Give `file`, which has `size` bytes, the name of `target`; return the name it got. May be repeated."""
     file.check()
     name = target.find(file.folder, os.fstat(file.fd)) if file.record.complete else None
     if name is None:
         _seal(file, size)
-        _set_status(file, target, mtime, mode)
+        _set_status(file, target, mtime_ns, mode)
         file.check()
         name = _publish(file, target)
     file.folder.sync()
@@ -53,15 +53,15 @@ def _seal(file: PartFile, size: int) -> None:
     file.flush(sync_file)
 
 
-def _set_status(file: PartFile, target: Target, mtime: float | None, mode: int | None) -> None:
+def _set_status(file: PartFile, target: Target, mtime_ns: int | None, mode: int | None) -> None:
     if mode is None and target.on_exist == "overwrite":
         replaced = file.folder.status(target.name)
         mode = replaced.st_mode if replaced is not None and stat.S_ISREG(replaced.st_mode) else None
     if mode is not None:
         os.fchmod(file.fd, mode & 0o777)
-    if mtime is not None:
-        with suppress(ValueError, OverflowError, OSError):  # no time, or one that the file system cannot have
-            os.utime(file.fd, ns=(time.time_ns(), round(mtime * 1e9)))
+    if mtime_ns is not None:
+        with suppress(OverflowError, OSError):  # a time that the file system cannot have
+            os.utime(file.fd, ns=(time.time_ns(), mtime_ns))
 
 
 def _publish(file: PartFile, target: Target) -> str:

@@ -133,7 +133,7 @@ class Partial:
         return PartHasher(self, digest)
 
     @storage_call
-    def commit(self, *, size: int, mtime: float | None = None, mode: int | None = None) -> str:
+    def commit(self, *, size: int, mtime_ns: int | None = None, mode: int | None = None) -> str:
         """Give the file its name; return that name. The caller has compared the digest.
 
         A crash in the middle leaves the partial, the file or both, and the same transfer, resumed, is at the
@@ -141,7 +141,8 @@ class Partial:
 
         Args:
             size: in bytes, as the sender says at the end.
-            mtime: in seconds since 1970. One that the file system cannot have is ignored.
+            mtime_ns: the time of change, in nanoseconds since 1970. One that the file system cannot have is
+                ignored.
             mode: the permissions; only the lowest nine bits count. By default those of the file that is
                 replaced, or else those of any new file.
 
@@ -154,7 +155,7 @@ class Partial:
             raise TransferError(
                 "short" if self.written < size else "too-large", f"{self.written} bytes arrived"
             )
-        name = commit(self._file, self._target, size, mtime, mode)
+        name = commit(self._file, self._target, size, mtime_ns, mode)
         self.durable = size
         self._retire()
         return join_name(*self._folders, name)

@@ -15,7 +15,7 @@ from wsstream.files.expiry import expire, used_bytes
 from wsstream.files.fence import Fence
 from wsstream.files.folder import Folder
 from wsstream.files.listing import Page, list_page
-from wsstream.files.names import check_token, join_name, parse_name
+from wsstream.files.names import check_token, join_name, parse_name, record_name
 from wsstream.files.os_errors import storage_call
 from wsstream.files.part_file import open_part
 from wsstream.files.partial import Hash, Partial, hash_range
@@ -132,18 +132,22 @@ class SafeRoot:
         size: int,
         digest: str,
         *,
+        token: str | None = None,
         new_hash: Callable[[], Hash] = hashlib.sha256,
         on_exist: OnExist = "fail",
     ) -> str | None:
         """Return the name of the file that is offered once more, or ``None`` if it is not there.
 
         It has this size and this digest, so an offer after a lost ``done`` need not be sent again. With
-        ``"rename"``, files with a number count, too; at most 16 files are read.
+        ``"rename"``, files with a number count, too; at most 16 files are read. The answer is ``None`` as
+        well if the transfer `token` has a record: then :meth:`partial` resumes it, and its commit tidies up.
         """
         *folders, part = parse_name(name)
         hashed = 0
         try:
             with self._open_folder(folders) as folder:
+                if token is not None and folder.status(record_name(check_token(token))) is not None:
+                    return None
                 for candidate in Target(part, on_exist).candidates():
                     status = folder.status(candidate)
                     if status is None or hashed == _MAX_HASHED:
