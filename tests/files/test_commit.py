@@ -229,10 +229,16 @@ def test_a_file_of_somebody_else_is_not_taken_for_the_committed_one(root: SafeRo
                 partial.commit(size=len(DATA))
     assert visible(folder) == {"a.bin": DATA}
     assert not list(folder.glob("*.part"))
+    record = (folder / f".wsstream-{TOKEN}.json").read_bytes()
     (folder / "other").write_bytes(DATA[::-1])
     (folder / "other").rename(folder / "a.bin")
     with refused("exists"):
         opened(root, "fail")
+    with opened(root, "overwrite") as partial:
+        assert partial.durable == 0
+        partial.discard()
+    (folder / f".wsstream-{TOKEN}.json").write_bytes(record)
+    (folder / "a.bin").unlink()
     with opened(root, "overwrite") as partial:
         assert partial.durable == 0
 

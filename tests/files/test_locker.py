@@ -132,6 +132,29 @@ async def test_a_newer_holder_waits_until_the_older_one_has_let_go(locker: FileL
     assert events == ["the older one let go", "the newer one holds"]
 
 
+async def test_a_holder_that_does_not_let_go_is_left_behind(root: SafeRoot) -> None:
+    locker = FileLocker(root, patience=0.1)
+
+    async def older(*, task_status: anyio.abc.TaskStatus[Fence]) -> None:
+        async with locker.hold(TOKEN) as fence:
+            task_status.started(fence)
+            with anyio.CancelScope(shield=True):
+                await released.wait()
+
+    released = anyio.Event()
+    async with anyio.create_task_group() as group:
+        first = await group.start(older)
+        async with locker.hold(TOKEN) as second:
+            assert (second.number, second.barrier) == (2, 2)
+            with refused("superseded"):
+                first.check()
+            released.set()
+            await anyio.sleep(0.2)
+            second.check()
+    async with locker.hold(TOKEN) as third:
+        assert (third.number, third.barrier) == (3, 2)
+
+
 async def test_an_older_holder_stops_at_its_next_write(locker: FileLocker, root: SafeRoot) -> None:
     async def newer() -> None:
         async with locker.hold(TOKEN):
@@ -311,6 +334,15 @@ def test_a_file_that_was_removed_is_made_again(root: SafeRoot, folder: Path) -> 
     assert second.number == 1
     second.release()
     assert os.listdir(folder) == [LOCK]
+
+
+def test_a_file_that_goes_while_it_is_locked_is_not_taken(
+    root: SafeRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lock,) = locks(root, 1)
+    answers = iter([True, False])
+    monkeypatch.setattr(LockFile, "_is_current", lambda self: next(answers))
+    assert not lock.take()
 
 
 def test_the_numbers_have_a_bound(root: SafeRoot, folder: Path) -> None:

@@ -17,6 +17,7 @@ from kit.processes import run_program
 from kit.storage import refused
 
 from wsstream.files import folder as folder_module
+from wsstream.files import safe_root
 from wsstream.files.errors import TransferError
 from wsstream.files.folder import Folder
 from wsstream.files.listing import Entry
@@ -104,6 +105,20 @@ def test_the_etag_names_one_version(root: SafeRoot, folder: Path, change: Callab
             assert new.etag != source.etag
         if change is not put_another_in_its_place:
             assert source.changed()
+
+
+def test_a_source_that_cannot_be_used_is_closed(
+    root: SafeRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(5, "the disk failed")
+
+    (folder / "a").touch()
+    monkeypatch.setattr(safe_root, "Source", fail)
+    before = os.listdir("/dev/fd")
+    with refused("io"):
+        root.open_source("a")
+    assert os.listdir("/dev/fd") == before
 
 
 def test_the_etag_tells_nothing_else(root: SafeRoot, folder: Path) -> None:
