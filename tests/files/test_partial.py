@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,34 @@ def test_a_closed_partial_is_of_no_use(root: SafeRoot, folder: Path) -> None:
         with pytest.raises(ValueError, match="closed"):
             call()
     assert sorted(os.listdir(folder)) == [RECORD, PART]
+
+
+def test_close_waits_for_the_calls_of_other_threads(
+    root: SafeRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or their descriptor could be that of another file."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def slow(fd: int, buffers: list[memoryview], offset: int) -> int:
+        entered.set()
+        assert go_on.wait(10)
+        return os.pwritev(fd, buffers, offset)
+
+    partial = opened(root)
+    monkeypatch.setattr(partial_module, "os", Replaced(os, pwritev=slow))
+    writing = threading.Thread(target=partial.write, args=([b"x" * 10],))
+    closing = threading.Thread(target=partial.close)
+    writing.start()
+    assert entered.wait(10)
+    closing.start()
+    closing.join(0.1)
+    assert closing.is_alive()
+    go_on.set()
+    writing.join()
+    closing.join()
+    assert (folder / PART).read_bytes() == b"x" * 10
+    with pytest.raises(ValueError, match="closed"):
+        partial.write([b"y"])
 
 
 def test_discard_leaves_nothing(root: SafeRoot, folder: Path) -> None:

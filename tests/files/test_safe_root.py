@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from kit.processes import run_program
-from kit.storage import refused
+from kit.storage import Replaced, refused
 
 from wsstream.files import folder as folder_module
 from wsstream.files import safe_root
@@ -199,25 +199,42 @@ def test_no_file_is_made_below_what_is_no_folder(root: SafeRoot, folder: Path, s
             start(root, name)
 
 
-def test_a_file_swapped_for_a_fifo_after_the_first_look_is_refused(
-    root: SafeRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["fifo", "device", "link to the outside"])
+def test_a_file_swapped_after_the_first_look_is_refused(
+    root: SafeRoot, folder: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
+    make = {"link to the outside": lambda path: path.symlink_to(outside / "secret"), **SPECIAL}[kind]
     (folder / "a").touch()
     opened: list[int] = []
 
     def open_later(part: str, flags: int, *args: object, dir_fd: int) -> int:
         if part == "a":
             os.remove(folder / "a")
-            os.mkfifo(folder / "a")
-        opened.append(os_open(part, flags, *args, dir_fd=dir_fd))
+            make(folder / "a")
+        opened.append(os.open(part, flags, *args, dir_fd=dir_fd))
         return opened[-1]
 
-    os_open = os.open
-    monkeypatch.setattr(folder_module.os, "open", open_later)
+    monkeypatch.setattr(folder_module, "os", Replaced(os, open=open_later))
+    before = os.listdir("/dev/fd")
     with refused("denied"):
         root.open_source("a")
-    with pytest.raises(OSError):
-        os.fstat(opened[-1])  # closed
+    assert os.listdir("/dev/fd") == before
+
+
+def test_nothing_special_is_opened_at_all(
+    root: SafeRoot, special: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening some devices has an effect: a tape is wound back."""
+    opened: list[str] = []
+
+    def noted(part: str, *args: object, dir_fd: int) -> int:
+        opened.append(part)
+        return os.open(part, *args, dir_fd=dir_fd)
+
+    monkeypatch.setattr(folder_module, "os", Replaced(os, open=noted))
+    with refused("denied"):
+        root.open_source(special)
+    assert opened == ["."]
 
 
 # -- symbolic links --------------------------------------------------------------------------------

@@ -37,6 +37,9 @@ class Locker(Protocol):
         The block is cancelled when a newer holder asks, and the call then raises TransferError
         ``superseded``. An exception of the block itself leaves it as it is. Cancelled while it waits, the
         call holds nothing, but the older holder may have stopped.
+
+        The block must not end while a worker thread still uses the fence: :meth:`Partial.close`, called in it
+        and shielded from cancellation, waits for that.
         """
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from types import TracebackType
 from typing import Any
 
 from wsstream.files.copying import copy_start
@@ -27,7 +29,7 @@ class PartFile:
         fence: what the writer shows, or ``None`` without a locker.
     """
 
-    __slots__ = ("_broken", "fd", "fence", "folder", "record", "token")
+    __slots__ = ("_broken", "_changed", "_closed", "_users", "fd", "fence", "folder", "record", "token")
 
     def __init__(self, folder: Folder, fd: int, token: str, record: Record, fence: Fence | None) -> None:
         self.folder = folder
@@ -36,6 +38,31 @@ class PartFile:
         self.record = record
         self.fence = fence
         self._broken: OSError | None = None
+        self._closed = False
+        self._users = 0  # calls that run in worker threads
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> PartFile:
+        """Use the file in the block: `close` waits for its end.
+
+        A caller that waits for a worker thread may be cancelled, and then close this object under the thread.
+        By the next system call, the number of the descriptor could be that of another file.
+
+        Raises:
+            ValueError: this object is closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise ValueError("the partial is closed")
+            self._users += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._users -= 1
+            self._changed.notify_all()
 
     @property
     def name(self) -> str:
@@ -46,12 +73,9 @@ class PartFile:
         """Check that the writer may go on.
 
         Raises:
-            ValueError: this object is closed.
             OSError: writing to the disk failed before.
             TransferError: ``superseded``.
         """
-        if self.fd < 0:
-            raise ValueError("the partial is closed")
         if self._broken is not None:
             raise OSError(self._broken.errno, "writing to the disk failed before") from self._broken
         _check(self.fence)
@@ -78,8 +102,11 @@ class PartFile:
         self.folder.remove(record_name(self.token))
 
     def close(self) -> None:
-        """Close the descriptors. A second call does nothing."""
-        fd, self.fd = self.fd, -1
+        """Wait for the calls that run, then close the descriptors. A second call does nothing."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._users)
+            fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
         self.folder.close()

@@ -82,16 +82,16 @@ class Partial:
         Raises:
             TransferError: also ``too-large``, with nothing written, if the file would exceed its size.
         """
-        file = self._file
-        file.check()
         views = [memoryview(chunk).cast("B") for chunk in chunks if len(chunk)]
-        most = self.written if self.complete else self.size
-        if most is not None and self.written + sum(map(len, views)) > most:
-            raise TransferError("too-large", f"the file has only {most} bytes")
-        while views:
-            count = os.pwritev(file.fd, views[:_MAX_BUFFERS], self.written)
-            self.written += count
-            _drop(views, count)
+        with self._file as file:
+            file.check()
+            most = self.written if self.complete else self.size
+            if most is not None and self.written + sum(map(len, views)) > most:
+                raise TransferError("too-large", f"the file has only {most} bytes")
+            while views:
+                count = os.pwritev(file.fd, views[:_MAX_BUFFERS], self.written)
+                self.written += count
+                _drop(views, count)
 
     @storage_call
     def sync(self) -> int:
@@ -100,20 +100,21 @@ class Partial:
         If the disk fails to write, nobody knows which bytes it has, and this object is of no further use. The
         transfer resumes at the recorded offset, once the partial is opened again.
         """
-        file = self._file
-        file.check()
-        written = self.written  # another thread may go on writing
-        if written > self.durable:
-            file.flush(sync_data)
-            file.update(durable=written)
-            self.durable = written
+        with self._file as file:
+            file.check()
+            written = self.written  # another thread may go on writing
+            if written > self.durable:
+                file.flush(sync_data)
+                file.update(durable=written)
+                self.durable = written
         return self.durable
 
     @storage_call
     def read_into(self, buffer: bytearray | memoryview, offset: int) -> int:
         """Read written bytes from `offset`; return how many, 0 at the end of what is written."""
         view = memoryview(buffer)[: max(0, self.written - offset)]
-        return os.preadv(self._file.fd, [view], offset) if len(view) else 0
+        with self._file as file:
+            return os.preadv(file.fd, [view], offset) if len(view) else 0
 
     def check(self, start: int, stop: int, new_hash: Callable[[], Hash]) -> str:
         """Return the digest of the bytes from `start` to `stop`: the sender compares it before it goes on.
@@ -150,26 +151,31 @@ class Partial:
             TransferError: also ``short`` or ``too-large`` if `size` is not what is written; ``exists`` if
                 there is a file that must not be replaced.
         """
-        self._file.check()
-        if self.written != size:
-            raise TransferError(
-                "short" if self.written < size else "too-large", f"{self.written} bytes arrived"
-            )
-        name = commit(self._file, self._target, size, mtime_ns, mode)
-        self.durable = size
-        self._retire()
+        with self._file as file:
+            file.check()
+            if self.written != size:
+                error = "short" if self.written < size else "too-large"
+                raise TransferError(error, f"{self.written} bytes arrived")
+            name = commit(file, self._target, size, mtime_ns, mode)
+            self.durable = size
+            self._retire()
         return join_name(*self._folders, name)
 
     @storage_call
     def discard(self) -> None:
-        """Remove the partial and its record, and close it. After a commit, nothing is left to remove."""
+        """Remove the partial and its record, and close it. After `close`, nothing is done."""
         if self._file.fd >= 0:
-            self._file.remove()
-            self._retire()
+            with self._file as file:
+                file.remove()
+                self._retire()
             self.close()
 
     def close(self) -> None:
-        """Close the file. What is durable stays for a resume. A second call does nothing."""
+        """Wait for the calls that run in other threads, and close the file. What is durable stays for a
+        resume.
+
+        A second call does nothing. The block of a locker must not end before this has returned.
+        """
         self._file.close()
 
     def _retire(self) -> None:
