@@ -152,7 +152,6 @@ class Partial:
                 there is a file that must not be replaced.
         """
         with self._file as file:
-            file.check()
             if self.written != size:
                 error = "short" if self.written < size else "too-large"
                 raise TransferError(error, f"{self.written} bytes arrived")
