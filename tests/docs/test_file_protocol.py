@@ -9,8 +9,8 @@ from pathlib import Path
 from kit.file_ends import Disk, Network, Receiver, Sender
 
 from wsstream.files.errors import ERRORS
-from wsstream.files.messages import KINDS
-from wsstream.files.states import RECEIVE, State
+from wsstream.files.protocol.messages import KINDS
+from wsstream.files.protocol.states import RECEIVE, State
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "file-protocol.md").read_text(encoding="utf-8")
 CONTENT = random.Random(1).randbytes(1_000_000)

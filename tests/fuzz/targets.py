@@ -29,8 +29,8 @@ from wsstream.errors import (
     ProtocolViolation,
 )
 from wsstream.files.errors import TransferError
-from wsstream.files.events import Failed, Stopped
-from wsstream.files.messages import (
+from wsstream.files.protocol.events import Failed, Stopped
+from wsstream.files.protocol.messages import (
     Abort,
     Accept,
     Ack,
@@ -50,9 +50,9 @@ from wsstream.files.messages import (
     encode,
     parse,
 )
-from wsstream.files.session import Session
-from wsstream.files.states import RECEIVE, WrongState
-from wsstream.files.states import State as FileState
+from wsstream.files.protocol.session import Session
+from wsstream.files.protocol.states import RECEIVE, WrongState
+from wsstream.files.protocol.states import State as FileState
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
 from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
 from wsstream.opening.grammar import parse_token_list

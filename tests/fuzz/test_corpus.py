@@ -18,8 +18,8 @@ from wsstream.codec.decoder import Decoder
 from wsstream.codec.events import Event, Violation
 from wsstream.errors import InvalidURL
 from wsstream.files.errors import TransferError
-from wsstream.files.events import Event as FileEvent
-from wsstream.files.session import Session
+from wsstream.files.protocol.events import Event as FileEvent
+from wsstream.files.protocol.session import Session
 from wsstream.opening.extensions import Extension, parse_extensions
 from wsstream.opening.http import Request
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded

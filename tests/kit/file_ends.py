@@ -13,8 +13,8 @@ from math import inf
 from kit.file_messages import hello
 
 from wsstream.files.errors import TransferError
-from wsstream.files.events import Event, Stopped
-from wsstream.files.messages import (
+from wsstream.files.protocol.events import Event, Stopped
+from wsstream.files.protocol.messages import (
     Abort,
     Accept,
     Cancel,
@@ -25,8 +25,8 @@ from wsstream.files.messages import (
     Offer,
     Prefix,
 )
-from wsstream.files.session import Session
-from wsstream.files.states import State
+from wsstream.files.protocol.session import Session
+from wsstream.files.protocol.states import State
 
 __all__ = ["NAME", "Disk", "Network", "Receiver", "Sender"]
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from wsstream.files.errors import ERRORS, RETRIES
-from wsstream.files.messages import (
+from wsstream.files.protocol.messages import (
     KINDS,
     MAX_SEGMENT,
     PHASES,

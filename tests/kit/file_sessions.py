@@ -7,8 +7,8 @@ from typing import Any
 
 from kit.file_messages import DIGEST, hello
 
-from wsstream.files.events import Event
-from wsstream.files.messages import (
+from wsstream.files.protocol.events import Event
+from wsstream.files.protocol.messages import (
     Accept,
     Ack,
     Cancel,
@@ -21,8 +21,8 @@ from wsstream.files.messages import (
     encode,
     parse,
 )
-from wsstream.files.session import Session
-from wsstream.files.states import State
+from wsstream.files.protocol.session import Session
+from wsstream.files.protocol.states import State
 
 __all__ = [
     "PEER_HELLO",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from wsstream.driver.signals import clock
+from wsstream.transports.eventloop import event_loop
 
 __all__ = ["ProgressReport"]
 
@@ -23,7 +23,7 @@ class ProgressReport:
 
     def __init__(self, progress: Callable[[int], object] | None) -> None:
         self._progress = progress
-        self._clock = clock()
+        self._clock = event_loop().clock()
         self._due = -inf
         self._last = -1
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kit.file_messages import DIGEST, any_message, hello, one_of_each
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import (
+from wsstream.files.protocol.messages import (
     KINDS,
     MAX_CHECK,
     MAX_ENTRIES,

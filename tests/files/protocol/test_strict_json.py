@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsstream.files.strict_json import MAX_DEPTH, MAX_NUMBER, MAX_TEXT, dump, load
+from wsstream.files.protocol.strict_json import MAX_DEPTH, MAX_NUMBER, MAX_TEXT, dump, load
 
 numbers = st.integers(-MAX_NUMBER, MAX_NUMBER) | st.floats(-(2.0**53), 2.0**53)
 values = st.recursive(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import Ack
-from wsstream.files.window import MAX_WINDOW, MIN_WINDOW, SEGMENT, Credit, Grant
+from wsstream.files.protocol.messages import Ack
+from wsstream.files.protocol.window import MAX_WINDOW, MIN_WINDOW, SEGMENT, Credit, Grant
 
 KIB, MIB = 1 << 10, 1 << 20
 

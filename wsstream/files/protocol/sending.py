@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import Accept, Ack, Done, End, Hello, Offer
-from wsstream.files.window import SEGMENT, Credit
+from wsstream.files.protocol.messages import Accept, Ack, Done, End, Hello, Offer
+from wsstream.files.protocol.window import SEGMENT, Credit
 
 __all__ = ["Sending"]
 

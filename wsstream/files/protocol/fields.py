@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields
 from typing import Any, ClassVar, Final, NamedTuple, NoReturn
 
 from wsstream.files.errors import MAX_REASON, RETRIES
-from wsstream.files.strict_json import MAX_NUMBER
+from wsstream.files.protocol.strict_json import MAX_NUMBER
 
 __all__ = [
     "CURSOR",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import Ack
+from wsstream.files.protocol.messages import Ack
 
 __all__ = ["ACK_IDLE", "ACK_MOVING", "MAX_WINDOW", "MIN_WINDOW", "SEGMENT", "Credit", "Grant"]
 

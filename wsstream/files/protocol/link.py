@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from wsstream.files.errors import TransferError
-from wsstream.files.events import Event, Failed, Stopped
-from wsstream.files.messages import Abort, Bye, Cancel, Error, Hello, Message, Reject, encode
-from wsstream.files.receiving import Receiving
-from wsstream.files.sending import Sending
-from wsstream.files.states import State
-from wsstream.files.window import Credit, Grant
+from wsstream.files.protocol.events import Event, Failed, Stopped
+from wsstream.files.protocol.messages import Abort, Bye, Cancel, Error, Hello, Message, Reject, encode
+from wsstream.files.protocol.receiving import Receiving
+from wsstream.files.protocol.sending import Sending
+from wsstream.files.protocol.states import State
+from wsstream.files.protocol.window import Credit, Grant
 
 __all__ = ["Link"]
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from wsstream.files.messages import (
+from wsstream.files.protocol.messages import (
     KINDS,
     Abort,
     Accept,
@@ -18,7 +18,7 @@ from wsstream.files.messages import (
     List,
     Progress,
 )
-from wsstream.files.states import ACKS, CROSSING, HEARS, RECEIVE, REQUESTS, SEND, SERVES, State
+from wsstream.files.protocol.states import ACKS, CROSSING, HEARS, RECEIVE, REQUESTS, SEND, SERVES, State
 
 S = State
 RECEIVERS = {S.ASKED, S.DECIDING, S.RESUMING, S.RECEIVING, S.VERIFYING, S.CANCELLING}
@@ -56,13 +56,17 @@ def test_every_state_can_be_reached_and_left() -> None:
     assert back == set(State) - {S.CLOSED}
 
 
-@pytest.mark.parametrize("state", SENDERS | {S.LOOKING}, ids=lambda state: state.name)
+def name_of(state: State) -> str:
+    return state.name
+
+
+@pytest.mark.parametrize("state", sorted(SENDERS | {S.LOOKING}, key=name_of), ids=name_of)
 def test_whoever_serves_can_be_cancelled_at_any_time(state: State) -> None:
     assert RECEIVE[state, Cancel] == (S.IDLE,)
     assert RECEIVE[state, Error] == (S.IDLE,)
 
 
-@pytest.mark.parametrize("state", RECEIVERS | {S.LISTED}, ids=lambda state: state.name)
+@pytest.mark.parametrize("state", sorted(RECEIVERS | {S.LISTED}, key=name_of), ids=name_of)
 def test_whoever_receives_can_be_told_of_the_end_at_any_time(state: State) -> None:
     assert RECEIVE[state, Abort] == (S.IDLE,)
     assert RECEIVE[state, Error] == (S.IDLE,)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from wsstream.files.errors import TransferError
-from wsstream.files.link import Link
-from wsstream.files.messages import (
+from wsstream.files.protocol.link import Link
+from wsstream.files.protocol.messages import (
     VERSION,
     Abort,
     Accept,
@@ -27,8 +27,8 @@ from wsstream.files.messages import (
     Offer,
     Reject,
 )
-from wsstream.files.receiving import Receiving
-from wsstream.files.states import CROSSING, RECEIVE, REQUESTS, SERVES, State
+from wsstream.files.protocol.receiving import Receiving
+from wsstream.files.protocol.states import CROSSING, RECEIVE, REQUESTS, SERVES, State
 
 __all__ = ["OPS", "receive_data", "receive_message"]
 

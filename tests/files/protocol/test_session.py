@@ -23,8 +23,8 @@ from kit.file_sessions import (
 )
 
 from wsstream.files.errors import TransferError
-from wsstream.files.events import Failed, Stopped
-from wsstream.files.messages import (
+from wsstream.files.protocol.events import Failed, Stopped
+from wsstream.files.protocol.messages import (
     KINDS,
     Abort,
     Ack,
@@ -41,8 +41,8 @@ from wsstream.files.messages import (
     Progress,
     Reject,
 )
-from wsstream.files.session import HEARTBEAT, HELLO_TIMEOUT, PEER_TIMEOUT, Session
-from wsstream.files.states import ACKS, CROSSING, HEARS, RECEIVE, SEND, SERVES, State, WrongState
+from wsstream.files.protocol.session import HEARTBEAT, HELLO_TIMEOUT, PEER_TIMEOUT, Session
+from wsstream.files.protocol.states import ACKS, CROSSING, HEARS, RECEIVE, SEND, SERVES, State, WrongState
 
 S = State
 OPEN = [state for state in State if state is not S.CLOSED]
@@ -623,7 +623,7 @@ def test_hello_must_come_within_10_seconds() -> None:
     check_failed(subject, "timeout", 4408)
 
 
-@pytest.mark.parametrize("state", HEARS, ids=name_of)
+@pytest.mark.parametrize("state", sorted(HEARS, key=name_of), ids=name_of)
 def test_a_peer_that_owes_something_and_says_nothing_for_60_seconds_is_given_up(state: State) -> None:
     subject, id = in_state(state, now=5.0)
     feed(subject, Progress(id, "hashing", 1, None), now=7.0)
@@ -652,7 +652,7 @@ def test_the_time_begins_when_the_peer_begins_to_owe_something() -> None:
     assert subject.state is S.RECEIVING
 
 
-@pytest.mark.parametrize("state", ACKS, ids=name_of)
+@pytest.mark.parametrize("state", sorted(ACKS, key=name_of), ids=name_of)
 def test_a_receiver_sends_an_ack_every_10_seconds(state: State) -> None:
     subject, id = in_state(state)
     grant = subject.grant

@@ -8,8 +8,8 @@ import pytest
 from kit.file_messages import DIGEST, hello
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import Accept, Ack, Done, End, Offer, Prefix
-from wsstream.files.sending import Sending
+from wsstream.files.protocol.messages import Accept, Ack, Done, End, Offer, Prefix
+from wsstream.files.protocol.sending import Sending
 
 PEER = hello(max_segment=300)
 OFFER = Offer(1, "a.bin", 1000, None, ("blake3", "sha256"), "v1", DIGEST)

@@ -18,12 +18,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from wsstream.files.errors import TransferError
-from wsstream.files.incoming import OPS, receive_data, receive_message
-from wsstream.files.link import Link
-from wsstream.files.messages import Accept, Bye, Done, End, Hello, Message, Offer, Progress, parse
-from wsstream.files.sending import Sending
-from wsstream.files.states import ACKS, HEARS, REQUESTS, SEND, State, WrongState
-from wsstream.files.window import ACK_IDLE, MAX_WINDOW, SEGMENT
+from wsstream.files.protocol.incoming import OPS, receive_data, receive_message
+from wsstream.files.protocol.link import Link
+from wsstream.files.protocol.messages import Accept, Bye, Done, End, Hello, Message, Offer, Progress, parse
+from wsstream.files.protocol.sending import Sending
+from wsstream.files.protocol.states import ACKS, HEARS, REQUESTS, SEND, State, WrongState
+from wsstream.files.protocol.window import ACK_IDLE, MAX_WINDOW, SEGMENT
 
 __all__ = ["HEARTBEAT", "HELLO_TIMEOUT", "PEER_TIMEOUT", "Session"]
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from kit.effort import examples
 from kit.file_ends import Disk, Network, Receiver, Sender
 
-from wsstream.files.states import State
+from wsstream.files.protocol.states import State
 
 KIB = 1 << 10
 SEGMENT = 64 * KIB

@@ -8,8 +8,8 @@ import pytest
 from kit.file_messages import DIGEST
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import Accept, Done, End, Offer, Prefix
-from wsstream.files.receiving import Receiving
+from wsstream.files.protocol.messages import Accept, Done, End, Offer, Prefix
+from wsstream.files.protocol.receiving import Receiving
 
 OFFER = Offer(1, "a.bin", 1000, None, ("blake3", "sha256"), "v1", DIGEST)
 ACCEPT = Accept(1, 0, "sha256", 900, 300, "tok")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import Message
+from wsstream.files.protocol.messages import Message
 
 __all__ = ["Event", "Failed", "Stopped"]
 

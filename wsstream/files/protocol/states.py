@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, Final
 
-from wsstream.files.messages import (
+from wsstream.files.protocol.messages import (
     Abort,
     Accept,
     Ack,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wsstream.files.errors import TransferError
-from wsstream.files.messages import Accept, Done, End, Offer
-from wsstream.files.window import Grant
+from wsstream.files.protocol.messages import Accept, Done, End, Offer
+from wsstream.files.protocol.window import Grant
 
 __all__ = ["Receiving"]
 

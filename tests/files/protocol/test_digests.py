@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.effort import examples
 
-from wsstream.files.digests import LEAF, Sha256Tree, available, new_digest
+from wsstream.files.protocol.digests import LEAF, Sha256Tree, available, new_digest
 
 
 def merkle(entries: list[bytes]) -> bytes:

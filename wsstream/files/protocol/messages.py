@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from wsstream.display import quoted
-from wsstream.files import fields as kinds
 from wsstream.files.errors import Retry, TransferError
-from wsstream.files.strict_json import dump, load
+from wsstream.files.protocol import fields as kinds
+from wsstream.files.protocol.strict_json import dump, load
 
 __all__ = [
     "KINDS",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsstream.files import fields as kinds
+from wsstream.files.protocol import fields as kinds
 
 GOOD: list[tuple[kinds.Check, list[Any]]] = [
     (kinds.integer(-1, 5), [-1, 0, 5]),
