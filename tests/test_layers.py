@@ -197,7 +197,7 @@ ALLOWED = {
     "upgrade": {"anyio"},
     "client": {"anyio"},
     "server": {"anyio"},
-    "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
+    "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
     "public": set(),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsstream.cli.sizes import format_size, mebibytes, parse_size
+from wsstream.cli.units import format_size, mebibytes, parse_size
 
 
 @pytest.mark.parametrize(
