@@ -1,7 +1,7 @@
 """The command line's pages, made from its parser: ``python docs/cli_pages.py`` writes them.
 
-One is the part of docs/reference/cli.md that lists commands and options, the other is the manual page. Neither
-has anything from argparse's own formatting, which differs from one version of Python to the next.
+One is the part of docs/reference/cli.md that lists commands and options, the other is the manual page.
+Neither has anything from argparse's own formatting, which differs from one version of Python to the next.
 """
 
 from __future__ import annotations
