@@ -40,7 +40,13 @@ EXITS = {
     "refused, with the body": (["/refuse"], b"x", 5, b"", "no entry for \\x1b[31myou\nask somebody"),
     "a proxy answered": (["/gateway"], b"x", 5, b"", "came from a proxy, nginx"),
     "timeout": (["/stall", "--timeout", "300ms"], None, 8, b"", "--timeout ran out"),
-    "too large": (["/echo", "--framing", "len", "--max-message", "3"], b"\0\0\0\x04data", 10, b"", "1009"),
+    "too large": (
+        ["/echo", "--framing", "len", "--max-message", "3"],
+        b"\0\0\0\x04data",
+        10,
+        b"",
+        "--max-message",
+    ),
     "not UTF-8": (["/echo"], b"\xff\n", 11, b"", "use --binary"),
     "not UTF-8, late": (["/echo"], b"a" * 100_000 + b"\xff", 11, None, "use --binary"),
     "no JSON": (["/echo", "--framing", "json"], b'{"text": 5}\n', 11, b"", "base64"),
@@ -332,13 +338,14 @@ def test_a_conversation(terminal: OnTerminal, scripted: Scripted, tmp_path: Path
 
 
 @backends
-@pytest.mark.usefixtures("editing")
 @pytest.mark.heavy_after_first(each=("editing",))
 def test_on_a_terminal_what_a_peer_sent_is_escaped_and_the_end_of_input_closes(
-    terminal: OnTerminal, scripted: Scripted, backend: str
+    terminal: OnTerminal, scripted: Scripted, backend: str, editing: str
 ) -> None:
     screen = terminal("connect", f"{scripted.url}/evil", "--backend", backend)
     screen.wait_for(b"bytes\\xff")
+    if editing == "prompt_toolkit":
+        screen.wait_for(b"\x1b[?2004h")  # it edits from here on
     screen.type("\x04")
     assert screen.wait() == 0
     assert b"\\x1b[2Jtext\\x07" in screen.shown

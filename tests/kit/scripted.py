@@ -76,11 +76,15 @@ class Scripted:
     async def on_code(self, ws: WebSocketStream) -> None:
         """Closes with the code at the end of the path."""
         code = int(ws.request.path.removeprefix("/code") or 0)
-        await ws.send("before")
+        await ws.send(self._hello(ws))
         await ws.aclose(code or None, "go \x1b[2J away" if code else "")
 
+    @staticmethod
+    def _hello(ws: WebSocketStream) -> str | bytes:
+        return b"before" if ws.subprotocol == "binary" else "before"
+
     async def on_vanish(self, ws: WebSocketStream) -> None:
-        await ws.send("before")
+        await ws.send(self._hello(ws))
         await ws.writable.drain()
         ws.abort()
 

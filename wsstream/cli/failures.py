@@ -17,6 +17,7 @@ from wsstream.errors import (
     KeepaliveTimeout,
     MessageTooBig,
     ProxyError,
+    WebSocketError,
 )
 
 __all__ = ["failure_of", "is_good_end", "reason_of"]
@@ -50,9 +51,11 @@ def failure_of(error: BaseException) -> BaseException:
                 Exit.NO_CONNECTION, f"could not connect: {str(error) or type(error).__name__}"
             )
         case MessageTooBig():
-            return CommandFailed(Exit.POLICY, f"{error}; see --max-message")
+            return CommandFailed(Exit.POLICY, "a message of the peer is larger than --max-message")
         case ConnectionClosed():
             return _closed(error)
+        case WebSocketError():  # the peer sent what is not taken here
+            return CommandFailed(Exit.CLOSED, str(error))
         case anyio.BrokenResourceError():
             return CommandFailed(
                 Exit.LOST, f"the connection broke: {error.__cause__ or 'no reason is known'}"

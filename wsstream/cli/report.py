@@ -6,7 +6,6 @@ Nothing here goes to stdout, which is for payload. Secrets that the command was 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 __all__ = ["Reporter", "hide", "redact"]
@@ -43,12 +42,12 @@ class Reporter:
     def note(self, event: str, text: str, **fields: object) -> None:
         """Report `event`: to people as `text`, with ``--json`` as an object with `fields`."""
         if not self._quiet:
-            self._write(json.dumps({"event": event, **fields}) if self._json else text)
+            self._write(_event(event, **fields) if self._json else text)
 
     def error(self, status: int, text: str) -> None:
         """Report why the command ends with `status`."""
         if self._json:
-            self._write(json.dumps({"event": "error", "status": int(status), "message": text}))
+            self._write(_event("error", status=int(status), message=text))
         else:
             self._write(f"wsstream {self._command}: {text}")
 
@@ -72,3 +71,9 @@ class Reporter:
             sys.stderr.flush()
         except (OSError, AttributeError):
             pass  # nobody reads stderr; the work continues
+
+
+def _event(event: str, **fields: object) -> str:
+    import json  # not needed for --help
+
+    return json.dumps({"event": event, **fields})

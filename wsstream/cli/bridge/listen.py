@@ -70,7 +70,11 @@ async def _accept(
 ) -> None:
     async def run(sock: socket.socket) -> None:
         try:
-            await handle(await open_socket(sock))
+            stream = await open_socket(sock)
+        except (OSError, ValueError):  # the client has reset it meanwhile
+            sock.close()
+        else:
+            await handle(stream)
         finally:
             slots.release()
 

@@ -13,6 +13,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -105,18 +106,15 @@ class Console:
         await anyio.lowlevel.checkpoint()
 
     async def _ask(self, session: Any) -> str | None:
-        """The next line; ``None`` at the end of the input."""
-        try:
-            line: str = await anyio.to_thread.run_sync(_prompt, session, abandon_on_cancel=True)
-        except EOFError:
-            return None
-        except KeyboardInterrupt:  # the key: the terminal sends no signal while a line is edited
+        """The next line; ``None`` at the end of the input. If cancelled, the terminal is as it was before."""
+        prompt = _Prompt(session)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(prompt.end_when_cancelled)
+            line = await anyio.to_thread.run_sync(prompt.ask)  # not cancelled before it has ended
+            tasks.cancel_scope.cancel()
+        if prompt.interrupted:  # by the key: the terminal sends no signal while a line is edited
             os.kill(os.getpid(), signal.SIGINT)
             await anyio.sleep_forever()
-            raise
-        except anyio.get_cancelled_exc_class():
-            _end_prompt(session)
-            raise
         return line
 
     # -- commands ----------------------------------------------------------------------------
@@ -161,13 +159,41 @@ class Console:
         self._reporter.note("console", text, message=text)
 
 
-def _prompt(session: Any) -> str:
-    line: str = session.prompt(handle_sigint=False)
-    return line
+class _Prompt:
+    """Asks for one line in a thread.
 
+    Attributes:
+        interrupted: it was ended by Ctrl-C.
+    """
 
-def _end_prompt(session: Any) -> None:
-    """End a prompt that runs in another thread, and have it leave the terminal as it was."""
-    app = session.app
-    if app.is_running and app.loop is not None:
-        app.loop.call_soon_threadsafe(lambda: app.is_running and app.exit(exception=EOFError()))
+    def __init__(self, session: Any) -> None:
+        self.interrupted = False
+        self._session = session
+        self._ended = False
+
+    def ask(self) -> str | None:
+        """Return the line, ``None`` if there is none. Blocks."""
+        try:
+            line: str = self._session.prompt(handle_sigint=False, pre_run=self._exit_if_ended)
+        except EOFError:
+            return None
+        except KeyboardInterrupt:
+            self.interrupted = True
+            return None
+        return line
+
+    async def end_when_cancelled(self) -> None:
+        """Wait until this is cancelled, and end the prompt then, also if it has yet to begin."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._ended = True
+            loop = self._session.app.loop
+            if loop is not None:
+                with suppress(RuntimeError):  # it has just ended
+                    loop.call_soon_threadsafe(self._exit_if_ended)
+
+    def _exit_if_ended(self) -> None:
+        app = self._session.app
+        if self._ended and app.is_running and not app.is_done:
+            app.exit(exception=EOFError())

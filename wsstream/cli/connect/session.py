@@ -19,7 +19,7 @@ from wsstream.cli.running import run_command
 from wsstream.cli.signals import Stopping
 from wsstream.cli.stdio import Input, Output
 from wsstream.close_codes import CloseCode
-from wsstream.errors import ClosedLocally, ConnectionBroken, ConnectionClosed
+from wsstream.errors import ClosedLocally, ConnectionBroken, ConnectionClosed, MessageAborted
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["connect_command"]
@@ -110,6 +110,8 @@ class _Session:
         except ClosedLocally:
             return
         except ConnectionBroken as error:
+            if isinstance(error.__cause__, MessageAborted):
+                return  # the input is at fault, and whoever reads it says so
             raise self._explained(error) from None
         info = self._ws.close_info
         assert info is not None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TypeVar
 
 from wsstream.cli.units import parse_size, parse_time
 
 __all__ = ["Address", "address", "close_after", "count", "duration", "limit", "size"]
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # as type checkers read it; importing typing would cost --help 10 ms
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 Address = tuple[str, int]
 """Host and port."""
