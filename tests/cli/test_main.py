@@ -14,18 +14,9 @@ from wsstream.cli import main
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 _HEAVY = {
-    "anyio",
-    "asyncio",
-    "h11",
-    "json",
-    "logging",
-    "prompt_toolkit",
-    "rich",
-    "shtab",
-    "ssl",
-    "subprocess",
+    *("anyio", "asyncio", "h11", "json", "logging", "prompt_toolkit", "rich", "shtab", "ssl", "subprocess"),
+    *("trio", "trustme", "typing", "uvloop"),
 }
-_HEAVY |= {"trio", "trustme", "uvloop", "typing"}
 
 
 def test_version_goes_to_stdout(run: Run) -> None:
