@@ -157,6 +157,14 @@ def test_a_server_of_websockify_is_spoken_to_without_a_mark(command: Command, sc
     assert scripted.end_of("/echo7") == (1000, "")
 
 
+def test_binary_is_offered_first_as_websockify_does_not_strip_blanks(spawn: Spawn) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        spawn("bridge", "stdio", f"ws://127.0.0.1:{listener.getsockname()[1]}")
+        with listener.accept()[0] as connection:
+            request = connection.recv(4096).decode()
+    assert "\r\nSec-WebSocket-Protocol: binary, wsstream.pipe.v1\r\n" in request
+
+
 # -- exit statuses -------------------------------------------------------------------------------
 
 EXITS = {

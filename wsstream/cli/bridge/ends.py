@@ -21,6 +21,7 @@ from wsstream.streams.bytestream import WebSocketByteStream
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = [
+    "OFFERED",
     "PIPE",
     "SUBPROTOCOLS",
     "Dialled",
@@ -39,7 +40,11 @@ PIPE = "wsstream.pipe.v1"
 """The subprotocol in which an empty binary message ends one direction."""
 
 SUBPROTOCOLS = (PIPE, "binary")
-"""What is offered and spoken; ``binary`` is websockify's, which has no mark."""
+"""What is spoken, the preferred first; ``binary`` is websockify's, which has no mark."""
+
+OFFERED = SUBPROTOCOLS[::-1]
+"""The same, as a client offers it. A server of wsstream goes by its own order. websockify does not strip the
+blank after a comma, so it finds ``binary`` only at the beginning."""
 
 Open: TypeAlias = Callable[[], AbstractAsyncContextManager[ByteStream]]
 """Opens one end. Leaving the block closes it, if it is open then."""

@@ -9,6 +9,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from wsstream.cli.bridge.ends import (
+    OFFERED,
     SUBPROTOCOLS,
     End,
     Listening,
@@ -57,7 +58,7 @@ def bridge_command(options: argparse.Namespace) -> int:
 def _dial(options: argparse.Namespace, end: End, *, with_token: bool) -> Dial | None:
     if not isinstance(end, WebSocketURL):
         return None
-    return dial_of(options, end.url, SUBPROTOCOLS, with_token=with_token)
+    return dial_of(options, end.url, OFFERED, with_token=with_token)
 
 
 class _Bridge:
