@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from functools import partial
 from itertools import pairwise
 from random import Random
@@ -22,6 +22,9 @@ from anyio.abc import ByteStream
 
 import wsstream
 from wsstream import ConnectionBroken, FlowControl, WebSocketStream
+from wsstream.codec.decoder import Decoder
+from wsstream.codec.events import Chunk, Close, Event, Ping
+from wsstream.codec.unread import UNLIMITED
 from wsstream.testing import RawPeer, frame, memory_pair, ping, text
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy_after_first, pytest.mark.slow_over_tls]
@@ -139,6 +142,26 @@ async def test_x7_a_frame_of_64_mib_is_read_from_its_first_byte_in_bounded_memor
 # -- X8 --------------------------------------------------------------------------------------
 
 
+async def streamed(raw: Any) -> AsyncGenerator[Event, None]:
+    """What a client sends. A frame comes in the pieces that arrive: its receiver's heap is counted, too."""
+    while raw.deflating:
+        part = await raw.read_frame()
+        match part.kind:
+            case "close":
+                yield Close(part.close_code)
+            case "ping":
+                yield Ping(part.payload)
+            case _:
+                yield Chunk("binary", part.payload, part.fin, False)
+    decoder = Decoder(masked=True)
+    while True:
+        data = await raw.stream.receive()
+        while data:
+            for event in decoder.decode(data, UNLIMITED):
+                yield event
+            data = data[decoder.consumed :]
+
+
 @pytest.mark.parametrize("seconds", [0.2, pytest.param(5.0, marks=pytest.mark.slow)])
 async def test_x8_a_frame_of_64_gib_passes_a_proxy_at_constant_memory(
     net: Any, heap: Any, seconds: float
@@ -150,18 +173,21 @@ async def test_x8_a_frame_of_64_gib_passes_a_proxy_at_constant_memory(
 
     async def upstream(stream: ByteStream) -> None:
         nonlocal received
-        async with await net.as_server(stream) as raw:
-            while (frame := await raw.read_frame()).kind != "close":
-                if frame.kind == "ping":
-                    await raw.pong(frame.payload)
-                    continue
-                assert not frame.fin, "an end that the sender never sent"
-                for start in range(0, len(frame.payload), len(BLOCK)):
-                    piece = frame.payload[start : start + len(BLOCK)]
-                    at = received % len(BLOCK)
-                    assert piece == (BLOCK[at:] + BLOCK)[: len(piece)]
-                    received += len(piece)
-            closed_by.append(frame.close_code)
+        async with await net.as_server(stream) as raw, aclosing(streamed(raw)) as events:
+            async for event in events:
+                match event:
+                    case Ping(payload):
+                        await raw.pong(payload)
+                    case Close(code):
+                        closed_by.append(code)
+                        break
+                    case Chunk(_, payload, last):
+                        assert not last, "an end that the sender never sent"
+                        for start in range(0, len(payload), len(BLOCK)):
+                            piece = payload[start : start + len(BLOCK)]
+                            at = received % len(BLOCK)
+                            assert piece == (BLOCK[at:] + BLOCK)[: len(piece)]
+                            received += len(piece)
         ended.set()
 
     async with net.raw_server(upstream) as url:

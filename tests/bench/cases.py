@@ -55,6 +55,7 @@ class Case:
         fragments: of each message that is received.
         chunk: bytes that are read or written at a time, where messages are not whole.
         level: of compression; 0: none.
+        send_buffer: the size of the kernel's buffer that wsstream's user asks for; 0: the kernel chooses it.
         rounds: at most so many; None: as many as are asked for.
         fresh: each round takes place in a new process.
     """
@@ -71,6 +72,7 @@ class Case:
     chunk: int = MIB
     tls: bool = False
     level: int = 0
+    send_buffer: int = 0
     subjects: tuple[str, ...] = (*RAWS, *WSSTREAM, PURE, *PEERS)
     rounds: int | None = None
     fresh: bool = False
@@ -106,6 +108,7 @@ class Case:
             "seconds": seconds,
             "tls": self.tls,
             "level": self.level,
+            "send_buffer": self.send_buffer,
             "port": 0,
             "file": "",
             "profile": False,
@@ -121,6 +124,14 @@ CASES = (
     Case("produce-256", "send 256 B", "produce", 256),
     Case("produce-1m-server", "send 1 MiB, server", "produce", MIB),
     Case("produce-1m-client", "send 1 MiB, client", "produce", MIB, side="client"),
+    Case(
+        "produce-1m-bound",
+        "send 1 MiB, client, SO_SNDBUF of 512 KiB",
+        "produce",
+        MIB,
+        side="client",
+        send_buffer=512 * KIB,
+    ),
     Case("send-file", "send a file of 256 MiB", "send_file", FILE, measure="cpu"),
     Case("echo-256", "echo 256 B, one in flight", "echo", 256),
     Case("proxy-1m", "forward 1 MiB", "proxy", MIB),

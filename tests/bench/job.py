@@ -30,6 +30,7 @@ class Job:
         self.fragments: int = spec["fragments"]
         self.seconds: float = spec["seconds"]
         self.level: int = spec["level"]  # of compression; 0: none is agreed on
+        self.send_buffer: int = spec["send_buffer"]  # bytes; 0: as the kernel chooses
         self.file: str = spec["file"]
         self.tls: bool = spec["tls"]
         self._tls = spec if spec["tls"] else None

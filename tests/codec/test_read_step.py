@@ -187,6 +187,184 @@ def test_a_flood_of_tiny_messages_ends_the_step(owner: Owner) -> None:
     assert owner.left == [masked("") * 10]
 
 
+# -- the beginning of a message is kept for the next read ------------------------------------------------
+
+WHOLE = masked(b"x" * 3000)
+
+
+@pytest.fixture
+def keeper(owner: Owner) -> Owner:
+    owner.step.keeps = True
+    owner.step.density = 1.0
+    return owner
+
+
+def test_the_beginning_of_a_binary_message_waits_for_the_rest(keeper: Owner) -> None:
+    keeper.arriving = [masked("a") + WHOLE[:2000], WHOLE[2000:] + masked("b") + WHOLE[:8], WHOLE[8:]]
+    keeper.step.take()
+    assert [*keeper.queue] == ["a"]
+    keeper.step.take()
+    assert [*keeper.queue] == ["a", b"x" * 3000, "b"]
+    keeper.step.take()
+    assert [*keeper.queue] == ["a", b"x" * 3000, "b", b"x" * 3000]
+    assert keeper.left == []
+    assert keeper.step.bytes_received == 2 * len(WHOLE) + 2 * len(masked("a"))
+    assert keeper.queue.cost == 2 * (3064 + 65)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        masked("text" * 100)[:-1],
+        frame(2, b"part", fin=False, mask=EXAMPLE_KEY)[:-1],
+        frame(0, b"part", mask=EXAMPLE_KEY)[:-1],
+        b"\xc2" + WHOLE[1:-1],
+        frame(2, b"not masked")[:-1],
+        frame(9, b"ping", mask=EXAMPLE_KEY)[:-1],
+        WHOLE[:1],
+        WHOLE[:7],
+        frame(2, bytes(SIZE - 13), mask=EXAMPLE_KEY)[:1000],
+        frame(2, b"", declared_length=1 << 63, mask=EXAMPLE_KEY),
+        b"\x82\xfe\x00\x7d" + EXAMPLE_KEY,
+    ],
+    ids=[
+        "text, whose violations are found at once",
+        "fragment",
+        "last fragment",
+        "compressed",
+        "not masked",
+        "ping",
+        "one byte",
+        "incomplete header",
+        "larger than a read",
+        "length against a rule",
+        "length not in its shortest form",
+    ],
+)
+def test_nothing_else_is_kept(keeper: Owner, beginning: bytes) -> None:
+    keeper.arriving = [masked("a") + beginning]
+    keeper.step.take()
+    assert keeper.left == [beginning]
+    assert keeper.step.release() == b""
+
+
+@pytest.mark.parametrize("what", ["keeps", "open", "limit", "high_water"])
+def test_it_is_kept_only_while_the_message_can_be_taken_whole(keeper: Owner, what: str) -> None:
+    if what == "limit":
+        keeper.queue.limit = 2999
+    else:
+        setattr(keeper.step, what, {"keeps": False, "open": False, "high_water": 2999}[what])
+    keeper.arriving = [WHOLE[:2000]]
+    keeper.step.take()
+    assert keeper.left == [WHOLE[:2000]]
+    assert keeper.step.release() == b""
+
+
+def test_the_largest_message_is_kept_to_its_last_byte(keeper: Owner) -> None:
+    largest = frame(2, bytes(SIZE - 14), mask=EXAMPLE_KEY)
+    keeper.arriving = [largest[:-1], largest[-1:]]
+    keeper.step.take()
+    keeper.step.take()
+    assert keeper.asked == [SIZE, SIZE - len(largest) + 1]
+    assert [*keeper.queue] == [bytes(SIZE - 14)]
+
+
+def test_bytes_that_drip_in_are_kept_only_as_long_as_they_grow_by_half(keeper: Owner) -> None:
+    keeper.arriving = [WHOLE[:500], WHOLE[500:750], WHOLE[750:1124]]
+    for _ in range(3):
+        keeper.step.take()
+    assert keeper.left == [WHOLE[:1124]]
+
+
+def test_what_is_kept_is_released_once(keeper: Owner) -> None:
+    keeper.arriving = [WHOLE[:500], masked("a")]
+    keeper.step.take()
+    assert keeper.step.release() == WHOLE[:500]
+    assert keeper.step.release() == b""
+    keeper.step.take()
+    assert [*keeper.queue] == ["a"]
+
+
+def test_what_is_kept_outlives_a_read_that_brings_nothing(keeper: Owner) -> None:
+    keeper.arriving = [WHOLE[:500], None, ConnectionResetError(), b""]
+    assert keeper.step.take() is True
+    assert keeper.step.take() is False
+    with pytest.raises(ConnectionResetError):
+        keeper.step.take()
+    assert keeper.step.take() is True
+    assert keeper.told == ["end"]
+    assert keeper.step.release() == WHOLE[:500]
+
+
+def test_what_is_kept_is_the_owners_once_the_step_is_not_open(keeper: Owner) -> None:
+    keeper.arriving = [WHOLE[:500], WHOLE[500:]]
+    keeper.step.take()
+    keeper.step.open = False
+    keeper.step.take()
+    assert keeper.left == [WHOLE]
+
+
+def test_nobody_is_woken_for_a_beginning(keeper: Owner) -> None:
+    keeper.queue.closed_for |= CLOSED_FOR_RECEIVER
+    keeper.arriving = [WHOLE[:500], WHOLE[500:] + WHOLE[:500]]
+    keeper.step.take()
+    assert keeper.told == []
+    keeper.step.take()
+    assert keeper.told == ["wake"]
+
+
+def test_a_beginning_is_no_way_past_the_mark(keeper: Owner) -> None:
+    keeper.step.high_water = 5000
+    keeper.arriving = [WHOLE * 10]
+    while not keeper.left:
+        keeper.step.take()
+    assert len(keeper.queue) == 2
+    assert keeper.step.bytes_received == 5000 + LEAST_READ
+
+
+def test_it_is_kept_on_a_socket_too(version: Version) -> None:
+    ours, theirs = socket.socketpair()
+    owner = Owner(version)
+    owner.step.keeps = True
+    with ours, theirs:
+        ours.setblocking(False)
+        owner.batch.fileno, owner.receive_into = ours.fileno, ours.recv_into  # type: ignore[method-assign]
+        for part in (WHOLE[:1000], WHOLE[1000:]):
+            theirs.send(part)
+            owner.step.take()
+    assert [*owner.queue] == [b"x" * 3000]
+
+
+# -- how much is read -------------------------------------------------------------------------------------
+
+
+def test_a_read_ends_with_a_message_if_all_are_alike(owner: Owner) -> None:
+    owner.arriving = [masked(*[b"x" * 500] * 2), masked(*[b"x" * 500] * 100)]
+    owner.step.density = 1.0
+    for _ in range(3):
+        owner.step.take()
+    frame_size = len(masked(b"x" * 500))
+    assert owner.asked == [SIZE] + [SIZE // frame_size * frame_size] * 2
+    assert owner.left == []
+
+
+def test_a_read_of_the_least_size_is_not_made_smaller(owner: Owner) -> None:
+    owner.arriving = [masked(b"x" * 700)]
+    owner.step.take()
+    owner.step.high_water = owner.queue.cost + 1
+    owner.step.take()
+    assert owner.asked[1:] == [LEAST_READ]
+
+
+def test_a_read_ends_with_the_message_that_began_elsewhere(owner: Owner) -> None:
+    owner.step.density = 1.0
+    owner.step.due = 700
+    owner.step.take()
+    owner.step.due = SIZE + 1
+    owner.step.take()
+    assert owner.asked == [700, SIZE]
+
+
 @pytest.mark.parametrize(("density", "asked"), [(1.0, SIZE), (0.004, 4194), (0.0001, LEAST_READ)])
 def test_no_more_is_read_than_the_queue_has_room_for(owner: Owner, density: float, asked: int) -> None:
     owner.step.density = density
@@ -290,6 +468,7 @@ def test_a_step_in_a_reference_cycle_is_collected(version: Version) -> None:
 FRAMES = st.one_of(
     st.builds(lambda text: frame(1, text.encode(), mask=EXAMPLE_KEY), st.text(max_size=200)),
     st.builds(lambda data: frame(2, data, mask=EXAMPLE_KEY), st.binary(max_size=400)),
+    st.builds(lambda size: frame(2, bytes(size), mask=EXAMPLE_KEY), st.integers(400, SIZE)),
     st.just(frame(9, b"ping", mask=EXAMPLE_KEY)),
     st.just(frame(2, b"one", fin=False, mask=EXAMPLE_KEY) + frame(0, b"two", mask=EXAMPLE_KEY)),
     st.binary(max_size=3),
@@ -321,20 +500,22 @@ def joined(events: list[Any]) -> list[Any]:
     return [*messages, b"".join(parts)]
 
 
-@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(1, 300), max_size=8))
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(1, 300), max_size=8), st.booleans())
 @settings(max_examples=examples(300))
 def test_whatever_the_reads_the_messages_are_those_of_the_decoder(
-    frames: list[bytes], cuts: list[int]
+    frames: list[bytes], cuts: list[int], keeps: bool
 ) -> None:
     data = b"".join(frames)
     expected = decoded(data)
     for version in VERSIONS:
         owner, rest = Owner(version), data
+        owner.step.keeps = keeps
         for cut in [*cuts, len(data)]:
             if rest:
                 owner.arriving, rest = [rest[:cut]], rest[cut:]
                 while owner.arriving:
                     owner.step.take()
+        owner.take_rest(memoryview(owner.step.release()))
         assert joined([*owner.queue]) == joined(expected)
         assert owner.violation == next((event for event in expected if isinstance(event, Violation)), None)
 

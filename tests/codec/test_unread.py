@@ -909,3 +909,5 @@ def test_while_nothing_else_is_to_do_it_waits_by_park(version: Version) -> None:
     step.drained = False
     assert at_once(awaiting(anext(messages))) == "of wait"
     assert waits == ["waited"] * 2
+    step.watched = True
+    assert awaiting(anext(messages)).send(None) == "parked"

@@ -102,7 +102,7 @@ class Witness:
 
     def the_tasks_end(self) -> None:
         if self.ending.phase >= Phase.DROPPED:
-            self.ending.finish()
+            self.ending.finish(lambda: None)
 
 
 HAPPENINGS = [name for name in vars(Witness) if name.startswith(("they_", "we_", "the_", "time_", "output_"))]

@@ -14,7 +14,6 @@ from anyio import wait_all_tasks_blocked
 from wsstream.codec.speedups import FrameBatch, ReadStep, UnreadQueue
 from wsstream.driver.callbacks import CallbackEngine
 from wsstream.driver.engine import Engine, Next, Output
-from wsstream.driver.signals import clock
 from wsstream.driver.tasks import TaskEngine
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.sockets import SocketTransport
@@ -104,8 +103,10 @@ def make(request: pytest.FixtureRequest, sockets: tuple[socket.socket, socket.so
         elif loop is None:
             pytest.skip("this event loop does not call back")
         else:
-            engine = CallbackEngine(steps, transport, event_loop(), new_read_step(transport))
+            read_step = new_read_step(transport)
+            engine = CallbackEngine(steps, transport, event_loop(), read_step)
             assert engine.watch()
+            assert read_step.watched
         steps.engine = engine
         engine.start()
         return steps, engine
@@ -174,7 +175,7 @@ async def test_the_clock_is_looked_at_in_time_also_if_the_deadline_becomes_earli
     steps, engine = make()
     await settled()
     steps.called.clear()
-    now = clock()
+    now = event_loop().clock()
     engine.wake_at(now() + 60)
     engine.wake_at(now() + 0.01)
     engine.wake_at(now() + 60)
@@ -187,7 +188,7 @@ async def test_the_clock_is_looked_at_in_time_also_if_the_deadline_becomes_earli
 async def test_when_it_stops_nothing_is_called_any_more_and_nothing_is_left(make: Any, sockets: Any) -> None:
     steps, engine = make()
     await settled()
-    engine.wake_at(clock()() + 0.02)
+    engine.wake_at(event_loop().clock()() + 0.02)
     steps.stop()
     with anyio.fail_after(5):
         await steps.finished.wait()
@@ -205,7 +206,7 @@ async def test_a_mistake_in_the_clocks_step_is_told_and_raised_nowhere(make: Any
         raise ZeroDivisionError("a mistake")
 
     steps.tick = tick
-    engine.wake_at(clock()())
+    engine.wake_at(event_loop().clock()())
     with anyio.fail_after(5):
         await steps.finished.wait()
     assert "reading failed: a mistake" in steps.called

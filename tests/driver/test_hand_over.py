@@ -227,6 +227,30 @@ class TestOverSockets:
         assert sum(sizes) == 4 * MIB
         assert max(sizes) == 64 * KIB
 
+    async def test_a_pipe_passes_on_large_frames_as_large_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(SocketTransport, "delivery", fast_delivery())
+        sizes: list[int] = []
+
+        async def send(ws: WebSocketStream) -> None:
+            for _ in range(16):
+                await ws.send(PAYLOAD)
+
+        async def forward(ws: WebSocketStream) -> None:
+            async with wsstream.connect(source.url) as upstream:
+                await wsstream.pipe(upstream, ws)
+
+        async with (
+            wsstream.serve(send, "127.0.0.1") as source,
+            wsstream.serve(forward, "127.0.0.1") as server,
+            await anyio.connect_tcp("127.0.0.1", server.port) as stream,
+            await RawPeer.as_client(stream) as raw,
+        ):
+            while (frame := await raw.read_frame()).kind != "close":
+                sizes.append(len(frame.payload))
+            await raw.close()
+        assert sum(sizes) == 16 * MIB
+        assert 64 * KIB < max(sizes) <= MIB
+
     async def test_a_file_begins_with_the_least_again(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

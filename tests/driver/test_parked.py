@@ -147,6 +147,15 @@ def test_it_parks_only_if_there_is_nothing_else_to_do(
     assert source.waited == 1
 
 
+def test_it_parks_though_there_is_more_if_the_event_loop_will_call(
+    itself: Source, loop: asyncio.AbstractEventLoop
+) -> None:
+    itself.step.drained, itself.step.watched = False, True
+    waiting = anext(itself.messages)
+    assert waiting.send(None) is waiting
+    waiting.close()
+
+
 def test_a_task_that_is_thrown_away_leaves_the_queue(itself: Source) -> None:
     waiting = anext(itself.messages)
     assert waiting.send(None) is waiting

@@ -17,6 +17,7 @@ from typing import Any, Final
 from wsstream.close_codes import is_close_code
 from wsstream.codec.decoder import MAX_EVENTS, PIECE_OVERHEAD, Decoder
 from wsstream.codec.events import Chunk, Close, Event, Ping, Pong, Violation
+from wsstream.codec.speedups import FrameBatch, ReadStep, UnreadQueue
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.inbox import Inbox
 from wsstream.errors import (
@@ -45,6 +46,7 @@ from wsstream.testing import EXAMPLE_KEY, parse_frames
 __all__ = ["KEY", "TARGETS", "connection", "decoder", "extensions", "handshake", "inflater", "url"]
 
 UNLIMITED: Final = 1 << 62
+READ_BUFFER: Final = 4096
 KEY: Final = bytes(range(16))
 """The nonce of the client in `handshake`; the corpus has its answer."""
 
@@ -89,6 +91,8 @@ def decoder(data: bytes, *, make: Callable[..., Decoder] = Decoder) -> None:
     whole = decode_all(make(masked=masked, rsv1=rsv1), [wire], UNLIMITED)
     split = decode_all(make(masked=masked, rsv1=rsv1), pieces(wire, sizes), 1 + room[0] ** 2)
     assert joined(whole) == joined(split), "it matters where reads end"
+    stepped = Steps(make(masked=masked, rsv1=rsv1), masked, rsv1).run(pieces(wire, sizes))
+    assert joined(whole) == joined(stepped), "it matters who takes the plain messages"
     handed_on = sum(len(each) for each in map(payload_of, whole))
     assert handed_on <= len(wire), "more came out than went in"
 
@@ -134,6 +138,55 @@ def check_call(subject: Decoder, events: list[Event], size: int, room: int) -> N
                 assert is_close_code(code)
             case Violation():
                 assert event.code in (1002, 1007)
+
+
+class Steps:
+    """Reads by a ReadStep, which keeps the beginnings of messages, and leaves the rest to the `subject`."""
+
+    def __init__(self, subject: Decoder, masked: bool, rsv1: bool) -> None:
+        self.subject = subject
+        self.queue = UnreadQueue()
+        self.read = b""
+        self.result: list[Event] = []
+        self.step = ReadStep(
+            self.queue, FrameBatch(), masked, rsv1, self.receive, memoryview(bytearray(READ_BUFFER))
+        )
+        self.step.owner = self
+        self.step.high_water = READ_BUFFER
+        self.step.open = self.step.keeps = True
+
+    def run(self, reads: Iterable[bytes]) -> list[Event]:
+        for self.read in reads:
+            while self.read:
+                assert self.step.take()
+                self.take_messages()
+        self.take_rest(memoryview(self.step.release()))
+        return self.result
+
+    def receive(self, buffer: memoryview, size: int) -> int:
+        count = min(size, len(self.read), len(buffer))
+        buffer[:count], self.read = self.read[:count], self.read[count:]
+        return count
+
+    def take_messages(self) -> None:
+        self.result += self.queue
+        self.queue.clear()
+
+    def take_rest(self, data: memoryview) -> None:
+        self.take_messages()
+        subject = self.subject
+        self.result += decode_all(subject, [bytes(data)], UNLIMITED)
+        self.step.due = subject.rest_due
+        self.step.open = not (subject.inside_message or subject.inside_frame or subject.finished)
+
+    def end_of_stream(self) -> None:
+        raise AssertionError("an end that did not come")
+
+    def wake_receiver(self) -> None:
+        raise AssertionError("nobody waits")
+
+    def step_failed(self, error: Exception) -> None:
+        raise error
 
 
 # -- connection ----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from wsstream.opening.http1_heads import (
     not_a_request,
     read_by_h11,
     read_opening,
+    read_switch,
 )
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus" / "handshake"
@@ -294,3 +295,62 @@ def test_header_fields_go_to_h11_and_back() -> None:
     headers = Headers([("X-A", "\xe4"), ("x-a", "b")])
     assert encoded(headers) == [(b"X-A", b"\xe4"), (b"x-a", b"b")]
     assert decoded(encoded(headers)) == headers
+
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nX-A: \xe4 \x85\xa0 \r\nx-a:\r\n\r\n"
+
+
+def check_switch_against_h11(data: bytes) -> None:
+    if (switch := read_switch(data)) is None:
+        return
+    fields, size = switch
+    head = HeadBuffer(lambda beginning: None)
+    head.feed(data)
+    assert head.take() == data[:size]
+    connection = h11.Connection(h11.CLIENT)
+    upgrade = {"Host": "a", "Upgrade": "websocket", "Connection": "Upgrade"}
+    connection.send(h11.Request(method="GET", target="/", headers=list(upgrade.items())))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(data[:size])
+    event = connection.next_event()
+    assert isinstance(event, h11.InformationalResponse)
+    assert (event.status_code, event.http_version) == (101, b"1.1")
+    assert decoded(event.headers.raw_items()).items() == fields.items()
+
+
+@pytest.mark.parametrize("trailing", [b"", b"\x81\x00", SWITCH])
+def test_a_switch_is_read_without_h11_and_just_so(trailing: bytes) -> None:
+    switch = read_switch(SWITCH + trailing)
+    assert switch is not None
+    assert switch[0].items() == (("Upgrade", "websocket"), ("X-A", "\xe4 \x85\xa0"), ("x-a", ""))
+    assert switch[1] == len(SWITCH)
+    check_switch_against_h11(SWITCH + trailing)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SWITCH[:-1],
+        SWITCH.replace(b"101", b"200"),
+        SWITCH.replace(b"1.1", b"1.0"),
+        SWITCH.replace(b"\r\n", b"\n"),
+        SWITCH.replace(b"Upgrade", b"Content-Length"),
+        SWITCH[:-2] + b"a: b\r\n" * (MAX_FIELDS - 2) + b"\r\n",
+        SWITCH[:-2] + b"a: %b\r\n\r\n" % (b"," * (MAX_ITEMS + 1)),
+        SWITCH[:-2] + b"a: %b\r\n\r\n" % (b"x" * MAX_HEAD_SIZE),
+    ],
+)
+def test_all_other_responses_are_left_to_h11(data: bytes) -> None:
+    assert read_switch(data) is None
+
+
+@given(st.lists(LINES, max_size=6).map(b"".join))
+def test_no_lines_of_a_switch_are_read_otherwise_than_by_h11(lines: bytes) -> None:
+    check_switch_against_h11(b"HTTP/1.1 101 x\r\n" + lines + b"\r\n")
+
+
+@given(st.integers(0, len(SWITCH)), st.integers(0, 3), st.binary(max_size=3))
+def test_no_changed_bytes_of_a_switch_are_read_otherwise_than_by_h11(
+    at: int, dropped: int, put: bytes
+) -> None:
+    check_switch_against_h11(SWITCH[:at] + put + SWITCH[at + dropped :])

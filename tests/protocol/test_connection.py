@@ -920,14 +920,24 @@ def test_what_a_call_took_of_the_time_for_one_is_known() -> None:
 
 
 @pytest.mark.parametrize("client", [False, True])
-def test_a_frame_may_be_queued_by_its_header_and_its_payload(client: bool) -> None:
-    connection = Connection(client=client, next_key=lambda: b"key!")
-    for payload, last in ((b"some", False), (b"", True)):
-        key = connection.put_header("binary", len(payload), last=last)
-        assert key == (b"key!" if client else None)
-        if payload:
-            connection.queue.put_data(apply_mask(payload, key) if key else payload)
-    assert parse_frames(b"".join(connection.queue.buffers()), masked=client) == [
-        Frame(2, b"some", fin=False, mask=key),
-        Frame(0, b"", mask=key),
-    ]
+@pytest.mark.parametrize("key", [None, b"abcd"])
+@pytest.mark.parametrize("total", [0, 3, 8, 9, 16, 21])
+def test_payload_is_passed_on_in_frames_and_masked_in_place_with_both_keys(
+    client: bool, key: bytes | None, total: int
+) -> None:
+    keys = [bytes([number] * 4) for number in range(1, 10)]
+    drawn = iter(keys)
+    connection = Connection(client=client, next_key=lambda: next(drawn))
+    content = bytes(range(100, 100 + total))
+    connection.pass_on("binary", memoryview(bytearray(b"first")), 8, None, last=False)
+    payload = bytearray(apply_mask(content, key) if key else content)
+    connection.pass_on("binary", memoryview(payload), 8, key, last=True)
+    first, *frames = parse_frames(b"".join(connection.queue.buffers()), masked=client)
+    assert (first.opcode, first.payload, first.fin) == (2, b"first", False)
+    assert [frame.payload for frame in frames] == [content[at : at + 8] for at in range(0, total or 1, 8)]
+    assert [frame.opcode for frame in frames] == [0] * len(frames)
+    assert [frame.fin for frame in frames] == [False] * (len(frames) - 1) + [True]
+    assert [frame.mask for frame in frames] == (keys[1 : 1 + len(frames)] if client else [None] * len(frames))
+    assert connection.queue.size == len(b"".join(connection.queue.buffers()))
+    connection.queue.advance(connection.queue.size)
+    assert not connection.queue.ready

@@ -17,7 +17,7 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 from kit.endpoints import check_echo, echo
@@ -32,6 +32,7 @@ from wsstream import (
     serve,
 )
 from wsstream.testing import RawPeer
+from wsstream.transports.base import NOTSENT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time(idle=0.01)]
 
@@ -83,6 +84,21 @@ async def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
             await check_echo(ws)
         assert path.is_socket()
     assert not path.exists()
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_connections_send_without_delay_and_hold_little_unsent(given: bool) -> None:
+    async def tell_options(ws: WebSocketStream) -> None:
+        sock = ws.extra(SocketAttribute.raw_socket)
+        lowat = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        unsent = NOTSENT if lowat is None else sock.getsockopt(socket.IPPROTO_TCP, lowat)
+        await ws.send(f"{sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)} {unsent}")
+
+    where: dict[str, Any] = {"host": "127.0.0.1"}
+    if given:
+        where = {"listeners": [socket.create_server(("127.0.0.1", 0))]}
+    async with serve(tell_options, **where) as server, connect(server.url) as ws:
+        assert await ws.receive() == f"1 {NOTSENT}"
 
 
 async def test_listeners_may_be_given_and_are_closed_at_the_end() -> None:

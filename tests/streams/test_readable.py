@@ -7,9 +7,10 @@ import anyio.lowlevel
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextReceiveStream
+from kit.endpoints import against_peer
 
 import wsstream
-from wsstream.testing import connected_pair, memory_pair
+from wsstream.testing import EXAMPLE_KEY, connected_pair, frame, memory_pair
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -170,6 +171,40 @@ async def test_max_message_size_is_exact_for_receive_and_for_read_and_does_not_b
             with pytest.raises(wsstream.StreamEnded) as ended:
                 await client.receive()
             assert ended.value.code == 1009
+
+
+async def test_a_cancelled_receive_leaves_the_beginning_of_a_frame_to_any_other_call() -> None:
+    hello = frame(2, b"hello", mask=EXAMPLE_KEY)
+    for method in ("receive", "iterate", "read", "chunks", "pipe"):
+        async with against_peer("server") as (ws, peer):
+            with anyio.move_on_after(1):
+                await ws.receive()
+            await peer.send(hello[:-3])
+            with anyio.move_on_after(1) as scope:
+                await ws.receive()
+            assert scope.cancelled_caught
+            if method == "pipe":
+                async with connected_pair() as (source, sink), anyio.create_task_group() as tasks:
+                    tasks.start_soon(wsstream.pipe, ws, source)
+                    async with sink.readable.message() as reader:
+                        assert await reader.receive() == b"he"
+                        await peer.send(hello[-3:])
+                        assert await reader.read() == b"llo"
+                    tasks.cancel_scope.cancel()
+            elif method == "chunks":
+                async with ws.readable.message() as reader:
+                    assert await reader.receive() == b"he"
+                    await peer.send(hello[-3:])
+                    assert await reader.receive() == b"llo"
+            else:
+                await peer.send(hello[-3:])
+                if method == "receive":
+                    assert await ws.receive() == b"hello"
+                elif method == "iterate":
+                    assert await anext(aiter(ws)) == b"hello"
+                else:
+                    async with ws.readable.message() as reader:
+                        assert await reader.read() == b"hello"
 
 
 async def test_a_cancelled_receive_leaves_the_begun_message_to_any_other_call() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterator
+from typing import Any
 
 import anyio
 import pytest
@@ -233,15 +235,40 @@ async def test_statistics_tell_what_is_buffered() -> None:
         assert server.statistics().receive_buffered == 0
 
 
-async def test_nothing_of_a_closed_connection_is_kept_alive() -> None:
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def test_a_closed_connection_is_freed_without_the_garbage_collector(no_collector: None) -> None:
     async with connected_pair() as (client, server):
         await client.send("x")
         await server.receive()
         references = [weakref.ref(client._driver), weakref.ref(server._driver)]
     del client, server
     await anyio.wait_all_tasks_blocked()
-    gc.collect()
     assert [reference() for reference in references] == [None, None]
+
+
+async def test_so_is_a_closed_connection_over_a_socket(no_collector: None) -> None:
+    references: list[weakref.ref[Any]] = []
+
+    async def handler(ws: wsstream.WebSocketStream) -> None:
+        references.append(weakref.ref(ws._driver))
+        async for message in ws:
+            await ws.send(message)
+
+    async with wsstream.serve(handler, "127.0.0.1") as server:
+        async with wsstream.connect(server.url) as ws:
+            await ws.send("x")
+            await ws.receive()
+            references.append(weakref.ref(ws._driver))
+        del ws
+        await anyio.wait_all_tasks_blocked()
+        assert [reference() for reference in references] == [None, None]
 
 
 async def test_extra_attributes_are_those_of_the_transport() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import pytest
 
-from wsstream.driver.signals import clock
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.poller import Poller
 from wsstream.transports.sockets import SocketTransport
@@ -160,9 +159,9 @@ async def test_it_is_woken_from_other_tasks_at_once(poller: Any, sockets: Any) -
 
     late, soon = Sleeper(), Sleeper()
     with anyio.fail_after(5):
-        poller().alarms.set(clock()() + 60, late)
+        poller().alarms.set(event_loop().clock()() + 60, late)
         await settle()
-        poller().alarms.set(clock()() + 0.01, soon)
+        poller().alarms.set(event_loop().clock()() + 0.01, soon)
         await soon.woken.wait()
     assert not late.woken.is_set()
     poller().remove_reader(sockets[0].fileno())

@@ -37,7 +37,8 @@ next_park(Next *self)
 {
     MessageIterator *messages = self->messages;
     UnreadQueue *queue = messages->queue;
-    if (messages->step == NULL || !messages->step->open || !messages->step->drained || queue->closed_for || unread_count(queue) > 0) {
+    if (messages->step == NULL || !messages->step->open || !(messages->step->drained || messages->step->watched)
+        || queue->closed_for || unread_count(queue) > 0) {
         return 0;
     }
     if (messages->loop == Py_None) {

@@ -6,6 +6,7 @@
 #define LEAST_READ 1024
 #define FIRST_DENSITY 0.25
 #define SAFETY 0.98
+#define BINARY_FRAME 0x82 /* FIN and the opcode */
 
 static PyObject *
 step_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -54,17 +55,19 @@ tell(ReadStep *self, int name, PyObject *argument)
     return result == NULL ? -1 : 0;
 }
 
-/* Receive at most `wanted` bytes by the function `receive`; -1: none has arrived; -2 with an exception. */
+/* Receive at most `wanted` bytes by the function `receive`, to be put at `at` in the buffer; -1: none has arrived;
+   -2 with an exception. */
 static Py_ssize_t
-receive_by_call(ReadStep *self, Py_ssize_t wanted)
+receive_by_call(ReadStep *self, Py_ssize_t at, Py_ssize_t wanted)
 {
-    PyObject *args[2] = {self->buffer, PyLong_FromSsize_t(wanted)}, *result;
+    PyObject *args[2] = {PySequence_GetSlice(self->buffer, at, self->view.len), PyLong_FromSsize_t(wanted)};
+    PyObject *result = NULL;
     Py_ssize_t size = -1;
-    if (args[1] == NULL) {
-        return -2;
+    if (args[0] != NULL && args[1] != NULL) {
+        result = PyObject_Vectorcall(self->receive, args, 2, NULL);
     }
-    result = PyObject_Vectorcall(self->receive, args, 2, NULL);
-    Py_DECREF(args[1]);
+    Py_XDECREF(args[0]);
+    Py_XDECREF(args[1]);
     if (result == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_BlockingIOError)) {
             return -2;
@@ -84,10 +87,10 @@ receive_by_call(ReadStep *self, Py_ssize_t wanted)
 
 /* As `receive_by_call`, from the socket itself if that may be. */
 static Py_ssize_t
-receive(ReadStep *self, Py_ssize_t wanted)
+receive(ReadStep *self, Py_ssize_t at, Py_ssize_t wanted)
 {
-    Py_ssize_t size = receive_directly(self->batch, self->view.buf, wanted);
-    return size == -3 ? receive_by_call(self, wanted) : size;
+    Py_ssize_t size = receive_directly(self->batch, (char *)self->view.buf + at, wanted);
+    return size == -3 ? receive_by_call(self, at, wanted) : size;
 }
 
 /* Put the plain messages among the `size` bytes that came into the queue; return the position after them, or -1
@@ -97,7 +100,7 @@ put_messages(ReadStep *self, Py_ssize_t size, Py_ssize_t room)
 {
     ModuleState *state = PyType_GetModuleState(Py_TYPE(self));
     UnreadQueue *queue = self->queue;
-    Py_ssize_t pos, cost;
+    Py_ssize_t pos, cost, count = PyList_GET_SIZE(queue->items);
     if (state == NULL) {
         return -1;
     }
@@ -106,6 +109,7 @@ put_messages(ReadStep *self, Py_ssize_t size, Py_ssize_t room)
     queue->cost += cost;
     if (pos > 0) {
         self->density = cost > pos ? (double)pos / (double)cost * SAFETY : 1.0;
+        self->alike = pos / (PyList_GET_SIZE(queue->items) - count);
     }
     return pos;
 }
@@ -120,18 +124,69 @@ leave(ReadStep *self, Py_ssize_t pos, Py_ssize_t size)
     return failed ? -1 : 0;
 }
 
+/* How many bytes to read, behind the `before` that were kept. */
+static Py_ssize_t
+size_of_read(ReadStep *self, Py_ssize_t room, Py_ssize_t before)
+{
+    Py_ssize_t size, extra;
+    size = Py_MAX((Py_ssize_t)((double)room * self->density) - before, LEAST_READ);
+    size = Py_MIN(size, self->view.len - before);
+    if (self->due > 0) {
+        return Py_MIN(size, self->due);
+    }
+    extra = self->alike > 0 ? (before + size) % self->alike : 0;
+    return size - extra < LEAST_READ ? size : size - extra;
+}
+
+/* Keep what came from `pos` to `size` for the next read, if it is the beginning of a message; 1: kept, 0: not,
+   -1 with an exception. `before`: the bytes of it that were kept already. */
+static int
+keep(ReadStep *self, Py_ssize_t pos, Py_ssize_t size, Py_ssize_t before)
+{
+    const uint8_t *frame = (const uint8_t *)self->view.buf + pos;
+    Py_ssize_t most = Py_MIN(Py_MIN(self->high_water, self->queue->limit), self->view.len - MAX_HEADER);
+    uint64_t length;
+    size_t arrived = (size_t)(size - pos), header;
+    if (!self->keeps || most < 0 || (pos == 0 && size - before < before / 2) || *frame != BINARY_FRAME
+        || (header = message_header(frame, arrived, self->masked, 0, &length)) == 0 || length > (uint64_t)most
+        || length <= arrived - header) {
+        return 0;
+    }
+    Py_XSETREF(self->beginning, PyBytes_FromStringAndSize((const char *)frame, (Py_ssize_t)arrived));
+    return self->beginning == NULL ? -1 : 1;
+}
+
+/* Receive behind the beginning that was kept, of `before` bytes: as `receive`, but what was kept counts, too. */
+static Py_ssize_t
+receive_more(ReadStep *self, Py_ssize_t before, Py_ssize_t wanted)
+{
+    PyObject *beginning = self->beginning;
+    Py_ssize_t size;
+    self->beginning = NULL;
+    size = receive(self, before, wanted);
+    self->drained = size != -2 && size < wanted;
+    if (beginning != NULL && size <= 0) {
+        Py_XSETREF(self->beginning, beginning);
+    }
+    else if (beginning != NULL) {
+        memcpy(self->view.buf, PyBytes_AS_STRING(beginning), (size_t)before);
+        Py_DECREF(beginning);
+    }
+    return size;
+}
+
 /* Return whether anything arrived; -1 with an exception. */
 static int
 take(ReadStep *self, int at_once)
 {
     UnreadQueue *queue = self->queue;
+    Py_ssize_t before = self->beginning == NULL ? 0 : PyBytes_GET_SIZE(self->beginning);
     Py_ssize_t room = self->high_water - queue->cost, wanted, size, pos = 0;
-    int woken;
-    wanted = Py_MIN(Py_MAX((Py_ssize_t)((double)room * self->density), LEAST_READ), self->view.len);
-    if ((size = receive(self, wanted)) == -2) {
+    int woken, kept = 0;
+    wanted = size_of_read(self, room, before);
+    if ((size = receive_more(self, before, wanted)) == -2) {
         return -1;
     }
-    self->drained = size < wanted;
     if (size < 0) {
         return 0;
     }
@@ -141,13 +196,18 @@ take(ReadStep *self, int at_once)
     self->bytes_received += size;
     self->received_at = clock_time(self->batch->loop_clock);
     self->batch->answers = 1;
+    size += before;
     if (PyErr_Occurred() || (self->open && room > 0 && (pos = put_messages(self, size, room)) < 0)) {
         return -1;
     }
-    if (pos < size || queue->cost >= self->high_water) {
+    if (queue->cost >= self->high_water
+        || (pos < size && (!self->open || (kept = keep(self, pos, size, before)) == 0))) {
         return leave(self, pos, size) < 0 ? -1 : 1;
     }
-    if (queue->closed_for & CLOSED_FOR_RECEIVER
+    if (kept < 0) {
+        return -1;
+    }
+    if (pos > 0 && queue->closed_for & CLOSED_FOR_RECEIVER
         && ((woken = wake_parked(queue, at_once)) < 0 || (woken == 0 && tell(self, WAKE_RECEIVER, NULL) < 0))) {
         return -1;
     }
@@ -159,6 +219,14 @@ step_take(ReadStep *self, PyObject *Py_UNUSED(ignored))
 {
     int any = take(self, 0);
     return any < 0 ? NULL : PyBool_FromLong(any);
+}
+
+static PyObject *
+step_release(ReadStep *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *beginning = self->beginning;
+    self->beginning = NULL;
+    return beginning != NULL ? beginning : PyBytes_FromStringAndSize(NULL, 0);
 }
 
 static PyObject *
@@ -219,6 +287,7 @@ step_dealloc(ReadStep *self)
     Py_XDECREF(self->queue);
     Py_XDECREF(self->batch);
     Py_XDECREF(self->receive);
+    Py_XDECREF(self->beginning);
     PyBuffer_Release(&self->view);
     Py_XDECREF(self->buffer);
     type->tp_free((PyObject *)self);
@@ -227,6 +296,7 @@ step_dealloc(ReadStep *self)
 
 static PyMethodDef step_methods[] = {
     {"on_readable", (PyCFunction)step_on_readable, METH_NOARGS, NULL},
+    {"release", (PyCFunction)step_release, METH_NOARGS, NULL},
     {"take", (PyCFunction)step_take, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -235,12 +305,15 @@ static PyMemberDef step_members[] = {
     {"owner", T_OBJECT, offsetof(ReadStep, owner), 0, NULL},
     {"otherwise", T_OBJECT, offsetof(ReadStep, otherwise), 0, NULL},
     {"high_water", T_PYSSIZET, offsetof(ReadStep, high_water), 0, NULL},
+    {"due", T_PYSSIZET, offsetof(ReadStep, due), 0, NULL},
     {"bytes_received", T_PYSSIZET, offsetof(ReadStep, bytes_received), 0, NULL},
     {"received_at", T_DOUBLE, offsetof(ReadStep, received_at), 0, NULL},
     {"density", T_DOUBLE, offsetof(ReadStep, density), 0, NULL},
     {"open", T_BOOL, offsetof(ReadStep, open), 0, NULL},
     {"skip", T_BOOL, offsetof(ReadStep, skip), 0, NULL},
     {"drained", T_BOOL, offsetof(ReadStep, drained), 0, NULL},
+    {"watched", T_BOOL, offsetof(ReadStep, watched), 0, NULL},
+    {"keeps", T_BOOL, offsetof(ReadStep, keeps), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

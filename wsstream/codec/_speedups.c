@@ -53,11 +53,8 @@ header_size(size_t length, int masked)
     return 2 + extended_size(length) + (masked ? 4 : 0);
 }
 
-/* Return the size of the frame header at the beginning of `data`, and the payload's length in `*length`.
-   0: `data` does not begin with a complete, unfragmented data frame without reserved bits but those in
-   `flags`, or the frame breaks a rule. */
-static size_t
-message_header(const uint8_t *data, size_t available, int masked, int flags, size_t *length)
+size_t
+message_header(const uint8_t *data, size_t available, int masked, int flags, uint64_t *length)
 {
     size_t i, size, extended = 0;
     uint64_t declared;
@@ -77,12 +74,9 @@ message_header(const uint8_t *data, size_t available, int masked, int flags, siz
             return 0;
         }
     }
+    *length = declared;
     size = 2 + extended + (masked ? 4 : 0);
-    if (available < size || declared > available - size) {
-        return 0;
-    }
-    *length = (size_t)declared;
-    return size;
+    return available < size ? 0 : size;
 }
 
 static PyObject *
@@ -135,7 +129,8 @@ Py_ssize_t
 scan_messages(ModuleState *state, const uint8_t *data, Py_ssize_t start, Py_ssize_t stop, int masked, int rsv1,
               Py_ssize_t room, Py_ssize_t most, PyObject *messages, Py_ssize_t *cost)
 {
-    size_t pos = (size_t)start, end = (size_t)stop, length = 0;
+    size_t pos = (size_t)start, end = (size_t)stop;
+    uint64_t length = 0;
     int flags = rsv1 ? 0x40 : 0;
     Py_ssize_t count;
     for (*cost = count = 0; count < most && *cost < room; count++) {
@@ -143,7 +138,7 @@ scan_messages(ModuleState *state, const uint8_t *data, Py_ssize_t start, Py_ssiz
         size_t header = message_header(frame, end - pos, masked, flags, &length);
         const uint8_t *key;
         PyObject *message;
-        if (header == 0) {
+        if (header == 0 || length > end - pos - header) {
             break;
         }
         key = masked ? frame + header - 4 : NULL;

@@ -75,9 +75,12 @@ typedef struct {
     PyObject *receive;
     PyObject *buffer; /* a memoryview */
     Py_buffer view;   /* its memory */
+    PyObject *beginning; /* bytes, or NULL */
     PyObject *owner;
     PyObject *otherwise;
     Py_ssize_t high_water;
+    Py_ssize_t due;
+    Py_ssize_t alike; /* bytes of a message at the last step, on average, or 0 */
     Py_ssize_t bytes_received;
     double density;
     double received_at;
@@ -86,6 +89,8 @@ typedef struct {
     char open;
     char skip;
     char drained;
+    char watched;
+    char keeps;
 } ReadStep;
 
 /* Receive from, or send to, the batch's socket without waiting: the number of bytes, -1: none now, -2 with an
@@ -109,6 +114,10 @@ int wake_parked(UnreadQueue *queue, int at_once);
    their cost in `*cost`. -1 with an exception: those in the list have that cost. */
 Py_ssize_t scan_messages(ModuleState *state, const uint8_t *data, Py_ssize_t pos, Py_ssize_t end, int masked,
                          int rsv1, Py_ssize_t room, Py_ssize_t most, PyObject *messages, Py_ssize_t *cost);
+
+/* The size of the header that `data` begins with and the length that it declares in `*length`. 0: it is no
+   complete header of an unfragmented data frame without reserved bits but those in `flags`, or breaks a rule. */
+size_t message_header(const uint8_t *data, size_t available, int masked, int flags, uint64_t *length);
 
 /* The size of the header of a frame with `length` bytes of payload. */
 size_t header_size(size_t length, int masked);

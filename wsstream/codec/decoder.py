@@ -127,6 +127,11 @@ class Decoder:
         """Bytes that are missing of the binary data frame that has begun; 0: of no such frame."""
         return self._left if self._kind == "binary" and not self._compressed else 0
 
+    @property
+    def rest_due(self) -> int:
+        """Bytes that are missing of the last frame of a binary message; 0: none has begun."""
+        return self.payload_due if self._fin else 0
+
     def enter_frame(self, data: memoryview, pos: int, least: int) -> int:
         """Begin the frame at `pos` for a caller that takes its payload by `pass_payload`.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from wsstream.codec.masking import apply_mask
 
 __all__ = ["encode_header", "make_frame"]
@@ -17,14 +19,19 @@ def encode_header(first: int, length: int, key: bytes | None) -> bytes:
     """
     if key is not None and len(key) != 4:
         raise ValueError("a masking key must be 4 bytes long")
-    mask = 0x80 if key is not None else 0
+    start = _header_start(first, length, key is not None)
+    return start if key is None else start + key
+
+
+@lru_cache(maxsize=64)  # the frames of a large message have one size
+def _header_start(first: int, length: int, masked: bool) -> bytes:
+    """The header without the key."""
+    mask = 0x80 if masked else 0
     if length < 126:
-        header = bytes((first, mask | length))
-    elif length < 0x10000:
-        header = bytes((first, mask | 126)) + length.to_bytes(2, "big")
-    else:
-        header = bytes((first, mask | 127)) + length.to_bytes(8, "big")
-    return header if key is None else header + key
+        return bytes((first, mask | length))
+    if length < 0x10000:
+        return bytes((first, mask | 126)) + length.to_bytes(2, "big")
+    return bytes((first, mask | 127)) + length.to_bytes(8, "big")
 
 
 def make_frame(first: int, payload: bytes | memoryview, key: bytes | None) -> bytes:

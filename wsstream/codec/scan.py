@@ -8,7 +8,7 @@ from __future__ import annotations
 from wsstream.codec.events import PIECE_OVERHEAD, Chunk, Event
 from wsstream.codec.masking import apply_mask
 
-__all__ = ["scan"]
+__all__ = ["incomplete_binary", "scan"]
 
 _TEXT = 0x81  # FIN and the opcode, no reserved bit
 _BINARY = 0x82
@@ -35,18 +35,9 @@ def scan(
         first = data[pos]
         if first not in known:
             break
-        length = data[pos + 1] - 128 if masked else data[pos + 1]
-        start = pos + 2
-        if length > 125:
-            start += 2 if length == 126 else 8
-            # 128 and more: a masked frame where none may be (section 5.1)
-            length = int.from_bytes(data[pos + 2 : start], "big") if length < 128 and start <= end else -1
-            if length < (126 if start == pos + 4 else 0x10000):  # not the shortest form (section 5.2)
-                break
-        if masked:
-            start += 4
+        start, length = _payload(data, pos, masked)
         stop = start + length
-        if length < 0 or stop > end:  # below 0: an unmasked frame where it must be masked (section 5.1)
+        if length < 0 or stop > end:
             break
         payload = bytes(data[start:stop])
         if masked:
@@ -64,3 +55,30 @@ def scan(
         count += 1
         pos = stop
     return pos, cost
+
+
+def incomplete_binary(data: bytes | memoryview, masked: bool) -> int:
+    """Return the length of the binary message with whose beginning `data` ends.
+
+    0: `data` begins with something else, with a complete message, or with an incomplete header.
+    """
+    if len(data) < 2 or data[0] != _BINARY:
+        return 0
+    start, length = _payload(data, 0, masked)
+    return length if start <= len(data) < start + length else 0
+
+
+def _payload(data: bytes | memoryview, pos: int, masked: bool) -> tuple[int, int]:
+    """Return where the payload of the frame at `pos` starts, and its length.
+
+    The length is below 0 if the header breaks a rule, or the length is incomplete.
+    """
+    length = data[pos + 1] - 128 if masked else data[pos + 1]  # below 0: not masked, against section 5.1
+    start = pos + 2
+    if length > 125:
+        start += 2 if length == 126 else 8
+        # 128 and more: a masked frame where none may be (section 5.1)
+        length = int.from_bytes(data[pos + 2 : start], "big") if length < 128 and start <= len(data) else -1
+        if length < (126 if start == pos + 4 else 0x10000):  # not the shortest form (section 5.2)
+            length = -1
+    return start + 4 if masked else start, length

@@ -161,6 +161,7 @@ class Step(Protocol):
 
     open: bool
     drained: bool
+    watched: bool
 
 
 class MessageIterator:
@@ -169,9 +170,9 @@ class MessageIterator:
     A message that `take_message_now` does not return comes from the coroutine function `wait`, which raises
     StopAsyncIteration at the end. What ``anext()`` returns takes nothing before it is awaited.
 
-    While `step` is open and has drained its source, there is nothing to do but wait. The iterator then waits
-    by `park`, whose end means that something may have arrived. On asyncio's `loop` the compiled version is
-    what the task waits for itself, and needs no `park`.
+    While `step` is open, and has drained its source or is watched by the event loop, there is nothing to do
+    but wait. The iterator then waits by `park`, whose end means that something may have arrived. On asyncio's
+    `loop` the compiled version is what the task waits for itself, and needs no `park`.
     """
 
     __slots__ = ("_park", "_queue", "_step", "_wait")
@@ -206,7 +207,9 @@ class MessageIterator:
 
     def _only_waits(self) -> bool:
         step, queue = self._step, self._queue
-        return step is not None and step.open and step.drained and not queue.closed_for and not len(queue)
+        if step is None or not step.open or queue.closed_for or len(queue):
+            return False
+        return step.drained or step.watched
 
 
 def size_of(message: str | bytes) -> int:

@@ -59,7 +59,9 @@ class CallbackEngine(Engine):
 
     def watch(self) -> bool:
         """Have the event loop call back when there is something to read; false: it cannot."""
-        return self._transport.watch_readable(self._read_step.on_readable)
+        watched = self._transport.watch_readable(self._read_step.on_readable)
+        self._read_step.watched = watched
+        return watched
 
     def start(self) -> None:
         """Set the alarm. The transport is watched already."""
@@ -117,8 +119,9 @@ class CallbackEngine(Engine):
         self._transport.watch_writable(self._on_writable)
 
     def _on_writable(self) -> None:
-        self._steps.write()
-        if self._steps.output is Output.NOTHING:
+        steps = self._steps  # a step may be the last one
+        steps.write()
+        if steps.output is Output.NOTHING:
             self._transport.unwatch_writable()
 
     # -- time ----------------------------------------------------------------------------------
@@ -135,11 +138,12 @@ class CallbackEngine(Engine):
     def on_time(self) -> None:
         """Look at the clocks."""
         self._alarm = None
+        steps = self._steps
         try:
-            self._steps.tick()
-            self.wake_at(self._steps.deadline)
+            steps.tick()
+            self.wake_at(steps.deadline)
         except Exception as error:
-            self._steps.reading_failed(error)
+            steps.reading_failed(error)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -149,7 +153,12 @@ class CallbackEngine(Engine):
         if self._alarm is not None:
             self._alarms.cancel(self._alarm)
             self._alarm = None
-        self._operations.detach(self, self._steps.finish)
+        self._operations.detach(self, self._finish)
+
+    def _finish(self) -> None:
+        steps = self._steps
+        del self._steps  # they refer to this object
+        steps.finish()
 
     def loop_ended(self) -> None:
         """End the connection, for which nothing is called any more."""

@@ -64,6 +64,7 @@ from wsstream.transports.eventloop import EventLoop, event_loop
 __all__ = ["Driver"]
 
 _RELEASE_TIMEOUT = 2.0  # seconds for a transport to release what it holds
+_DROPPED = Phase.DROPPED  # a name of the module is found faster than a member of an enum
 _LOST: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 log = Log("wsstream.connection")
@@ -115,7 +116,9 @@ class Driver:
         self._intake = intake = Intake(
             transport, read_step, connection, inbox, received, ending, heartbeat, engine, pump, self
         )
-        self.receiver = Receiver(inbox, intake, connection, ending, sender, options.max_message_size)
+        self.receiver = Receiver(
+            inbox, intake, connection, ending, sender, options.max_message_size, loop.task_loop()
+        )
 
     def _make_engine(self, loop: EventLoop, read_step: ReadStep) -> Engine:
         callbacks = CallbackEngine(self, self.transport, loop, read_step)
@@ -244,8 +247,10 @@ class Driver:
             log.error("connection %s: the transport could not be closed", self.ending.id, cause=error)
 
     def finish(self) -> None:
-        """Nothing is left."""
-        self.ending.finish()
+        """Nothing is left. No part refers to the driver any more: its memory is freed without a collector."""
+        self.ending.finish(self.receiver.inbox.discard)
+        self._intake.finish()
+        self._pump.finish()
 
     # -- what the end asks for -------------------------------------------------------------------
 
@@ -257,6 +262,8 @@ class Driver:
         """Drop what arrives, send what was accepted, wake every task."""
         self.sender.refuse()
         self.receiver.discard()
+        if self.ending.phase >= _DROPPED:
+            return  # nothing leaves any more, and no task waits
         self._pump.step()
         self.receiver.wake_all()
         self.sender.wake_all()
@@ -268,7 +275,7 @@ class Driver:
         self.receiver.end()
         if discard:
             self.receiver.discard()
-        if self.ending.phase < Phase.DROPPED:
+        if self.ending.phase < _DROPPED:
             self._pump.step()
 
     def on_drop(self) -> None:

@@ -64,6 +64,7 @@ class Ending:
     __slots__ = (
         "_aborted",
         "_connection",
+        "_discard",
         "_finished",
         "_linger_bytes",
         "_listener",
@@ -86,6 +87,7 @@ class Ending:
         self._listener = listener
         self._aborted = False
         self._finished: Signal | None = None  # made when a task waits
+        self._discard: Callable[[], object] | None = None  # in place of the listener, once all is over
         self._linger_bytes = _LINGER_BYTES
 
     @property
@@ -172,7 +174,10 @@ class Ending:
     def _leave(self) -> None:
         self.left = True
         self.phase = next_phase(self.phase, _LEAVE)
-        self._listener.on_leave()
+        if self._discard is None:
+            self._listener.on_leave()
+        else:
+            self._discard()
 
     def fail(
         self, error: MessageTooBig | MessageAborted | ReceiveTimeout | InvalidUTF8 | ProtocolViolation
@@ -244,9 +249,15 @@ class Ending:
             self._conclude(cause)
         self._listener.on_drop()
 
-    def finish(self) -> None:
-        """The transport is released, and no task is left."""
+    def finish(self, discard: Callable[[], object]) -> None:
+        """The transport is released, and no task is left.
+
+        From now on only `discard` may be asked for: to drop what has arrived and was not taken.
+        """
         self.phase = next_phase(self.phase, _FINISH)
+        if self._discard is None:
+            self._discard = discard
+            del self._listener  # it refers to this object
         if self._finished is not None:
             self._finished.notify()
 

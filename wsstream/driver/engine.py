@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Engine", "Failures", "Next", "Output", "Steps"]
+from wsstream.log import Log
+
+__all__ = ["NO_FAILURES", "Engine", "Failures", "Next", "Output", "Steps"]
+
+log = Log("wsstream.connection")
 
 
 class Next(Enum):
@@ -47,6 +51,22 @@ class Failures(Protocol):
 
     def writing_failed(self, error: Exception) -> None:
         """As `reading_failed`, on the writing side."""
+
+
+class _NoFailures:
+    """In place of a driver of which nothing is left, and that nothing refers to any more."""
+
+    def reading_failed(self, error: Exception) -> None:
+        """It should not happen, and nobody else would tell."""
+        log.error("wsstream failed after the end of a connection", cause=error)
+
+    def writing_failed(self, error: Exception) -> None:
+        """As `reading_failed`."""
+        self.reading_failed(error)
+
+
+NO_FAILURES: Final = _NoFailures()
+"""For a connection of which nothing is left."""
 
 
 class Steps(Failures, Protocol):

@@ -21,6 +21,7 @@ __all__ = [
     "READS_AFTER_SEND_FAILURE",
     "SENDS_BETWEEN_YIELDS",
     "SEND_STEP",
+    "STEPS_BETWEEN_YIELDS",
 ]
 
 SEND_STEP: Final = 1 << 20
@@ -40,6 +41,10 @@ PIECES_PER_CALL: Final = 512
 
 BYTES_BETWEEN_YIELDS: Final = 1 << 20
 """Bytes that a reader takes in chunks before it lets other tasks run, as long as it never has to wait."""
+
+STEPS_BETWEEN_YIELDS: Final = 4
+"""Steps of reading that a task takes itself before other tasks run, while it reads a message in chunks.
+Full of tiny frames, each takes half a millisecond; else they bring as much as BYTES_BETWEEN_YIELDS."""
 
 SENDS_BETWEEN_YIELDS: Final = 256
 """Messages that are sent before other tasks run, as long as none of them has to wait."""

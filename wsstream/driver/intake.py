@@ -13,7 +13,7 @@ from wsstream.codec.events import Close, Pong, Violation
 from wsstream.codec.read_step import density_of, size_of_read
 from wsstream.codec.speedups import ReadStep
 from wsstream.driver.ending import Ending
-from wsstream.driver.engine import Engine, Failures, Next
+from wsstream.driver.engine import NO_FAILURES, Engine, Failures, Next
 from wsstream.driver.fairness import READS_AFTER_SEND_FAILURE
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.inbox import Inbox
@@ -72,6 +72,7 @@ class Reading(Enum):
 _ON, _PAUSED, _OFF = Reading.ON, Reading.PAUSED, Reading.OFF
 _READ, _DECODE, _WAIT, _SLEEP = Next.READ, Next.DECODE, Next.WAIT, Next.SLEEP
 _OPEN = State.OPEN
+_DROPPED = Phase.DROPPED
 
 
 class Relaying(Protocol):
@@ -140,6 +141,7 @@ class Intake:
         self.read_step = read_step
         read_step.owner = self
         read_step.bytes_received = len(received)
+        read_step.drained = True  # by the opening handshake; the engine finds what has come since
         self.choose_way()
 
     def start(self) -> None:
@@ -200,9 +202,17 @@ class Intake:
         self._inbox.queue.wake()
         self.arrived.notify()
 
+    def keep_beginnings(self, keep: bool) -> None:
+        """Keep the beginning of a message for the next read; or decode it, as its parts are asked for."""
+        self.read_step.keeps = keep
+        if not keep and (beginning := self.read_step.release()):
+            self.decode(memoryview(beginning), shared=False)
+
     def choose_way(self) -> None:
-        """Let the next messages go straight to the queue, if all is as usual."""
-        self.read_step.open = (
+        """Let the next messages go straight to the queue, if all is as usual; else once a message ends."""
+        step = self.read_step
+        step.due = self._connection.decoder.rest_due if step.keeps else 0
+        step.open = (
             self.reading is _ON
             and self.relay is None
             and not self._undecoded
@@ -246,6 +256,8 @@ class Intake:
             for event in events:
                 if isinstance(event, Pong | Close | Violation):
                     self._handle(event)
+            if self._ending.phase >= _DROPPED:
+                return  # every task was woken
         self.choose_way()
         if connection.queue.size or connection.state is not _OPEN:
             self._pump.step()
@@ -319,7 +331,7 @@ class Intake:
 
     def end(self) -> None:
         """How the connection ends is certain: what comes is dropped, up to a limit."""
-        if self._ending.phase < Phase.DROPPED:
+        if self._ending.phase < _DROPPED and (self.reading is not _ON or self._undecoded):
             self.resume()
         else:
             self.choose_way()
@@ -328,6 +340,11 @@ class Intake:
         """The transport is about to be closed: read no more."""
         self.reading = _OFF
         self.read_step.open = False
+
+    def finish(self) -> None:
+        """Nothing is left of the connection: refer to no more than data."""
+        self._failures = NO_FAILURES
+        self.read_step.owner = self.read_step.otherwise = None
 
     def read_last(self) -> None:
         """Sending failed. Read what the peer sent before that, perhaps a Close."""

@@ -28,9 +28,9 @@ class Outbox:
         turn: whose message is next.
         message: the message that has the turn, unless all of it is in frames.
         closing: the Close that follows all accepted messages.
-        frame_size: bytes of payload in one frame of a complete message; it may be changed at any time.
-            Chunks keep to `FlowControl.frame_size`: many peers hold a frame until all of it has come, so
-            what a proxy passes on would take more memory at its ends than between them.
+        frame_size: bytes of payload in one frame of a complete message, or of a large frame that a relay
+            passes on; it may be changed at any time. Chunks keep to `FlowControl.frame_size`: many peers
+            hold a frame until all of it has come, and whoever sends chunks may do so to keep them small.
     """
 
     __slots__ = ("_connection", "_flow", "closing", "frame_size", "message", "turn")

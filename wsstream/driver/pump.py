@@ -8,7 +8,7 @@ from time import monotonic
 
 from wsstream.codec.batch import CLOSED_FOR_END, LARGEST
 from wsstream.driver.ending import Ending
-from wsstream.driver.engine import Engine, Failures, Output
+from wsstream.driver.engine import NO_FAILURES, Engine, Failures, Output
 from wsstream.driver.fairness import COMPRESS_STEP, FILE_STEP, SEND_STEP
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.hand_over import FIRST_LOOK, HandOver
@@ -250,3 +250,8 @@ class Pump:
         queue = self._connection.queue
         queue.clear()
         queue.dropped += self._transport.unsent
+
+    def finish(self) -> None:
+        """Nothing is left of the connection: refer to no more than data."""
+        self._failures = NO_FAILURES
+        self._connection.queue.batch.send_rest = None

@@ -16,18 +16,19 @@ from wsstream.codec.events import Kind, Violation
 from wsstream.codec.speedups import MessageIterator
 from wsstream.codec.unread import CLOSED_FOR_RECEIVER
 from wsstream.driver.ending import Ending
-from wsstream.driver.fairness import BYTES_BETWEEN_YIELDS
+from wsstream.driver.engine import Next
+from wsstream.driver.fairness import BYTES_BETWEEN_YIELDS, STEPS_BETWEEN_YIELDS
 from wsstream.driver.inbox import Inbox, Reader
 from wsstream.driver.intake import Intake
 from wsstream.driver.sender import Sender
 from wsstream.errors import InvalidUTF8, MessageTooBig, ProtocolViolation
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
-from wsstream.transports.eventloop import event_loop
 
 __all__ = ["Receiver"]
 
 _T = TypeVar("_T")
+_DECODE = Next.DECODE  # a name of the module is found faster than a member
 
 
 class Receiver:
@@ -36,6 +37,7 @@ class Receiver:
     Args:
         inbox, intake, connection, ending, sender: the connection's.
         limit: the most bytes of a message that is taken whole; ``None``: no limit.
+        task_loop: asyncio's event loop, if that runs.
 
     Attributes:
         inbox: what has arrived and was not taken.
@@ -48,6 +50,8 @@ class Receiver:
         "_ending",
         "_limit",
         "_sender",
+        "_steps_until_yield",
+        "_task_loop",
         "inbox",
         "intake",
     )
@@ -60,6 +64,7 @@ class Receiver:
         ending: Ending,
         sender: Sender,
         limit: int | None,
+        task_loop: Any,
     ) -> None:
         self.inbox = inbox
         self.intake = intake
@@ -68,6 +73,8 @@ class Receiver:
         self._sender = sender
         self._limit = limit
         self._bytes_until_yield = BYTES_BETWEEN_YIELDS
+        self._steps_until_yield = STEPS_BETWEEN_YIELDS
+        self._task_loop = task_loop
 
     @property
     def connection(self) -> Connection:
@@ -84,8 +91,8 @@ class Receiver:
     def messages(self, wait: Callable[[], Coroutine[Any, Any, str | bytes]]) -> MessageIterator:
         """The messages, as ``async for`` takes them; `wait` is for what the iterator cannot do by itself."""
         intake = self.intake
-        loop = event_loop().task_loop()
-        return MessageIterator(self.inbox.queue, wait, intake.read_step, intake.arrived.wait, loop)
+        intake.keep_beginnings(True)
+        return MessageIterator(self.inbox.queue, wait, intake.read_step, intake.arrived.wait, self._task_loop)
 
     async def wait_for_data(self) -> None:
         """Return when something may have arrived. If cancelled, nothing is lost.
@@ -103,13 +110,27 @@ class Receiver:
                 await self._sender.drain()
                 self._ending.fail_for_violation()
             if (error := self._ending.receive_error()) is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback refers to this frame
             if self.intake.read_more():
-                await self.intake.yield_after_step()
+                if self._is_other_tasks_turn():
+                    await self.intake.yield_after_step()
             else:
                 await self.intake.arrived.wait()
         finally:
             self.inbox.queue.closed_for &= ~CLOSED_FOR_RECEIVER
+
+    def _is_other_tasks_turn(self) -> bool:
+        """Whether other tasks run after a step, which was taken by the task that receives."""
+        self._steps_until_yield -= 1
+        in_chunks = self.inbox.message is not None
+        if in_chunks and self._steps_until_yield > 0 and self.intake.next() is not _DECODE:
+            return False
+        self._steps_until_yield = STEPS_BETWEEN_YIELDS
+        self._bytes_until_yield = BYTES_BETWEEN_YIELDS
+        return True
 
     async def yield_after(self, size: int) -> None:
         """A checkpoint, if with `size` bytes more it is the turn of other tasks."""
@@ -146,6 +167,7 @@ class Receiver:
             MessageTooBig: it is larger than ``max_message_size``; the connection fails with 1009.
             ConnectionBroken: a rule is broken in it, and the connection has ended.
         """
+        self.intake.keep_beginnings(True)
         return self._take(self.inbox.take_message, self._limit)
 
     def begin(self) -> Kind | None:
@@ -154,6 +176,7 @@ class Receiver:
         Raises:
             ConnectionBroken: as `take_message`.
         """
+        self.intake.keep_beginnings(False)
         return self._take(self.inbox.begin)
 
     def take_chunk(self, max_bytes: int) -> bytes:

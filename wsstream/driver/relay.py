@@ -24,7 +24,6 @@ from typing import Final
 import anyio
 
 from wsstream.codec.events import Kind
-from wsstream.codec.speedups import mask_in_place
 from wsstream.codec.unread import CLOSED_FOR_RELAY, UNLIMITED
 from wsstream.driver.intake import Reading
 from wsstream.driver.outgoing import OutgoingMessage
@@ -37,7 +36,6 @@ __all__ = ["Relay"]
 
 _LARGEST_BLOCK: Final = 1 << 20  # bytes; larger ones make nothing faster
 _LEAST_BLOCK: Final = 128 * 1024  # bytes
-_LARGEST_FRAME: Final = 64 * 1024  # bytes; many peers hold a frame several times over
 _LEAST_FRAME: Final = 16 * 1024  # bytes; smaller frames cost less in the general way
 _PIECE: Final = 256 * 1024  # bytes of a compressed message that are inflated at once
 _LEAST_COUNTED: Final = 4096  # bytes; as much of other tasks' time as a smaller piece takes
@@ -228,7 +226,7 @@ class Relay:
     def _pass_on(self, data: memoryview) -> int:
         """Queue frames with as much of `data` as belongs to large binary frames; return how much that is."""
         decoder, outbox = self._decoder, self._outbox
-        pos, end, largest = 0, len(data), min(outbox.frame_size, _LARGEST_FRAME)
+        pos, end = 0, len(data)
         while pos < end:
             if not decoder.payload_due:
                 if self._message is None and outbox.turn.taken:
@@ -239,27 +237,20 @@ class Relay:
                 pos, self._inside = start, "binary"
                 if pos == end and decoder.payload_due:
                     break
-            piece = data[pos : pos + min(decoder.payload_due, largest)]
+            piece = data[pos : pos + decoder.payload_due]
             pos += len(piece)
             self._put(piece)
         return pos
 
     def _put(self, payload: memoryview) -> None:
-        """Queue a frame with `payload`, which is masked in place."""
-        outbox, queue = self._outbox, self._sink.queue
+        """Queue frames with `payload`, which is masked in place."""
+        outbox = self._outbox
         if self._message is None:
             outbox.turn.take()
             self._message = outbox.message = OutgoingMessage("binary")
         key, last = self._decoder.pass_payload(len(payload))
-        other = self._sink.put_header("binary", len(payload), last=last)
-        if payload:
-            if key is None or other is None:
-                key = key or other
-            else:
-                key = (int.from_bytes(key) ^ int.from_bytes(other)).to_bytes(4)
-            if key is not None:
-                mask_in_place(payload, key)
-            queue.put_data(payload)
+        size = outbox.frame_size & -4  # whole keys
+        self._sink.pass_on("binary", payload, size, key, last=last)
         if last:
             self._inside = self._message = outbox.message = None
             outbox.turn.release()

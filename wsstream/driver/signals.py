@@ -1,4 +1,4 @@
-"""Starting a driver's loops, telling the time, and waking tasks.
+"""Starting a driver's loops, and waking tasks.
 
 A driver's loops belong to the connection, not to the scope in which it was opened:
 ``with fail_after(5): ws = await stack.enter_async_context(connect(url))`` must leave a connection
@@ -15,9 +15,9 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
-from wsstream.transports.eventloop import Clock, EventLoop, Task, event_loop
+from wsstream.transports.eventloop import EventLoop, Task, event_loop
 
-__all__ = ["Latch", "Signal", "clock", "spawn"]
+__all__ = ["Latch", "Signal", "spawn"]
 
 
 def spawn(task: Task, name: str, over: Callable[[], None], context: Context | None = None) -> None:
@@ -27,11 +27,6 @@ def spawn(task: Task, name: str, over: Callable[[], None], context: Context | No
     variables of `context`, by default those of the event loop.
     """
     event_loop().spawn(task, name, over, context)
-
-
-def clock() -> Clock:
-    """The event loop's ``anyio.current_time``, without looking up the loop at each call."""
-    return event_loop().clock()
 
 
 class Signal:

@@ -167,7 +167,9 @@ class TaskEngine(Engine):
         if self._tasks:
             return
         if self._transport.released or self._releasing:
-            self._steps.finish()
+            steps = self._steps
+            del self._steps  # they refer to this object
+            steps.finish()
         else:
             self._releasing = True
             self._spawn(self._steps.release, "release")

@@ -20,8 +20,8 @@ __all__ = [
     "accept_key",
     "basic_credentials",
     "check_extra",
+    "has_item",
     "has_upgrade_option",
-    "list_items",
     "validate_subprotocols",
 ]
 
@@ -75,9 +75,13 @@ def basic_credentials(user: str, password: str) -> str:
 
 def has_upgrade_option(connection: Iterable[str]) -> bool:
     """Whether the values of ``Connection`` have ``Upgrade``, in any case (RFC 6455 section 4.2.1)."""
-    return "upgrade" in list_items(connection)
+    return has_item(connection, "upgrade")
 
 
-def list_items(values: Iterable[str]) -> set[str]:
-    """The elements of a list in lower case, as they compare without regard to case. They may be no tokens."""
-    return {item.strip(" \t").lower() for value in values for item in value.split(",")}
+def has_item(values: Iterable[str], item: str) -> bool:
+    """Whether the values of a field are a list that has `item`, given in lower case, in any case."""
+    for value in values:
+        value = value.lower()
+        if value == item or ("," in value and item in [each.strip(" \t") for each in value.split(",")]):
+            return True
+    return False

@@ -56,9 +56,9 @@ def client_request_headers(
     if len(extra.get_all("host")) > 1 or (origin is not None and "origin" in extra):
         raise ValueError("Host or Origin was given twice")
     # Section 4.1, the request, 4 to 11. There is one field of each, and those that are not Host or Origin
-    # cannot be replaced.
-    fields = [] if "host" in extra else [("Host", url.host_header)]
-    fields += [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    # cannot be replaced. Host comes first (RFC 9110 section 7.2).
+    given = [field for field in extra.items() if field[0].lower() == "host"]
+    fields = [*(given or [("Host", url.host_header)]), ("Upgrade", "websocket"), ("Connection", "Upgrade")]
     fields += [("Sec-WebSocket-Key", key), ("Sec-WebSocket-Version", "13")]
     if subprotocols:
         fields.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
@@ -68,7 +68,7 @@ def client_request_headers(
         fields += Headers([("Origin", origin)]).items()
     if url.userinfo is not None and "authorization" not in extra:
         fields.append(("Authorization", basic_credentials(*url.userinfo)))
-    return Headers.well_formed([*fields, *extra.items()])
+    return Headers.well_formed([*fields, *(field for field in extra.items() if field not in given)])
 
 
 def check_response(

@@ -17,8 +17,8 @@ from wsstream.opening.grammar import parse_token_list
 from wsstream.opening.handshake import (
     accept_key,
     check_extra,
+    has_item,
     has_upgrade_option,
-    list_items,
     validate_subprotocols,
 )
 from wsstream.opening.headers import HeaderPairs, Headers, values_by_name
@@ -35,9 +35,11 @@ __all__ = [
 
 # RFC 3986 section 3.2.2 with an optional port. Whether this host is ours is not checked here.
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
-# What browsers send (RFC 6454 section 6.2): a scheme and a host with an optional port, without a path.
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 (RFC 4648 section 4) of 16 bytes
+# What browsers send (RFC 6454 section 6.2): a scheme and a host with an optional port, without a path.
 _ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+\-.]*://[!-.0->@-~]*")
+# The fields that are in each response 101, in the form that `Headers` keeps.
+_ACCEPTING = b"\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n"
 
 
 _Values: TypeAlias = Mapping[str, Sequence[str]]  # of the header fields, by their names in lower case
@@ -96,7 +98,7 @@ def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | No
 
 def select_subprotocol(offered: Collection[str], supported: Iterable[str]) -> str:
     """The first of `supported`, in the server's order of preference, that was offered; else ``""``."""
-    return next((name for name in supported if name in offered), "")
+    return next((name for name in supported if name in offered), "") if offered else ""
 
 
 def check_request(request: Request, *, origins: Collection[str | None] | None = None) -> Offer:
@@ -115,7 +117,7 @@ def check_request(request: Request, *, origins: Collection[str | None] | None = 
     _check_http(request, values)
     # Section 4.2.1, 3 and 4: Upgrade has "websocket", Connection the token "Upgrade", both in any case.
     upgrade, connection = values.get("upgrade", _NONE), values.get("connection", _NONE)
-    if "websocket" not in list_items(upgrade) or not has_upgrade_option(connection):
+    if not has_item(upgrade, "websocket") or not has_upgrade_option(connection):
         raise _rejection(
             426,
             "This is a WebSocket endpoint: the request needs Upgrade: websocket and Connection: Upgrade. "
@@ -150,8 +152,8 @@ def accepting_headers(
             handshake sets itself.
     """
     # Section 4.2.2, 5.
-    fields = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
-    fields.append(("Sec-WebSocket-Accept", accept_key(offer.key)))
+    lines = _ACCEPTING % accept_key(offer.key).encode()
+    fields: list[tuple[str, str]] = []
     if subprotocol:
         if subprotocol not in offer.subprotocols:
             raise ValueError("the subprotocol must be one of those that the client offered")
@@ -162,7 +164,7 @@ def accepting_headers(
         extra = Headers(headers)
         check_extra(extra)
         fields += extra.items()
-    return Headers.well_formed(fields)
+    return Headers.of_lines(lines + Headers.well_formed(fields).to_lines() if fields else lines)
 
 
 def _rejection(status: int, text: str, *fields: tuple[str, str]) -> RequestRejected:
@@ -179,15 +181,14 @@ def _check_http(request: Request, values: _Values) -> None:
         )
     if request.method != "GET":
         raise _rejection(405, "A WebSocket is opened with GET.", ("Allow", "GET"))
-    if not request.path.startswith("/") or "#" in request.target:
+    if "#" in request.target or not (request.target.startswith("/") or request.path.startswith("/")):
         raise _rejection(400, "The request target is malformed.")
     # Section 4.2.1, 2.
     host = values.get("host", _NONE)
     if len(host) != 1 or not _HOST.fullmatch(host[0]):
         raise _rejection(400, "The request needs exactly one well-formed Host.")
     # Not in RFC 6455: bytes of a body would be read as frames.
-    length = ", ".join(values.get("content-length", _NONE))
-    if "transfer-encoding" in values or length.strip("0"):
+    if "transfer-encoding" in values or ", ".join(values.get("content-length", _NONE)).strip("0"):
         raise _rejection(400, "A request that opens a WebSocket must not have a body.")
 
 

@@ -117,7 +117,11 @@ class Headers:
         if self:
             for line in self._lines[1:-2].decode("latin-1").split("\r\n"):
                 name, _, value = line.partition(":")
-                index.setdefault(name.lower(), []).append(value.strip(" \t"))
+                name, value = name.lower(), value.strip(" \t")
+                if name in index:
+                    index[name].append(value)
+                else:
+                    index[name] = [value]
         return index
 
     __hash__ = None  # type: ignore[assignment]  # containers that compare by value have none

@@ -1,4 +1,4 @@
-"""One request over HTTP/1.1 and its response, parsed with h11.
+"""One request over HTTP/1.1 and its response. h11 parses all that is not the usual response 101.
 
 The limits of :mod:`wsstream.opening.http1_heads` hold for each head. A server may send
 :data:`MAX_INFORMATIONAL` informational responses first, and 1 KiB of the body is kept. Timeouts are the
@@ -7,11 +7,13 @@ caller's job.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import h11
 
 from wsstream.opening.headers import Headers
 from wsstream.opening.http import Response
-from wsstream.opening.http1_heads import HeadBuffer, decoded, encoded, read_by_h11
+from wsstream.opening.http1_heads import HeadBuffer, decoded, encoded, read_by_h11, read_switch
 
 __all__ = ["MAX_BODY_EXCERPT", "MAX_INFORMATIONAL", "RequestResponse"]
 
@@ -41,14 +43,23 @@ class RequestResponse:
     """
 
     def __init__(self, method: str, target: str, headers: Headers) -> None:
-        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_BODY_EXCERPT)
-        request = h11.Request(method=method, target=target, headers=encoded(headers))
-        self._to_send = self._connection.send(request) + self._connection.send(h11.EndOfMessage())
+        self._request = (method, target, headers)
+        self._to_send = f"{method} {target} HTTP/1.1\r\n".encode("ascii") + headers.to_lines() + b"\r\n"
+        self._may_switch = method == "GET" and "upgrade" in headers
         self._head = HeadBuffer(_not_a_response)
         self._first = b""  # the first byte received
         self._informational = 0
         self._response: Response | None = None  # once its head is complete
         self._body = bytearray()
+
+    @cached_property
+    def _connection(self) -> h11.Connection:
+        """The parser, which has to know the request."""
+        method, target, headers = self._request
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_BODY_EXCERPT)
+        connection.send(h11.Request(method=method, target=target, headers=encoded(headers)))
+        connection.send(h11.EndOfMessage())
+        return connection
 
     def data_to_send(self) -> bytes:
         """The request at the first call, nothing later."""
@@ -76,6 +87,10 @@ class RequestResponse:
             h11.RemoteProtocolError: this is not HTTP/1.1, or beyond the bounds.
         """
         at_end = not data
+        if self._may_switch and not self._first and (switch := read_switch(data)) is not None:
+            headers, size = switch
+            self._head.feed(data[size:])
+            return Response.received(101, headers)
         self._first = self._first or data[:1]
         if self._response is None:
             if at_end:

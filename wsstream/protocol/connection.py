@@ -15,7 +15,7 @@ from wsstream.codec.encoder import encode_close, encode_frame, first_byte
 from wsstream.codec.events import Chunk, Close, Event, Kind, Ping, Pong, Violation
 from wsstream.codec.frames import Opcode
 from wsstream.codec.framing import encode_header
-from wsstream.codec.speedups import apply_mask
+from wsstream.codec.speedups import apply_mask, mask_in_place
 from wsstream.codec.unread import UNLIMITED
 from wsstream.protocol.deflate import Agreed, Deflater
 from wsstream.protocol.file_frames import FileFrames, FileRange
@@ -298,14 +298,28 @@ class Connection:
         else:
             self.queue.put_data(encode_frame(opcode, payload, key, fin=fin, rsv1=rsv1))
 
-    def put_header(self, kind: Kind, size: int, *, last: bool) -> bytes | None:
-        """Queue the header of the message's next frame, the end of the message if `last`.
+    def pass_on(self, kind: Kind, payload: memoryview, size: int, key: bytes | None, *, last: bool) -> None:
+        """Queue frames with the next `payload` of a message, and the end of the message if `last`.
 
-        The caller queues its `size` bytes of payload, masked with the key that is returned, if one is.
+        Args:
+            payload: masked in place, once with `key` and this side's own key together. It may be empty.
+            size: bytes of payload in one frame, at most; a multiple of 4, which is a key's length.
+            key: what unmasks `payload`; ``None`` if it is not masked.
         """
-        opcode, key = self._begin_frame(kind, last), self._next_key()
-        self.queue.put_data(encode_header(first_byte(opcode, fin=last), size, key), ends_frame=size == 0)
-        return key
+        opcode, total = self._begin_frame(kind, last), len(payload)
+        headers, pieces = [], []
+        for at in range(0, total or 1, size):
+            piece, own = payload[at : at + size], self._next_key()
+            if mask := own if key is None else key if own is None else _both(key, own):
+                mask_in_place(piece, mask)
+            fin = last and at + size >= total
+            headers.append(encode_header(first_byte(opcode, fin=fin), len(piece), own))
+            pieces.append(piece)
+            opcode = Opcode.CONTINUATION
+        if total:
+            self.queue.put_frames(headers, pieces)
+        else:
+            self.queue.put_data(headers[0])
 
     def begin_frame(self, kind: Kind, size: int) -> None:
         """Queue the header of a message that is one frame of `size` bytes; `send_part` is to follow."""
@@ -380,6 +394,10 @@ class Connection:
 
 def _no_key() -> None:
     return None
+
+
+def _both(key: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(key) ^ int.from_bytes(other)).to_bytes(4)
 
 
 def _is_immutable(payload: bytes | memoryview) -> bool:

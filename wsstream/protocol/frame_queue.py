@@ -145,10 +145,12 @@ class FrameQueue:
         self.batch.others += len(piece)
 
     def put_frames(self, headers: Sequence[bytes], payloads: Sequence[memoryview]) -> None:
-        """Queue data frames, each given by its header and its payload."""
+        """Queue data frames, each given by its header and its payload, which is not empty."""
+        if self.batch:
+            self._take_batch()
         for header, payload in zip(headers, payloads, strict=True):
-            self.put_data(header, ends_frame=False)
-            self.put_data(payload)
+            self._data += ((header, _PART), (payload, _END))
+        self.batch.others += sum(map(len, headers)) + sum(map(len, payloads))
 
     def put_file(self, frames: FileFrames) -> None:
         """Queue data frames whose payload is in a file."""
@@ -255,9 +257,11 @@ class FrameQueue:
         result: list[Piece] = [] if self._head is None else [self._head]
         if not mid_frame:
             result += [frame for frame, _ in self._control]
-        for piece, kind in data:
+            result += [piece for piece, _ in data[: _MAX_OFFERED - len(result)]]
+            return result
+        for piece, kind in data[: _MAX_OFFERED - len(result)]:
             result.append(piece)
-            if len(result) >= _MAX_OFFERED or (mid_frame and kind is not _PART):
+            if kind is not _PART:
                 break  # at the end of the frame it is the turn of the control frames
         return result
 
@@ -266,6 +270,12 @@ class FrameQueue:
         self._stalled = False
         self.batch.others -= count
         self.batch.sent += count
+        if not self.batch.others and not self.files:  # the usual case: all of it has left
+            self._head = None
+            if left := self._data or self._control:  # in the order of `pieces`
+                self._last = left[-1][1]
+                self._control, self._data = [], []
+            return
         while count:
             if (head := self._head) is not None:
                 piece: Any = head
@@ -319,7 +329,7 @@ def _joined(pieces: list[bytes | memoryview]) -> list[bytes | memoryview]:
             small.append(piece)
             continue
         if small:
-            buffers.append(b"".join(small))
+            buffers.append(small[0] if len(small) == 1 else b"".join(small))
             small = []
         buffers.append(piece)
     if small:

@@ -22,6 +22,7 @@ from wsstream.log import Log
 from wsstream.opening.http import PeerAddress
 from wsstream.transports.eventloop import Task, event_loop
 from wsstream.transports.listen import accept_now, close_listener
+from wsstream.transports.sockets import INHERITS_OPTIONS, set_options
 
 __all__ = ["Acceptor", "Spawn"]
 
@@ -78,6 +79,8 @@ class Acceptor:
         self._listeners = list(listeners)
         for listener in self._listeners:
             listener.setblocking(False)
+            if INHERITS_OPTIONS:
+                set_options(listener)
             self._running.add(listener)
             self._spawn(partial(self._run, listener), partial(self._end, listener))
 

@@ -26,7 +26,7 @@ from math import inf
 
 import anyio
 
-from wsstream.driver.signals import Signal, clock, spawn
+from wsstream.driver.signals import Signal
 from wsstream.errors import WebSocketError
 from wsstream.log import Log
 from wsstream.opening.handshake_server import RequestRejected
@@ -38,7 +38,7 @@ from wsstream.streams.close_on_exit import in_cancelled_scope, judge, program_en
 from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop
-from wsstream.transports.sockets import SocketTransport
+from wsstream.transports.sockets import INHERITS_OPTIONS, SocketTransport
 from wsstream.transports.tls import TLSTransport
 from wsstream.upgrade.process_request import ApplicationResponse
 from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy, client_broke
@@ -82,11 +82,10 @@ class Admission:
         self._handle = handle
         timeout = policy.options.open_timeout
         self._timeout = inf if timeout is None else timeout
-        self._now = clock()
+        self._loop = event_loop()
+        self._now = self._loop.clock()
         self._context = copy_context()  # of the task that enters the block of `serve`
-        self._lobby = Lobby(
-            event_loop().task_loop() if ssl is None else None, self._on_readable, self._on_overdue
-        )
+        self._lobby = Lobby(self._loop if ssl is None else None, self._on_readable, self._on_overdue)
         self._clients: set[Client] = set()  # all that are not over
         self._pending: dict[Client, float] = {}  # those that count as pending, since when; oldest first
         self._admitted = 0
@@ -109,7 +108,7 @@ class Admission:
             await self._idle.wait()
 
     def _spawn(self, task: Task, over: Callable[[], None]) -> None:
-        spawn(task, "wsstream server", over, self._context.copy())
+        self._loop.spawn(task, "wsstream server", over, self._context.copy())
 
     # -- clients come and go -----------------------------------------------------------------
 
@@ -172,7 +171,7 @@ class Admission:
         try:
             upgrade = client.upgrade
             if upgrade is None:
-                upgrade = self._start_upgrade(client, SocketTransport(client.sock))
+                upgrade = self._start_upgrade(client, self._plain_transport(client.sock))
             client.ws = upgrade.advance()
             if client.ws is None and upgrade.request is None:
                 return
@@ -229,7 +228,12 @@ class Admission:
         return None
 
     async def _transport(self, sock: socket.socket) -> Transport:
-        return SocketTransport(sock) if self._ssl is None else await TLSTransport.server(sock, self._ssl)
+        if self._ssl is None:
+            return self._plain_transport(sock)
+        return await TLSTransport.server(sock, self._ssl)
+
+    def _plain_transport(self, sock: socket.socket) -> SocketTransport:
+        return SocketTransport(sock, self._loop, has_options=INHERITS_OPTIONS)
 
     def _start_upgrade(self, client: Client, transport: Transport) -> ServerUpgrade:
         client.upgrade = ServerUpgrade(self._policy, transport, client.peer, partial(self._admit, client))

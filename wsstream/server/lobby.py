@@ -1,6 +1,6 @@
 """Clients that have yet to send their request, without a task for each.
 
-The event loop calls back when one of them has sent something, and one timer serves them all: they came in
+The event loop calls back when one of them has sent something, and one alarm serves them all: they came in
 their order and have the same time, so the first of them is due first.
 """
 
@@ -11,6 +11,8 @@ from math import inf
 from typing import Any
 
 from wsstream.server.clients import Client
+from wsstream.transports.alarms import Alarm
+from wsstream.transports.eventloop import EventLoop
 
 __all__ = ["Lobby"]
 
@@ -19,19 +21,24 @@ class Lobby:
     """Watches the sockets of clients, and their deadlines.
 
     Args:
-        loop: asyncio's event loop, which calls back; ``None``: nothing does.
+        operations: those of the event loop; clients are watched on asyncio's. ``None``: none is.
         on_readable: called with a client whenever its socket has something to read.
         on_overdue: called with a client when its deadline has passed; it has left.
     """
 
     def __init__(
-        self, loop: Any, on_readable: Callable[[Client], None], on_overdue: Callable[[Client], None]
+        self,
+        operations: EventLoop | None,
+        on_readable: Callable[[Client], None],
+        on_overdue: Callable[[Client], None],
     ) -> None:
-        self._loop: Any = loop
+        self._loop: Any = None if operations is None else operations.task_loop()
+        if operations is not None and self._loop is not None:
+            self._alarms, self._now = operations.alarms(), operations.clock()
         self._on_readable = on_readable
         self._on_overdue = on_overdue
         self._clients: dict[Client, None] = {}  # the first is due first
-        self._timer: Any = None
+        self._alarm: Alarm | None = None
 
     def __iter__(self) -> Iterator[Client]:
         return iter(tuple(self._clients))
@@ -48,8 +55,8 @@ class Lobby:
             self._loop = None
             return False
         self._clients[client] = None
-        if self._timer is None and client.deadline != inf:
-            self._timer = self._loop.call_at(client.deadline, self._on_time)
+        if self._alarm is None and client.deadline != inf:
+            self._alarm = self._alarms.set(client.deadline, self)
         return True
 
     def leave(self, client: Client, *, watched: bool = False) -> bool:
@@ -66,17 +73,18 @@ class Lobby:
         return True
 
     def close(self) -> None:
-        """Stop the timer. The lobby is empty, and nobody will enter."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Cancel the alarm. The lobby is empty, and nobody will enter."""
+        if self._alarm is not None:
+            self._alarms.cancel(self._alarm)
+            self._alarm = None
 
-    def _on_time(self) -> None:
-        self._timer = None
-        now = self._loop.time()
+    def on_time(self) -> None:
+        """Send away the clients whose deadlines have passed."""
+        self._alarm = None
+        now = self._now()
         for client in self:
             if client.deadline > now:
-                self._timer = self._loop.call_at(client.deadline, self._on_time)
+                self._alarm = self._alarms.set(client.deadline, self)
                 break
             self.leave(client)
             self._on_overdue(client)

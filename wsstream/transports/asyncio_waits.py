@@ -72,6 +72,8 @@ class SocketWaits:
 
     def notify_closing(self, sock: socket.socket) -> None:
         """End the waiting for `sock`, which is about to be closed."""
+        if not self._ends:
+            return
         for kind in ("reader", "writer"):
             if (end := self._ends.pop((sock, kind), None)) is not None:
                 end()

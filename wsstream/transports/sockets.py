@@ -19,14 +19,14 @@ import anyio
 from wsstream.protocol.file_frames import FileFrames, FileRange
 from wsstream.protocol.frame_queue import Piece
 from wsstream.transports.base import NOTSENT, Backlog, Delivery, Transport
-from wsstream.transports.eventloop import event_loop
+from wsstream.transports.eventloop import EventLoop, event_loop
 from wsstream.transports.sendfile import send_file_frames, send_file_range
 
 if sys.platform != "win32":
     from fcntl import ioctl
     from termios import TIOCOUTQ
 
-__all__ = ["BaseSocketTransport", "SocketTransport", "backlog"]
+__all__ = ["INHERITS_OPTIONS", "BaseSocketTransport", "SocketTransport", "backlog", "set_options"]
 
 # Linux's tcp(7): the bytes in the send queue that have not been sent.
 _SIOCOUTQNSD = 0x894B
@@ -41,21 +41,32 @@ MAX_BUFFERS = 1024
 _HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
 _HAS_LOWAT = hasattr(socket, "TCP_NOTSENT_LOWAT")
 
+INHERITS_OPTIONS = sys.platform == "linux"
+"""Whether an accepted socket has what `set_options` has set on its listener."""
+
 
 class BaseSocketTransport(Transport):
     """The common part of plain and TLS sockets: waiting, closing, and the socket's properties.
 
     The transport owns `sock`, a connected stream socket, and makes it non-blocking.
+
+    Args:
+        sock: the socket.
+        loop: the operations of the event loop, if they are known.
+        has_options: whether `sock` has the options of `set_options` already.
     """
 
     __slots__ = ("_event_loop", "_sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(
+        self, sock: socket.socket, loop: EventLoop | None = None, *, has_options: bool = False
+    ) -> None:
         if sock.gettimeout() != 0:
             sock.setblocking(False)
-        _set_options(sock)
+        if not has_options:
+            set_options(sock)
         self._sock = sock
-        self._event_loop = event_loop()
+        self._event_loop = loop or event_loop()
 
     # An idle connection waits: return the event loop's awaitable itself, to spare a coroutine around it.
 
@@ -137,14 +148,17 @@ class SocketTransport(BaseSocketTransport):
 
     Args:
         sock: the socket, which the transport owns from now on.
+        loop, has_options: as for `BaseSocketTransport`.
     """
 
     __slots__ = ("_loop", "_reading", "_writing")
 
     _loop: Any
 
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
+    def __init__(
+        self, sock: socket.socket, loop: EventLoop | None = None, *, has_options: bool = False
+    ) -> None:
+        super().__init__(sock, loop, has_options=has_options)
         self._loop = self._event_loop.callbacks()
         self._reading = self._writing = False  # whether the event loop calls back
 
@@ -303,7 +317,8 @@ def _ask_kernel(sock: socket.socket, request: int) -> int | None:
         return None
 
 
-def _set_options(sock: socket.socket) -> None:
+def set_options(sock: socket.socket) -> None:
+    """Set the options of connections on a socket, or on the listener of those that it accepts."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         with suppress(OSError):  # as in `_limit_unsent`
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

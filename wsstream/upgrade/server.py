@@ -212,7 +212,7 @@ class ServerUpgrade:
         self._unsent = self._handshake.accept(
             offer, subprotocol=subprotocol, extensions=extensions, headers=accept.headers or ()
         )
-        self._opening = _Opening(subprotocol, format_extensions(extensions), deflate)
+        self._opening = _Opening(subprotocol, format_extensions(extensions) if extensions else "", deflate)
 
     def _send(self) -> bool:
         """Send what the transport takes of the response; returns whether all of it has left."""

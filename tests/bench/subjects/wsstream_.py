@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+from anyio.abc import SocketAttribute
 from job import Job
 
 import wsstream
@@ -63,6 +65,9 @@ class WSStream(Coroutines):
         job.received(messages, size)
 
     async def produce(self, ws: WebSocketStream, job: Job) -> None:
+        if job.send_buffer:
+            sock = ws.extra(SocketAttribute.raw_socket)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, job.send_buffer)
         payloads, rounds = job.payloads(), 0
         stop = await job.started()
         while time.perf_counter() < stop:
