@@ -78,6 +78,7 @@ async def run_until_signal(function: Callable[[Stopping], Awaitable[T]]) -> T:
     Raises:
         CommandFailed: a signal has cancelled it; the status is 128 plus its number.
     """
+    stopping = None
     async with anyio.create_task_group() as tasks:
         stopping = Stopping(tasks.cancel_scope)
         if sys.platform != "win32":  # on Windows, Ctrl-C stays a KeyboardInterrupt
@@ -85,5 +86,6 @@ async def run_until_signal(function: Callable[[Stopping], Awaitable[T]]) -> T:
         result = await function(stopping)
         tasks.cancel_scope.cancel()
         return result
+    assert stopping is not None
     stopping.check()
     raise AssertionError("the scope is cancelled by a signal only")

@@ -107,7 +107,7 @@ class Console:
 
     async def _ask(self, session: Any) -> str | None:
         """The next line; ``None`` at the end of the input. If cancelled, the terminal is as it was before."""
-        prompt = _Prompt(session)
+        prompt, line = _Prompt(session), None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(prompt.end_when_cancelled)
             line = await anyio.to_thread.run_sync(prompt.ask)  # not cancelled before it has ended

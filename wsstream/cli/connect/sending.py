@@ -48,7 +48,7 @@ class Sender:
         self.in_message = False
         self._source = source
         self._ws = ws
-        self._kind = kind
+        self._kind: Kind | None = kind
         self._reporter = reporter
         self._held = bytearray()  # read, and not sent yet
 
@@ -110,12 +110,14 @@ class Sender:
     # -- other framings ----------------------------------------------------------------------
 
     async def _send_raw(self) -> None:
+        kind = self._kind or "binary"
         while chunk := await self._source.read():
-            await self._send(chunk, self._kind or "binary")
+            await self._send(chunk, kind)
 
     async def _send_whole(self) -> None:
+        kind = self._kind or "binary"
         self.in_message = True
-        async with self._ws.writable.message(self._kind or "binary") as message:
+        async with self._ws.writable.message(kind) as message:
             while chunk := await self._source.read():
                 before = message.bytes_sent
                 await message.send(chunk)
