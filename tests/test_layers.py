@@ -45,7 +45,7 @@ OUTSIDE = {"__init__", "public", "testing"}  # re-exports only; a product of its
 IO_MODULES = {"socket", "ssl", "selectors", "select", "asyncio", "trio", "anyio", "threading", "time"}
 BACKENDS = {"asyncio", "trio"}
 SANS_IO = ["codec", "protocol", "opening"]
-OPTIONAL = {"python_socks"}  # in an extra, imported where it is needed
+OPTIONAL = {"blake3", "python_socks"}  # in an extra, imported where it is needed
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,7 @@ ALLOWED = {
     "upgrade": {"anyio"},
     "client": {"anyio"},
     "server": {"anyio"},
+    "files": {"anyio", "blake3"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
@@ -227,6 +228,14 @@ def test_the_packages_of_extras_are_not_imported_at_the_start() -> None:
 @pytest.mark.parametrize("part", SANS_IO)
 def test_the_sans_io_layers_import_no_io_module(part: str) -> None:
     assert [str(each) for each in within(part) if top(each.target) in IO_MODULES] == []
+
+
+def test_the_protocol_for_files_imports_nothing_that_does_io() -> None:
+    found = [each for each in imports() if each.source.startswith("wsstream.files.protocol.")]
+    others = {each.target for each in found if is_ours(each.target)}
+    others -= {name for name in others if name.startswith("wsstream.files.protocol")}
+    assert others <= {"wsstream.errors", "wsstream.display", "wsstream.files.errors"}
+    assert [str(each) for each in found if top(each.target) in IO_MODULES | {"os", "pathlib", "io"}] == []
 
 
 def test_errors_take_only_exceptions_from_anyio_and_load_no_event_loop() -> None:
@@ -383,6 +392,12 @@ def test_every_module_of_the_sans_io_layers_has_a_test_file(part: str) -> None:
     sources = {path.stem for path in (ROOT / part).glob("*.py")} - {"__init__"}
     tests = {path.stem.removeprefix("test_") for path in (TESTS / part).glob("test_*.py")}
     assert sources <= tests  # a subject of two modules may have one of its own
+
+
+def test_every_module_of_the_protocol_for_files_has_a_test_file() -> None:
+    sources = {path.stem for path in (ROOT / "files" / "protocol").glob("*.py")} - {"__init__"}
+    tests = {path.stem.removeprefix("test_") for path in (TESTS / "files" / "protocol").glob("test_*.py")}
+    assert sources - {"events", "link", "incoming"} <= tests, "those three are parts of a session"
 
 
 @pytest.mark.parametrize("part", SANS_IO)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import wsstream
 from wsstream import Deflate, FlowControl, WebSocketStream
-from wsstream.driver.hand_over import FIRST_LOOK, MOST, HandOver
+from wsstream.driver.hand_over import FIRST_LOOK, LEAST, MOST, HandOver
 from wsstream.testing import Frame, RawPeer
 from wsstream.transports.base import NOTSENT, Delivery
 from wsstream.transports.reset import reset
@@ -66,24 +66,27 @@ def test_both_bounds_are_what_leaves_in_10_ms(rate: int, unsent: int, frame_size
     st.integers(64 * KIB, 3 * MIB),
     st.none() | st.integers(3 * MIB, 4 * MIB),
     st.integers(0, 6),
+    st.booleans(),
 )
 def test_whatever_is_measured_the_bounds_stay_within_their_limits(
-    steps: list[tuple[int, int]], frame_size: int, largest: int | None, stalls: int
+    steps: list[tuple[int, int]], frame_size: int, largest: int | None, stalls: int, full: bool
 ) -> None:
     flow = FlowControl(frame_size=frame_size, max_frame_size=largest)
     hand_over = HandOver(flow)
     size = time = 0
     for more, later in steps:
         size, time = size + more, time + later
-        hand_over.look(Delivery(size, time))
-        assert hand_over.unsent in {NOTSENT, 2 * NOTSENT, 4 * NOTSENT, MOST}
+        hand_over.look(Delivery(size, time), full=full)
+        assert hand_over.unsent in {LEAST << power for power in range(7)}
+        assert LEAST << 6 == MOST
+        assert full or hand_over.unsent >= NOTSENT
         assert flow.frame_size <= hand_over.frame_size <= flow.max_frame_size
         if later >= SECOND and more <= MIB:
             assert hand_over.unsent <= 2 * MIB  # however fast it was
     for _ in range(stalls):
         before = hand_over.unsent
         assert hand_over.halve() is (before > NOTSENT)
-        assert hand_over.unsent == max(NOTSENT, before // 2)
+        assert hand_over.unsent == max(min(before, NOTSENT), before // 2)
 
 
 @given(st.integers(1, 4 * MIB), st.lists(st.integers(1, 4 * MIB), min_size=12, max_size=20))
@@ -127,7 +130,67 @@ def test_what_fills_the_buffers_to_a_slow_reader_makes_nothing_grow_far() -> Non
 
 @pytest.mark.parametrize(("frame_size", "grows"), [(64 * KIB - 1, False), (64 * KIB, True), (MIB, True)])
 def test_frames_below_the_usual_size_are_for_a_peer_with_a_limit(frame_size: int, grows: bool) -> None:
-    assert HandOver.is_for(FlowControl(frame_size=frame_size)) is grows
+    hand_over = after(1000 * MIB, *[MIB] * 4, flow=FlowControl(frame_size=frame_size))
+    assert (hand_over.unsent, hand_over.frame_size) == ((MIB, MIB) if grows else (NOTSENT, frame_size))
+
+
+@pytest.mark.parametrize(
+    ("rate", "unsent"),
+    [
+        (10 * KIB, 16 * KIB),
+        (255 * KIB, 16 * KIB),
+        (300 * KIB, 32 * KIB),
+        (600 * KIB, 64 * KIB),
+        (1100 * KIB, 128 * KIB),
+    ],
+)
+def test_on_a_slow_line_the_kernel_holds_what_leaves_in_an_eighth_of_a_second(rate: int, unsent: int) -> None:
+    hand_over, size = HandOver(FlowControl()), 0
+    for _ in range(8):
+        size += hand_over.unsent
+        hand_over.look(Delivery(size, int(size / rate * SECOND)), full=True)
+    assert (hand_over.unsent, hand_over.frame_size) == (unsent, 64 * KIB)
+    assert hand_over.step == (None if unsent == NOTSENT else unsent // 2)
+
+
+def test_an_application_that_sends_little_is_not_a_slow_line() -> None:
+    hand_over = after(10 * KIB, *[NOTSENT] * 4)  # the transport was never full
+    assert (hand_over.unsent, hand_over.step) == (NOTSENT, None)
+
+
+def test_a_slow_past_is_soon_forgotten() -> None:
+    hand_over = HandOver(FlowControl())
+    size, time = MIB, 3600 * SECOND
+    hand_over.look(Delivery(size, time), full=True)
+    assert hand_over.unsent == LEAST
+    for looks in range(1, 20):  # noqa: B007 - how many it took
+        size += hand_over.unsent
+        time += hand_over.unsent // 1000  # 1 GB/s
+        hand_over.look(Delivery(size, time), full=True)
+        if hand_over.unsent == MOST:
+            break
+    assert looks <= 12
+    assert size <= 5 * MIB
+
+
+def test_a_look_before_anything_was_acknowledged_says_nothing() -> None:
+    hand_over = after(1000 * MIB, *[MIB] * 4)
+    assert not hand_over.look(Delivery(4 * MIB, SECOND), full=True)
+    assert hand_over.unsent == MOST
+
+
+def test_before_a_file_and_when_output_stands_still_less_may_wait_but_not_more() -> None:
+    fast, slow = after(1000 * MIB, *[MIB] * 4), HandOver(FlowControl())
+    slow.look(Delivery(MIB, 1000 * SECOND), full=True)
+    assert [fast.halve(), fast.unsent, fast.shrink(), fast.unsent] == [True, MOST // 2, True, NOTSENT]
+    assert [slow.halve(), slow.shrink(), slow.unsent] == [False, False, LEAST]
+
+
+def test_while_a_file_leaves_nothing_grows_far() -> None:
+    hand_over = HandOver(FlowControl())
+    for size in range(MIB, 9 * MIB, MIB):
+        hand_over.look(Delivery(size, size // 1000), grows=False)
+    assert hand_over.unsent == NOTSENT
 
 
 # -- over sockets --------------------------------------------------------------------------------
@@ -199,10 +262,10 @@ class TestOverSockets:
         ],
         ids=["small-frames", "compressed"],
     )
-    async def test_where_nothing_grows_the_rate_is_not_asked_for(
+    async def test_where_nothing_grows_the_bounds_are_those_of_the_beginning(
         self, monkeypatch: pytest.MonkeyPatch, options: Any
     ) -> None:
-        monkeypatch.setattr(SocketTransport, "delivery", lambda _: pytest.fail("asked"))
+        monkeypatch.setattr(SocketTransport, "delivery", fast_delivery())
         frames, unsent = await frames_of(2, unsent_limit, **options)
         assert max(len(frame.payload) for frame in frames) <= 64 * KIB
         assert unsent == 128 * KIB

@@ -585,10 +585,32 @@ def test_frames_that_are_no_copies_are_not_held_up_by_the_mark_but_by_the_limit(
     message = sender.begin()
     payload = bytes(1 << 20)
     message.append(payload)
-    assert sender.outbox.fill(idle=False, limit=200_000) == 200_000
-    assert sender.connection.queue.size > LARGE.send_high_water
+    assert sender.outbox.fill(idle=False, taking=True, limit=400_000) == 400_000
+    assert sender.connection.queue.size > 4 * LARGE.send_high_water
     buffers = sender.connection.queue.buffers()
     assert all(isinstance(each, memoryview) and each.obj is payload for each in buffers[1::2])
+
+
+def test_no_frames_are_made_ahead_while_the_transport_takes_none() -> None:
+    """They would keep their size, should the peer become slow."""
+    sender = Sender(flow=LARGE)
+    message = sender.begin()
+    message.append(bytes(1 << 24))
+    message.finished = True
+    for _ in range(10):
+        sender.outbox.fill(idle=False, limit=1 << 20)
+    assert LARGE.send_high_water <= sender.connection.queue.size < LARGE.send_high_water + 20_000 + 14
+
+
+def test_few_large_frames_are_made_ahead_even_while_the_transport_takes_them() -> None:
+    sender = Sender(flow=LARGE)
+    sender.outbox.frame_size = 1 << 20
+    message = sender.begin()
+    message.append(bytes(1 << 24))
+    message.finished = True
+    for _ in range(10):
+        sender.outbox.fill(idle=False, taking=True, limit=1 << 22)
+    assert sender.connection.queue.size == (1 << 20) + 10
 
 
 @pytest.mark.parametrize("borrowed", [False, True], ids=["a client", "a buffer that may change"])

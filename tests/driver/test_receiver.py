@@ -30,7 +30,7 @@ class Source:
         ending: Any = SimpleNamespace(receive_error=lambda: None)
         intake: Any = self
         sender: Any = None
-        self.receiver = Receiver(self.inbox, intake, connection, ending, sender, None)
+        self.receiver = Receiver(self.inbox, intake, connection, ending, sender, limit=None, task_loop=None)
 
     def read_more(self) -> bool:
         self.steps += 1

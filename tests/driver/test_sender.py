@@ -49,9 +49,9 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Times:
         times.compress()
         return compress(self, payload, last=last)
 
-    def step_at(self: Pump) -> None:
+    def step_at(self: Pump, *, called: bool = False) -> None:
         times.leave()
-        step(self)
+        step(self, called=called)
 
     monkeypatch.setattr(sender, "monotonic", lambda: times.now)
     monkeypatch.setattr(Deflater, "compress", compress_for_a_while)

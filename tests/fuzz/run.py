@@ -21,6 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
+DICTIONARIES = {"handshake": "text.dict", "extensions": "text.dict", "files": "files.dict"}
 GRACE = 60  # seconds that the fuzzer may take above its time, to load and to end
 
 
@@ -46,8 +47,8 @@ def main() -> int:
 def fuzz(options: argparse.Namespace, found: Path) -> int:
     limits = [f"-max_total_time={options.seconds}", f"-max_len={options.max_len}", "-rss_limit_mb=1024"]
     limits += ["-timeout=10", f"-artifact_prefix={options.findings}/"]
-    if options.target in ("handshake", "extensions"):
-        limits.append(f"-dict={HERE / 'text.dict'}")
+    if options.target in DICTIONARIES:
+        limits.append(f"-dict={HERE / DICTIONARIES[options.target]}")
     folders = [str(found), str(CORPUS / options.target)]
     return run(options.target, [*limits, "-print_final_stats=1", *folders], options.seconds + GRACE)
 

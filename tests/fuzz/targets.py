@@ -28,6 +28,31 @@ from wsstream.errors import (
     MessageTooBig,
     ProtocolViolation,
 )
+from wsstream.files.errors import TransferError
+from wsstream.files.protocol.events import Failed, Stopped
+from wsstream.files.protocol.messages import (
+    Abort,
+    Accept,
+    Ack,
+    Cancel,
+    Done,
+    End,
+    Entries,
+    Error,
+    Get,
+    Hello,
+    List,
+    Message,
+    Offer,
+    Prefix,
+    Progress,
+    Reject,
+    encode,
+    parse,
+)
+from wsstream.files.protocol.session import Session
+from wsstream.files.protocol.states import RECEIVE, WrongState
+from wsstream.files.protocol.states import State as FileState
 from wsstream.opening.deflate_offer import accept_offer, confirm_response, make_offer
 from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
 from wsstream.opening.grammar import parse_token_list
@@ -43,7 +68,7 @@ from wsstream.protocol.inflate import Inflater, PythonInflater
 from wsstream.protocol.state import State
 from wsstream.testing import EXAMPLE_KEY, parse_frames
 
-__all__ = ["KEY", "TARGETS", "connection", "decoder", "extensions", "handshake", "inflater", "url"]
+__all__ = ["KEY", "TARGETS", "connection", "decoder", "extensions", "files", "handshake", "inflater", "url"]
 
 UNLIMITED: Final = 1 << 62
 READ_BUFFER: Final = 4096
@@ -635,6 +660,139 @@ def url(data: bytes, *, parse: Callable[[str], URL] = parse_url) -> None:
     check_request(request)
 
 
+# -- files ---------------------------------------------------------------------------------------
+
+FILE_DIGEST: Final = "0123456789abcdef" * 4
+FILE_SIZE: Final = 1000
+
+
+def files(data: bytes, *, make: Callable[..., Session] = Session) -> None:
+    """A byte of options, then lines: those that begin with ``{`` are what the peer says, others are steps.
+
+    In what the peer says, ``$`` stands for a digest.
+    """
+    options, lines = (data[:1] or b"\0")[0], data[1:].split(b"\n")
+    end = FileEnd(make, client=bool(options & 1), max_size=FILE_SIZE if options & 2 else None)
+    for line in lines:
+        if line.startswith(b"{"):
+            end.receive(line.decode(errors="replace").replace("$", FILE_DIGEST))
+        elif line:
+            end.act(line[0] & 7, line[0] >> 3 | (line[1] if len(line) > 1 else 0) << 5)
+        end.check()
+
+
+class FileEnd:
+    """A session, run as a program runs it."""
+
+    def __init__(self, make: Callable[..., Session], *, client: bool, max_size: int | None) -> None:
+        hello = Hello(1, "fuzz", 256, ("sha256",), ("get", "list", "put"), max_size, True)
+        self.session = make(hello, client=client, now=0.0, segment=256)
+        self.now = 0.0
+        self.sent: list[Message] = []
+        self.reach = self.window = 0  # of what this end has granted
+        self.ended: list[Any] = []  # the ids of the requests that were told to be over
+
+    def receive(self, text: str) -> None:
+        session, before, id = self.session, self.session.state, self.session.id
+        session.receive_text(text, self.now)
+        try:
+            message = parse(text)
+        except TransferError:
+            assert session.state is FileState.CLOSED
+            return
+        assert parse(encode(message)) == message, "it is another message on its way back"
+        if getattr(message, "id", None) == id and id and session.error is None:
+            assert (before, type(message)) in RECEIVE, "what is not in the table was taken"
+
+    def act(self, what: int, much: int) -> None:
+        """One step: what the program or the network does, and how much of it."""
+        session = self.session
+        match what:
+            case 0:
+                session.receive_data(much, self.now)
+            case 1:
+                self.now += much / 16
+                session.tick(self.now)
+            case 2 | 3:
+                self.send(much)
+            case 4:
+                if size := session.may_send():
+                    session.sent(min(size, 1 + much), self.now)
+            case 5:
+                grant = session.grant
+                session.written(min(much, grant.received - grant.written) if grant else 0, self.now)
+            case 6:
+                if session.grant is not None:
+                    session.durable(session.grant.written)
+            case 7:
+                session.verify(FILE_DIGEST if much & 1 else "0" * 64, self.now)
+        if session.state is FileState.CHECKING and much & 1:
+            session.check_passed()
+
+    def send(self, much: int) -> None:
+        """A message of the program, whether it is possible or not."""
+        session = self.session
+        id = session.id or session.next_id
+        credit = session.credit
+        check = Prefix(0, much, FILE_DIGEST) if 0 < much <= FILE_SIZE else None
+        messages = [
+            *(Get(id, "a"), List(id, ""), Entries(id, ()), Reject(id, "busy", "", "later")),
+            Offer(
+                id,
+                "a",
+                FILE_SIZE if much & 32 else None,
+                None,
+                ("sha256",),
+                "v",
+                FILE_DIGEST,
+                fresh=bool(much & 16),
+            ),
+            Accept(id, check.end if check else 0, "sha256", 512, 256, "t", check),
+            Accept(id, 0, "sha256", 512, 256, "t"),
+            Progress(id, "hashing", much, None),
+            End(id, credit.sent if credit else FILE_SIZE, FILE_DIGEST),
+            *(Abort(id, "io", "", True), Cancel(id, "io", "", True)),
+            Done(id, session.grant.written if session.grant else FILE_SIZE, FILE_DIGEST, "sha256", "a", 0),
+        ]
+        try:
+            session.send(messages[much % len(messages)], self.now)
+        except (WrongState, ValueError, TransferError):
+            pass
+
+    def check(self) -> None:
+        """What holds after each step."""
+        session = self.session
+        new = [parse(text) for text in session.outgoing()]
+        assert len(new) <= 2, "more is said than was asked"
+        self.sent += new
+        errors = [each for each in self.sent if isinstance(each, Error)]
+        assert errors in ([], self.sent[-1:]), "something was said after the end"
+        assert (session.close is not None) == (session.state is FileState.CLOSED)
+        if session.error is not None and session.close != (1000, ""):
+            assert errors, "the peer was not told why"
+        for event in session.events():
+            assert None not in self.ended, "something was told after the end"
+            if isinstance(event, Stopped | Failed):
+                id = event.id if isinstance(event, Stopped) else None
+                assert id not in self.ended, "one end was told twice"
+                self.ended.append(id)
+        self.check_credit(new)
+
+    def check_credit(self, new: list[Message]) -> None:
+        """Both ways: what was granted is what arrives, at most, and what is sent."""
+        for message in new:
+            if isinstance(message, Accept):
+                self.reach, self.window = message.offset + message.window, message.window
+            elif isinstance(message, Ack):
+                self.window = message.window or self.window
+                self.reach = max(self.reach, message.written + self.window)
+        grant, credit = self.session.grant, self.session.credit
+        if grant is not None:
+            assert grant.received <= self.reach, "more was taken than was granted"
+        if credit is not None and (size := self.session.may_send()):
+            assert credit.sent + size - credit.written <= credit.window, "more may be sent than was granted"
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "decoder": decoder,  # reads may end anywhere, and no more bytes come out than went in
     "connection": connection,  # whatever the peer and the application do, only legal frames leave
@@ -642,4 +800,5 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "handshake": handshake,  # reads may end anywhere, and a request that is accepted can be answered
     "extensions": extensions,  # an answer keeps to the limits of both sides
     "url": url,  # a URL that is accepted can be sent as a request
+    "files": files,  # whatever the peer of a transfer says, this end keeps to its tables and its limits
 }

@@ -17,6 +17,9 @@ import pytest
 from wsstream.codec.decoder import Decoder
 from wsstream.codec.events import Event, Violation
 from wsstream.errors import InvalidURL
+from wsstream.files.errors import TransferError
+from wsstream.files.protocol.events import Event as FileEvent
+from wsstream.files.protocol.session import Session
 from wsstream.opening.extensions import Extension, parse_extensions
 from wsstream.opening.http import Request
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
@@ -169,6 +172,40 @@ def lets_blanks_through(text: str) -> URL:
         return URL(False, "example.com", 80, f"/{text}")
 
 
+class TakesAnyData(Session):
+    """Without credit."""
+
+    def receive_data(self, size: int, now: float) -> bool:
+        if self.grant is not None and self.grant.received + size > self.grant.window:
+            self.grant.received += size
+            return True
+        return super().receive_data(size, now)
+
+
+class FailsQuietly(Session):
+    """Tells the peer nothing."""
+
+    def fail(self, error: TransferError, now: float) -> None:
+        super().fail(error, now)
+        self.outgoing()
+
+
+class IgnoresTheTable(Session):
+    """What is not possible in a state does nothing."""
+
+    def fail(self, error: TransferError, now: float) -> None:
+        if "is not possible in state" not in error.reason:
+            super().fail(error, now)
+
+
+class TellsTwice(Session):
+    """That a transfer is over."""
+
+    def tell(self, event: FileEvent) -> None:
+        super().tell(event)
+        super().tell(event)
+
+
 FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("decoder", {"make": LosesAByte}),
     ("decoder", {"make": GoesOn}),
@@ -183,6 +220,10 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("handshake", {"client": TakesAnything}),
     ("extensions", {"parse": sees_one_field}),
     ("extensions", {"parse": raises_another_error}),
+    ("files", {"make": TakesAnyData}),
+    ("files", {"make": FailsQuietly}),
+    ("files", {"make": IgnoresTheTable}),
+    ("files", {"make": TellsTwice}),
     ("url", {"parse": keeps_the_case}),
     ("url", {"parse": lets_blanks_through}),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import ssl
@@ -9,6 +10,7 @@ import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -471,3 +473,56 @@ def test_where_files_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sends_files(transport) == (sys.platform == "linux")
     monkeypatch.delattr(os, "sendfile", raising=False)
     assert not sends_files(transport)
+
+
+@pytest.mark.heavy_after_first
+@pytest.mark.parametrize("options", [{}, {"compression": None}], ids=str)
+async def test_progress_rises_to_the_size(path: Path, options: Any) -> None:
+    reports: list[tuple[float, int]] = []
+
+    async def work(ws: wsstream.WebSocketStream) -> None:
+        def progress(count: int) -> None:
+            reports.append((anyio.current_time(), count))
+
+        await ws.writable.send_file(path, progress=progress)
+
+    assert await received(work, **options) == [CONTENT]
+    counts = [count for _, count in reports]
+    assert counts == sorted(set(counts))
+    assert counts[0] <= 256 * KIB
+    assert counts[-1] == len(CONTENT)
+    assert all(b - a >= 0.05 for (a, _), (b, _) in pairwise(reports[:-1]))
+
+
+async def test_the_hash_is_that_of_the_bytes_that_were_sent(path: Path, calls: Calls) -> None:
+    digest = hashlib.sha256()
+
+    async def work(ws: wsstream.WebSocketStream) -> None:
+        await ws.writable.send_file(path, offset=7, count=MIB, hash=digest)
+
+    (message,) = await received(work)
+    assert digest.digest() == hashlib.sha256(CONTENT[7 : MIB + 7]).digest()
+    assert message == CONTENT[7 : MIB + 7]
+    assert not calls
+
+
+async def test_what_progress_raises_aborts_the_message(path: Path) -> None:
+    def progress(count: int) -> None:
+        raise ArithmeticError("mine")
+
+    async def work(ws: wsstream.WebSocketStream) -> None:
+        with pytest.raises(ArithmeticError, match="mine"):
+            await ws.writable.send_file(path, progress=progress)
+
+    with pytest.raises(wsstream.ConnectionBroken) as broken:
+        await received(work)
+    assert broken.value.code == 1011
+
+
+async def test_what_is_no_hash_is_refused_before_anything_is_sent(path: Path) -> None:
+    async def work(ws: wsstream.WebSocketStream) -> None:
+        with pytest.raises(TypeError, match="hash must be a hash object"):
+            await ws.writable.send_file(path, hash="sha256")  # type: ignore[arg-type]
+        await ws.send("next")
+
+    assert await received(work) == ["next"]

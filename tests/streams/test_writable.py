@@ -140,7 +140,7 @@ async def test_text_may_be_cut_anywhere_but_not_left_inside_a_code_point() -> No
 
 async def test_wrong_arguments_are_refused_and_change_nothing() -> None:
     async with connected_pair() as (client, server):
-        for item in (5, None, object(), [b"x"]):
+        for item in (5, None, object(), {"x": b"x"}):
             with pytest.raises(TypeError):
                 await client.send(item)  # type: ignore[arg-type]
         with pytest.raises(UnicodeEncodeError):

@@ -153,7 +153,7 @@ class Driver:
 
     def write(self) -> None:
         """Take a step of sending."""
-        self._pump.step()
+        self._pump.step(called=True)
 
     @property
     def output(self) -> Output:

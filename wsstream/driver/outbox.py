@@ -63,19 +63,18 @@ class Outbox:
     def fill(self, *, idle: bool, taking: bool = False, limit: int = 1 << 62) -> int:
         """Make frames up to the high-water mark; a small chunk waits for more unless all is `idle`.
 
-        While the transport is `taking` what it is offered, frames are made up to four times the mark, so
-        that fewer calls hand over more. The mark does not limit frames that are not copies. Stops at
-        `limit` bytes of payload, and returns how many went into frames: far more than the mark fit below it
-        when they are compressed.
+        While the transport is `taking` what it is offered, frames are made up to four times the mark, or up
+        to `limit` if they are neither copies nor large, so that fewer calls hand over more. No others are
+        made ahead: they keep their size, though the peer may become slow. Stops at `limit` bytes of payload,
+        and returns how many went into frames: far more than the mark fit below it when they are compressed.
         """
         connection, framed = self._connection, 0
-        mark = self._flow.send_high_water * (4 if taking else 1)
         while (
             framed < limit
             and self._worth_a_frame(idle)
-            and (connection.queue.sendable < mark or not self._is_copied())
+            and (room := self._room(taking, limit) - connection.queue.sendable) > 0
         ):
-            framed += self._make_frames(limit - framed)
+            framed += self._make_frames(min(limit - framed, room))
             idle = False
         if self.closing is not None and connection.state is State.OPEN and self._accepted_is_framed():
             self.message = None
@@ -102,6 +101,16 @@ class Outbox:
         if self._connection.copies or self._flow.frame_size <= LARGEST:
             return True
         return self.message is not None and self.message.borrowed
+
+    def _room(self, taking: bool, limit: int) -> int:
+        """Bytes that may wait in frames."""
+        if self.message is not None and self.message.file is not None:  # each of its frames is small
+            return 1 << 62
+        mark = self._flow.send_high_water
+        if not taking:
+            return mark
+        large = self.frame_size > self._flow.frame_size
+        return 4 * mark if large or self._is_copied() else max(4 * mark, limit)
 
     def _accepted_is_framed(self) -> bool:
         return self.message is None or (not self.message.size and not self.message.finished)

@@ -11,13 +11,14 @@ from wsstream.driver.ending import Ending
 from wsstream.driver.engine import NO_FAILURES, Engine, Failures, Output
 from wsstream.driver.fairness import COMPRESS_STEP, FILE_STEP, SEND_STEP
 from wsstream.driver.flow import FlowControl
-from wsstream.driver.hand_over import FIRST_LOOK, HandOver
+from wsstream.driver.hand_over import FIRST_LOOK, LOOK_AGAIN, HandOver
 from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.outbox import Outbox
 from wsstream.driver.signals import Signal
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
-from wsstream.transports.base import Transport
+from wsstream.transports.base import NOTSENT, Transport
+from wsstream.transports.slices import slices
 
 __all__ = ["Pump"]
 
@@ -45,8 +46,10 @@ class Pump:
         "_failures",
         "_flow",
         "_full",
+        "_grows",
         "_hand_over",
         "_heartbeat",
+        "_look_again",
         "_next_look",
         "_outbox",
         "_stopped",
@@ -86,8 +89,10 @@ class Pump:
         batch.fileno = transport.fileno
         self._hand_over: HandOver | None = None  # made at the first look, which most connections never need
         # Compressing the usual frame takes longer than sending a large one.
-        grows = HandOver.is_for(flow) and connection.inflater is None
-        self._next_look: float = FIRST_LOOK if grows else inf  # a number of bytes sent
+        self._grows = connection.inflater is None
+        # The next look is due after a number of bytes sent; or at a time, if the transport was full.
+        self._next_look: float = FIRST_LOOK
+        self._look_again = -inf
 
     @property
     def unsent(self) -> int:
@@ -119,14 +124,17 @@ class Pump:
 
     # -- the step ------------------------------------------------------------------------------
 
-    def step(self) -> int:
+    def step(self, *, called: bool = False) -> int:
         """Make as many frames as there is room for and offer them to the transport, without waiting.
+
+        Args:
+            called: the transport has said that it takes more.
 
         Returns what is `unsent` now.
         """
         if not self._stopped:
             try:
-                left = self._offer()
+                left = self._offer(called)
             except Exception as error:
                 self._failures.writing_failed(error)
             else:
@@ -152,16 +160,23 @@ class Pump:
         self._stopped = True
         self._connection.queue.batch.closed_for |= CLOSED_FOR_END
 
-    def _offer(self) -> bool:
+    def _offer(self, called: bool) -> bool:
         """Returns whether some bytes left."""
         queue, transport, outbox = self._connection.queue, self._transport, self._outbox
         budget = SEND_STEP if self._connection.inflater is None else COMPRESS_STEP
         if queue.files or (outbox.message is not None and outbox.message.file is not None):
             budget = FILE_STEP
-            if self._hand_over is not None and self._hand_over.reset():
+            if self._hand_over is not None and self._hand_over.shrink():
                 self._apply(self._hand_over)
-        elif queue.sent >= self._next_look:
-            self._adapt()
+        if queue.sent >= self._next_look or (
+            called and self._full and self._heartbeat.now() >= self._look_again
+        ):
+            self._adapt(grows=budget != FILE_STEP)
+        step = None if self._hand_over is None else self._hand_over.step
+        if step is not None:
+            if self._full and not called:
+                return False
+            budget = step
         left = False
         while budget > 0:
             framed = 0
@@ -171,6 +186,8 @@ class Pump:
             if queue.files:
                 sent = transport.send_pieces(queue.pieces())
             elif buffers := queue.buffers():
+                if step is not None:
+                    buffers = [next(slices(buffers, step))]
                 sent = transport.send(buffers)
             else:
                 break
@@ -180,19 +197,23 @@ class Pump:
             left = True
             queue.advance(sent)
             budget -= max(sent, framed)
+        if step is not None and queue.sendable:
+            self._full = True
         return left
 
-    def _adapt(self) -> None:
+    def _adapt(self, *, grows: bool) -> None:
         """Let more wait on a fast connection, and less on a slow one, from the next frame on."""
         delivery = self._transport.delivery()
         if delivery is None:
-            self._next_look = inf
+            self._next_look = self._look_again = inf
             return
         if self._hand_over is None:
-            self._hand_over = HandOver(self._flow)
-        if self._hand_over.look(delivery):
-            self._apply(self._hand_over)
-        self._next_look = self._connection.queue.sent + self._hand_over.unsent
+            self._hand_over = HandOver(self._flow, grows=self._grows)
+        hand_over = self._hand_over
+        if hand_over.look(delivery, grows=grows, full=self._full):
+            self._apply(hand_over)
+        self._next_look = self._connection.queue.sent + hand_over.unsent
+        self._look_again = self._heartbeat.now() + LOOK_AGAIN if hand_over.unsent >= NOTSENT else inf
 
     def _apply(self, hand_over: HandOver) -> None:
         self._transport.limit_unsent(hand_over.unsent)

@@ -195,6 +195,11 @@ class Receiver:
         """
         return self._take(self.inbox.take_rest, self._limit)
 
+    def refuse(self, error: MessageTooBig) -> None:
+        """The message that was begun is larger than the caller takes: the connection fails with 1009."""
+        self._ending.fail(error)
+        self.discard()  # also if the end was certain before: the rest is not another message
+
     def finish(self, reader: Reader) -> None:
         """`reader` takes no more of the message that was begun: its rest is dropped."""
         if self.inbox.reader is reader:
@@ -221,8 +226,7 @@ class Receiver:
     def _fail_for(self, error: MessageTooBig | InvalidUTF8 | ProtocolViolation) -> None:
         """A message cannot be taken. Raise, unless the answers to the messages before it go first."""
         if isinstance(error, MessageTooBig):
-            self._ending.fail(error)
-            self.discard()  # also if the end was certain before: the rest is not another message
+            self.refuse(error)
             raise error
         if self._ending.is_open:
             self._connection.note_violation(Violation(error.code, error.reason or str(error)))

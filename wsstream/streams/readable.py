@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
+from typing import IO
 
 from anyio.abc import ObjectReceiveStream
 
@@ -17,6 +19,7 @@ from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
 from wsstream.streams.only import Only, Payload
 from wsstream.streams.reader import MessageReader, next_reader
+from wsstream.streams.save import Hash
 
 __all__ = ["Readable"]
 
@@ -72,6 +75,27 @@ class Readable(ObjectReceiveStream[str | bytes]):
         It ends and raises as iterating over the readable does; cancelling ``anext()`` loses nothing.
         """
         return _Messages(self._receiver, self._ending)
+
+    async def receive_file(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        *,
+        max_bytes: int | None = None,
+        progress: Callable[[int], object] | None = None,
+        hash: Hash | None = None,
+    ) -> int:
+        """Save the next message, whatever its size, in a file. Returns the number of bytes.
+
+        A text message is saved as UTF-8. The file, the arguments, and what is raised are those of
+        :meth:`MessageReader.save`; a path is opened when the message has begun. If this is cancelled before,
+        nothing is lost. If it is cancelled or fails later, the rest of the message is skipped, and the
+        connection goes on.
+
+        Raises:
+            StreamEnded: as `receive`.
+        """
+        async with self.message() as reader:
+            return await reader.save(file, max_bytes=max_bytes, progress=progress, hash=hash)
 
     def only(self, payload: type[Payload]) -> ObjectReceiveStream[Payload]:
         """The same messages as a stream of ``str`` (``only(str)``) or of ``bytes`` (``only(bytes)``).

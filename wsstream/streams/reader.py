@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from types import TracebackType
+from typing import IO
 
 import anyio
 from anyio.abc import ByteReceiveStream
@@ -11,6 +14,7 @@ from anyio.lowlevel import checkpoint
 from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.driver.receiver import Receiver
+from wsstream.streams.save import Hash, save_message
 
 __all__ = ["MessageReader", "next_reader"]
 
@@ -108,6 +112,41 @@ class MessageReader(ByteReceiveStream):
                 self._finish()
                 return rest
             await receiver.wait_for_data()
+
+    async def save(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        *,
+        max_bytes: int | None = None,
+        progress: Callable[[int], object] | None = None,
+        hash: Hash | None = None,
+    ) -> int:
+        """Write the rest of the message to a file, whatever its size. Returns the number of bytes.
+
+        `file` is a path, whose file is created or replaced, or a binary file object, which is written from
+        its position and stays open; what it has in a buffer of its own is not flushed. Worker threads write,
+        up to 1 MiB at once, while as much is received. A file that was given by its path is closed, and keeps
+        what it has if the call fails or is cancelled.
+
+        If cancelled, the bytes received so far are written first. Then the file has all that the reader
+        handed out, no byte is lost, and the reader can be used on.
+
+        Args:
+            max_bytes: the most bytes to take. ``None``: any number.
+            progress: called in the event loop with the number of bytes written, at most 20 times a second,
+                and at the end.
+            hash: such as ``hashlib.sha256()``: its ``update`` is called with the bytes, in worker threads.
+
+        Raises:
+            TypeError: `file` is a text file, or not a file; `hash` is not a hash.
+            OSError: the file cannot be opened or written. The bytes in memory then are lost; the rest of the
+                message can be read. What `progress` and `hash` raise has the same effect.
+            MessageTooBig: the rest has more than `max_bytes` bytes, of which all have been written; the
+                connection fails with 1009.
+            ConnectionBroken, ClosedLocally: as `receive`; the bytes before that have been written.
+            anyio.ClosedResourceError: the reader was closed.
+        """
+        return await save_message(self.receive, self._receiver.refuse, file, max_bytes, progress, hash)
 
     async def aclose(self) -> None:
         """Skip the rest of the message without buffering it; the connection goes on. Never waits.

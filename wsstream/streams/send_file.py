@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import IO
 
 import anyio
+from anyio import to_thread
 
 from wsstream.driver.ending import Ending
 from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.sender import Sender
 from wsstream.errors import ConnectionBroken, MessageAborted
 from wsstream.protocol.file_frames import FileEnded, FileRange
+from wsstream.streams.progress import ProgressReport
+from wsstream.streams.save import Hash
 from wsstream.transports.file import RegularFile, regular_file
 
 __all__ = ["send_open_file"]
 
 _CHUNK = 1 << 20  # bytes; one trip to a worker thread each
 _PART = 1 << 22  # bytes of a file that the driver takes over at once, without a copy
+_REPORTED_PART = 1 << 18  # the same, where the application wants to see the progress
 
 
 async def send_open_file(
-    sender: Sender, ending: Ending, file: IO[bytes], offset: int, count: int | None
+    sender: Sender,
+    ending: Ending,
+    file: IO[bytes],
+    offset: int,
+    count: int | None,
+    progress: Callable[[int], object] | None,
+    hash: Hash | None,
 ) -> int:
     """Send `count` bytes of `file` from `offset`, or all to its end, as one binary message.
 
@@ -39,7 +50,8 @@ async def send_open_file(
     source = regular_file(file)
     ending.check_open()
     message = await sender.begin("binary", compress=True)
-    transfer = _Transfer(sender, ending, message)
+    report = ProgressReport(progress)
+    transfer = _Transfer(sender, ending, message, report, hash)
     try:
         await transfer.run(file, source, offset, count)
     except BaseException:
@@ -47,6 +59,7 @@ async def send_open_file(
             ending.fail(MessageAborted("a message was left unfinished"))
         raise
     await sender.append(message, b"", finished=True)
+    report.complete(transfer.sent)
     if source is not None:
         file.seek(offset + transfer.sent)
     return transfer.sent
@@ -59,18 +72,29 @@ class _Transfer:
         sent: bytes that the driver has taken over.
     """
 
-    def __init__(self, sender: Sender, ending: Ending, message: OutgoingMessage) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        ending: Ending,
+        message: OutgoingMessage,
+        report: ProgressReport,
+        hash: Hash | None,
+    ) -> None:
         self._sender = sender
         self._ending = ending
         self._message = message
+        self._report = report
+        self._hash = hash
         self.sent = 0
 
     async def run(self, file: IO[bytes], source: RegularFile | None, offset: int, count: int | None) -> None:
         wrapped = anyio.wrap_file(file)
+        sends_ranges = self._sender.pump.sends_files and self._hash is None
+        part = _REPORTED_PART if self._report.wanted else _PART
         while count is None or self.sent < count:
             before = self.sent
-            most = _PART if count is None else min(_PART, count - before)
-            if source is not None and self._sender.pump.sends_files:
+            most = part if count is None else min(part, count - before)
+            if source is not None and sends_ranges:
                 await self._send_range(source, offset + before, most)
             elif source is not None:
                 await self._send(await source.read(most, offset + before))
@@ -80,9 +104,12 @@ class _Transfer:
                 if count is not None:
                     raise EOFError(f"the file ended {count - before} bytes early")
                 return
+            self._report.update(self.sent)
 
     async def _send(self, chunk: bytes) -> None:
         if chunk:
+            if self._hash is not None:
+                await to_thread.run_sync(self._hash.update, chunk)
             await self._sender.wait_for_room()
             self.sent += len(chunk)
             await self._sender.append(self._message, chunk, finished=False)

@@ -19,6 +19,7 @@ from wsstream.streams.bytestream import WebSocketByteStream
 from wsstream.streams.close_on_exit import leave
 from wsstream.streams.condition import ConnectionState, state_of
 from wsstream.streams.readable import Readable
+from wsstream.streams.send_chunks import AnyChunks
 from wsstream.streams.writable import Writable
 from wsstream.transports.attributes import TransportAttributes
 
@@ -116,7 +117,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self.readable.__anext__()
 
     def send(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, item: str | bytes | bytearray | memoryview, *, compress: bool = True
+        self, item: str | bytes | bytearray | memoryview | AnyChunks, *, compress: bool = True
     ) -> Coroutine[Any, Any, None]:
         """Short for :meth:`Writable.send`."""
         return self.writable.send(item, compress=compress)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import anyio
 from anyio.abc import ObjectSendStream
@@ -18,6 +20,8 @@ from wsstream.driver.sender import Sender
 from wsstream.errors import check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
+from wsstream.streams.save import Hash, check_hash
+from wsstream.streams.send_chunks import AnyChunks, is_chunks, send_chunks
 from wsstream.streams.send_file import send_open_file
 from wsstream.streams.writer import MessageWriter, payload_of
 
@@ -36,7 +40,12 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
     def __repr__(self) -> str:
         return described(self, self._ending)
 
-    async def send(self, item: str | bytes | bytearray | memoryview, *, compress: bool = True) -> None:
+    async def send(
+        self,
+        item: str | bytes | bytearray | memoryview | AnyChunks,
+        *,
+        compress: bool = True,
+    ) -> None:
         """Send one message: ``str`` as text, bytes-like as binary. First in, first out.
 
         Waits for its turn, and while ``send_high_water`` bytes are unsent; messages larger than
@@ -45,8 +54,14 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         sent; once it was handed over it goes out whole. Either way `item` may be changed afterwards.
         Where compression was agreed on, `compress` false sends this message without.
 
+        An iterable or async iterable, of ``str`` or of bytes-like objects, is one message, too, whose chunks
+        are sent as they come; without a chunk, nothing is sent. An async generator is closed if it was not
+        used up. If the iterable raises, or this is cancelled after the first chunk, the message is aborted:
+        Close 1011.
+
         Raises:
-            TypeError: `item` is neither ``str`` nor bytes-like.
+            TypeError: `item` is neither ``str`` nor bytes-like nor an iterable of these, or is a mapping.
+                A chunk is of another type than the first; the connection fails.
             ValueError: a memoryview that is not contiguous; a lone surrogate (``UnicodeEncodeError``).
             ConnectionBroken: the peer has closed, or the connection broke.
             ClosedLocally: the connection was closed on this side.
@@ -56,6 +71,8 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         if full is None:  # it does not come in a burst
             if isinstance(item, str):
                 await self._sender.send_whole("text", item.encode(), compress=compress)
+            elif is_chunks(item):
+                await send_chunks(partial(self.message, compress=compress), item)
             else:
                 await self._sender.send_whole("binary", payload_of(item), compress=compress)
         elif full:
@@ -81,7 +98,13 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         return _NewMessage(self._sender, self._ending, kind, size, compress)
 
     async def send_file(
-        self, file: str | os.PathLike[str] | IO[bytes], *, offset: int = 0, count: int | None = None
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        *,
+        offset: int = 0,
+        count: int | None = None,
+        progress: Callable[[int], object] | None = None,
+        hash: Hash | None = None,
     ) -> int:
         """Send a file, or `count` bytes of it from `offset`, as one binary message of any size.
 
@@ -94,22 +117,39 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
         what is changed in the file before the peer has it may arrive either way. Reads that have to wait
         for the disk are done in a worker thread.
 
+        Args:
+            progress: called in the event loop with the number of bytes handed over, at most 20 times a
+                second, and at the end.
+            hash: such as ``hashlib.sha256()``: its ``update`` is called with the bytes, in worker threads.
+                They are copied then, also by a server.
+
         Raises:
-            TypeError: `file` is a text file, or not a file.
+            TypeError: `file` is a text file, or not a file; `hash` is not a hash.
             OSError: the file cannot be read; the connection fails if the message had begun.
             EOFError: the file has less than `count` bytes after `offset`, or became shorter; the connection
                 fails.
         """
         check_int("offset", offset, 0)
         check_int("count", count, 0, optional=True)
+        check_hash(hash)
         self._sender.check_no_deadlock()
         if not isinstance(file, str | os.PathLike):
-            return await send_open_file(self._sender, self._ending, file, offset, count)
+            return await self._send_open_file(file, offset, count, progress, hash)
         opened = await anyio.open_file(file, "rb")
         try:
-            return await send_open_file(self._sender, self._ending, opened.wrapped, offset, count)
+            return await self._send_open_file(opened.wrapped, offset, count, progress, hash)
         finally:
             opened.wrapped.close()  # where it is cancelled, the aclose of older anyio leaves the file open
+
+    def _send_open_file(
+        self,
+        file: IO[bytes],
+        offset: int,
+        count: int | None,
+        progress: Callable[[int], object] | None,
+        hash: Hash | None,
+    ) -> Coroutine[Any, Any, int]:
+        return send_open_file(self._sender, self._ending, file, offset, count, progress, hash)
 
     async def drain(self) -> None:
         """Wait until everything handed over has left for the kernel. May be cancelled.

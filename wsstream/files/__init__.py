@@ -1,0 +1,1 @@
+"""Files over a WebSocket: the subprotocol ``wsstream.file.v1``."""

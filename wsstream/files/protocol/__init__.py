@@ -1,0 +1,1 @@
+"""The subprotocol ``wsstream.file.v1`` without I/O."""

@@ -1,0 +1,1 @@
+"""Storage of files that arrive: nothing is lost, and nothing half-written is seen under its name."""
