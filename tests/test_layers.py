@@ -198,7 +198,7 @@ ALLOWED = {
     "client": {"anyio"},
     "server": {"anyio"},
     "files": {"anyio", "blake3"},
-    "cli": {"anyio", "rich", "trustme", "trio", "uvloop"},
+    "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
     "public": set(),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from kit import processes
+from kit.scripted import Scripted, scripted_server, silent_server
+from kit.terminal import Terminal
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -89,3 +93,97 @@ def break_server(module_path: Path) -> Callable[[str], None]:
         )
 
     return break_server
+
+
+# -- commands with payload: bytes, the installed program -------------------------------------------
+
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+Spawn = Callable[..., subprocess.Popen[bytes]]
+OnTerminal = Callable[..., Terminal]
+
+
+@pytest.fixture(scope="session")
+def program() -> list[str]:
+    """The installed program."""
+    installed = Path(sys.executable).with_name("wsstream")
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", "wsstream"]
+
+
+@pytest.fixture
+def command(program: list[str], environment: dict[str, str]) -> Command:
+    """``command("connect", url, input=b"...")``: run to the end."""
+
+    def run(*arguments: str, input: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*program, *arguments],
+            input=input,
+            capture_output=True,
+            env=environment | variables,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def spawn(program: list[str], environment: dict[str, str]) -> Iterator[Spawn]:
+    """``spawn("echo")``: start and go on; its stdin, stdout and stderr are pipes."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **options: int) -> subprocess.Popen[bytes]:
+            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
+            process = subprocess.Popen([*program, *arguments], env=environment, **pipes)  # type: ignore[call-overload]
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+@pytest.fixture
+def listen_with(spawn: Spawn) -> Callable[..., str]:
+    """``listen_with("echo")``: start a server; returns what it says that it listens on."""
+
+    def start(*arguments: str) -> str:
+        process = spawn(*arguments)
+        assert process.stderr is not None
+        return process.stderr.readline().decode().removeprefix("listening on ").strip()
+
+    return start
+
+
+@pytest.fixture
+def terminal(program: list[str], environment: dict[str, str]) -> Iterator[OnTerminal]:
+    """``terminal("connect", url)``: run on a terminal."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Terminal:
+            running = Terminal([*program, *arguments], environment)
+            stack.callback(running.close)
+            return running
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def scripted() -> Iterator[Scripted]:
+    """A server with a behaviour for each path."""
+    with scripted_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def silent() -> Iterator[str]:
+    """The URL of a server that opens a WebSocket and then does nothing."""
+    with silent_server() as url:
+        yield url
+
+
+@pytest.fixture
+def dead() -> str:
+    """A URL where nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return f"ws://127.0.0.1:{unused.getsockname()[1]}"

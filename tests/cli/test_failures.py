@@ -56,7 +56,7 @@ def test_what_was_found_out_is_told_with_the_broken_connection() -> None:
 
 def test_the_body_of_a_refusal_is_shown_but_cannot_control_the_terminal() -> None:
     failure = failure_of(HandshakeRejected(403, [], b"go away\n\x1b[2J\xff"))
-    assert str(failure).splitlines()[1:] == ["go away", "\\x1b[2J\\ufffd"]
+    assert str(failure).splitlines()[1:] == ["go away", "\\x1b[2J\ufffd"]
 
 
 def test_the_reason_is_what_broke_the_connection_and_not_that_it_is_broken() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +13,10 @@ from wsstream.cli import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-_HEAVY = {"anyio", "asyncio", "h11", "logging", "rich", "ssl", "subprocess", "trio", "trustme", "uvloop"}
+_HEAVY = {
+    *("anyio", "asyncio", "h11", "json", "logging", "prompt_toolkit", "rich", "shtab", "ssl", "subprocess"),
+    *("trio", "trustme", "typing", "uvloop"),
+}
 
 
 def test_version_goes_to_stdout(run: Run) -> None:
@@ -25,14 +30,17 @@ def test_verbose_version_tells_what_it_runs_on(run: Run) -> None:
     assert lines["CPython" if sys.implementation.name == "cpython" else "PyPy"] == sys.version.split()[0]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"]])
+HELP = [["--help"], *([name, "--help"] for name in ("demo", "connect", "echo", "bridge"))]
+
+
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
 def test_help_goes_to_stdout(run: Run, arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: wsstream")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["demo", "--help"]])
+@pytest.mark.parametrize("arguments", [["--version"], *HELP], ids=" ".join)
 def test_help_and_version_import_nothing_heavy(environment: dict[str, str], arguments: list[str]) -> None:
     code = (
         "import sys\n"
@@ -46,6 +54,48 @@ def test_help_and_version_import_nothing_heavy(environment: dict[str, str], argu
     modules = set(done.stderr.split())
     assert "wsstream.cli" in modules
     assert not modules & _HEAVY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", ["--help", "--version"])
+def test_help_and_version_take_60_ms_more_than_the_interpreter(
+    environment: dict[str, str], arguments: str
+) -> None:
+    code = "import sys; from wsstream.cli import main; sys.exit(main())"
+
+    def fastest(*command: str) -> float:
+        times = []
+        for _ in range(15):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-I", *command], env=environment, capture_output=True, check=True)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert fastest("-c", code, arguments) - fastest("-c", "pass") < 0.06
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_the_commands_and_their_options(run: Run, shell: str) -> None:
+    done = run("--print-completion", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(word in done.stdout for word in ("bridge", "connect", "framing", "wsstream"))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_takes_the_completion(run: Run) -> None:
+    script = run("--print-completion", "bash").stdout
+    ask = 'COMP_WORDS=(wsstream con) COMP_CWORD=1; _shtab_wsstream; printf "%s\n" "${COMPREPLY[@]}"'
+    command = ["bash", "-c", f"{script}\n{ask}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout.split() == ["connect"]
+
+
+def test_a_missing_shtab_is_named_with_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["--print-completion", "bash"]) == 2
+    assert "pip install 'wsstream[cli]'" in capsys.readouterr().err
 
 
 def test_without_a_command_the_help_goes_to_stderr(run: Run) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import runpy
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -174,15 +175,24 @@ def test_only_known_internal_members_are_left_out_of_the_reference() -> None:
         assert public - documented <= internal.get(name, set()), name
 
 
-def test_every_option_and_exit_status_of_the_command_line_is_in_its_page() -> None:
-    page = (DOCS / "reference" / "cli.md").read_text()
-    command = [sys.executable, "-m", "wsstream", "demo", "--help"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    options, _, statuses = text.partition("exit status:")
-    for option in re.findall(r"--[a-z]+", options):
-        assert f"`{option}" in page, option
-    for status in re.findall(r"\b(\d+|128\+n) ", statuses):
-        assert f"\n| {status.replace('+', ' + ')} |" in page, status
+def test_the_pages_of_the_command_line_are_made_from_its_parser() -> None:
+    pages = runpy.run_path(str(DOCS / "cli_pages.py"))
+    written = "written by: python docs/cli_pages.py"
+    assert pages["PAGE"].read_text(encoding="utf-8") == pages["page"](), written
+    assert pages["MANUAL"].read_text(encoding="utf-8") == pages["manual"](), written
+
+
+def test_the_page_of_the_command_line_has_every_command_option_and_exit_status() -> None:
+    page = runpy.run_path(str(DOCS / "cli_pages.py"))["page"]()
+    for command in ("demo", "connect", "echo", "bridge"):
+        arguments = [sys.executable, "-m", "wsstream", command, "--help"]
+        text = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+        options, _, statuses = text.partition("exit status:")
+        section = page.partition(f"## wsstream {command}\n")[2].partition("\n## ")[0]
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", options):
+            assert option == "--help" or f"`{option}" in section or f"{option}," in section, option
+        for status in re.findall(r"\b(\d+|128\+n) ", statuses):
+            assert f"\n| {status.replace('+', ' + ')} |" in page, status
 
 
 def test_the_tables_of_the_benchmark_are_made_of_its_results() -> None:

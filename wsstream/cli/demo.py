@@ -6,61 +6,44 @@ it is sent, where it passes through the server, and where it comes back, and the
 
 from __future__ import annotations
 
+import argparse
 import json
-import logging
 import os
-import signal
 import sys
-from dataclasses import dataclass
 from time import perf_counter
 
 import anyio
-from anyio.abc import TaskStatus
 from anyio.streams.tls import TLSAttribute
 
-from wsstream.cli.backends import describe_backend, require, run
+from wsstream.cli.backends import describe_backend, require
 from wsstream.cli.demo_data import DemoFile, MadeUpSource, Source, Tally
 from wsstream.cli.demo_process import second_process
 from wsstream.cli.demo_report import Account, Report
 from wsstream.cli.exits import CommandFailed, Exit
-from wsstream.cli.failures import failure_of, reason_of
+from wsstream.cli.failures import reason_of
 from wsstream.cli.memory import peak_memory
 from wsstream.cli.progress import Progress, choose_progress
+from wsstream.cli.running import run_command
+from wsstream.cli.signals import Stopping
 from wsstream.client.connect import connect
+from wsstream.close_codes import CloseCode
 from wsstream.errors import ConnectionClosed
 from wsstream.streams.websocket import WebSocketStream
 
-__all__ = ["Options", "demo"]
+__all__ = ["demo"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The command line of ``wsstream demo``. Without `file`, `size` bytes are made up."""
-
-    file: str | None
-    size: int
-    backend: str
-    tls: bool
-    json: bool
-    quiet: bool
-    verbose: bool
-
-
-def demo(options: Options) -> int:
+def demo(options: argparse.Namespace) -> int:
     """Run the demo, print its result and return the exit status 0.
 
     Raises:
         CommandFailed: the demo failed, or the digests differ, after the result was printed.
     """
-    if options.backend == "trio":
-        require("trio", extra="trio", what="--backend trio")
     if options.tls:
         require("trustme", extra="cli", what="--tls")
-    if options.verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     with MadeUpSource(options.size) if options.file is None else DemoFile(options.file) as source:
         progress = choose_progress(quiet=options.quiet, bars=not options.verbose)
-        report = run(_Demo(options, source, progress).run, options.backend)
+        report = run_command(options, _Demo(options, source, progress).run)
     _print(report.as_json() if options.json else report.as_table())
     if problem := report.mismatch():
         raise CommandFailed(Exit.MISMATCH, problem)
@@ -70,60 +53,41 @@ def demo(options: Options) -> int:
 class _Demo:
     """One run: the state that its tasks share."""
 
-    def __init__(self, options: Options, source: Source, progress: Progress) -> None:
+    def __init__(self, options: argparse.Namespace, source: Source, progress: Progress) -> None:
         self._options = options
         self._source = source
         self._progress = progress
         self._sent = Tally()
         self._received = Tally()
         self._began = self._up_seconds = self._down_seconds = 0.0
-        self._ws: WebSocketStream | None = None
-        self._signal: signal.Signals | None = None
 
-    async def run(self) -> Report:
-        report = None
+    async def run(self, stopping: Stopping) -> Report:
+        """Stream there and back. The first signal closes the connection with 1001, if it is open."""
         try:
-            async with anyio.create_task_group() as tasks:
-                if sys.platform != "win32":  # on Windows, Ctrl-C stays a KeyboardInterrupt
-                    await tasks.start(self._watch_signals, tasks.cancel_scope)
-                report = await self._run_both_processes()
-                tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            error = reason_of(group)
-            if self._signal is None or not isinstance(error, ConnectionClosed):
-                raise failure_of(error) from None
-        if self._signal is not None or report is None:
-            number = self._signal or signal.SIGINT
-            raise CommandFailed(Exit.SIGNAL + number, f"interrupted by {number.name}")
-        return report
+            return await self._run_both_processes(stopping)
+        except (BaseExceptionGroup, ConnectionClosed) as error:
+            reason = reason_of(error) if isinstance(error, BaseExceptionGroup) else error
+            if isinstance(reason, ConnectionClosed):
+                stopping.check()
+            raise
 
-    async def _watch_signals(
-        self, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Close with 1001 at the first signal; cancel at the next, or if no connection is open yet."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            async for number in signals:
-                if self._signal is None and self._ws is not None:
-                    self._ws.begin_close(1001, f"interrupted by {number.name}")
-                else:
-                    scope.cancel()
-                self._signal = self._signal or number
-
-    async def _run_both_processes(self) -> Report:
+    async def _run_both_processes(self, stopping: Stopping) -> Report:
         options, source = self._options, self._source
         async with (
-            second_process(options.backend, tls=options.tls, verbose=options.verbose) as (url, context),
-            connect(url, ssl=context) as self._ws,
+            second_process(options.backend, tls=options.tls, verbose=bool(options.verbose)) as (url, context),
+            connect(url, ssl=context) as ws,
         ):
-            tls = self._ws.extra(TLSAttribute.ssl_object, None)
+            tls = ws.extra(TLSAttribute.ssl_object, None)
             tls_version = None if tls is None else tls.version()
             self._progress.begin(f"{source.name} to {url} and back", source.size)
-            try:
-                await self._exchange(self._ws)
-            finally:
-                self._progress.end()
-            return self._report(await self._ws.receive(), tls_version)
+            with stopping.by(lambda: ws.begin_close(CloseCode.GOING_AWAY, stopping.reason)):
+                try:
+                    await self._exchange(ws)
+                finally:
+                    self._progress.end()
+                report = self._report(await ws.receive(), tls_version)
+        stopping.check()
+        return report
 
     async def _exchange(self, ws: WebSocketStream) -> None:
         """Send one message and receive one, at the same time, and show the progress."""

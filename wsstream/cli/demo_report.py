@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from wsstream.cli.sizes import format_size, mebibytes
+from wsstream.cli.units import format_size, mebibytes
 
 __all__ = ["Account", "Report"]
 

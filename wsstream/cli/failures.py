@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import ssl
 
+import anyio
+
 from wsstream.cli.exits import CommandFailed, Exit
-from wsstream.errors import ConnectionClosed, HandshakeError, HandshakeRejected, KeepaliveTimeout
+from wsstream.cli.terminal import printable
+from wsstream.close_codes import CloseCode
+from wsstream.errors import (
+    CloseInfo,
+    ConnectionClosed,
+    HandshakeError,
+    HandshakeRejected,
+    KeepaliveTimeout,
+    MessageTooBig,
+    ProxyError,
+    WebSocketError,
+)
 
-__all__ = ["failure_of", "reason_of"]
+__all__ = ["failure_of", "is_good_end", "reason_of"]
 
-_NO_CLOSE = 1006  # RFC 6455 section 7.1.5
+_GOOD = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_CODE)
+_GATEWAY_ERRORS = (502, 503, 504)  # RFC 9110 sections 15.6.3 to 15.6.5
+_PROXIES = ("apache", "caddy", "cloudflare", "cloudfront", "envoy", "haproxy", "nginx", "traefik", "varnish")
+
+
+def is_good_end(info: CloseInfo) -> bool:
+    """Whether a connection ended as it should: 1000, 1001 or no code."""
+    return info.code in _GOOD
 
 
 def reason_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -19,21 +39,47 @@ def reason_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def failure_of(error: BaseException) -> BaseException:
     """Return the :class:`CommandFailed` for `error`; `error` itself if it is an internal error."""
-    if isinstance(error, HandshakeRejected):
-        body = error.body.decode(errors="replace")
-        return CommandFailed(Exit.REFUSED, "\n".join([str(error), *map(_printable, body.splitlines())]))
-    if isinstance(error, ssl.SSLError):
-        return CommandFailed(Exit.TLS, f"TLS: {error}")
-    if isinstance(error, OSError | HandshakeError):
-        return CommandFailed(Exit.NO_CONNECTION, f"could not connect: {str(error) or type(error).__name__}")
-    if isinstance(error, ConnectionClosed):
-        return _closed(error)
+    match error:
+        case HandshakeRejected():
+            return CommandFailed(Exit.REFUSED, "\n".join([str(error), *_answer(error)]))
+        case ProxyError():
+            return CommandFailed(Exit.NO_CONNECTION, "\n".join([str(error), *_body(error.body)]))
+        case ssl.SSLError():
+            return CommandFailed(Exit.TLS, f"TLS: {error}")
+        case OSError() | HandshakeError():
+            return CommandFailed(
+                Exit.NO_CONNECTION, f"could not connect: {str(error) or type(error).__name__}"
+            )
+        case MessageTooBig():
+            return CommandFailed(Exit.POLICY, "a message of the peer is larger than --max-message")
+        case ConnectionClosed():
+            return _closed(error)
+        case WebSocketError():  # the peer sent what is not taken here
+            return CommandFailed(Exit.CLOSED, str(error))
+        case anyio.BrokenResourceError():
+            return CommandFailed(
+                Exit.LOST, f"the connection broke: {error.__cause__ or 'no reason is known'}"
+            )
     return error
+
+
+def _answer(error: HandshakeRejected) -> list[str]:
+    """The body of a refusal, and who answered, if it was a proxy that could not reach the server."""
+    lines = _body(error.body)
+    fields = [value for name, value in error.headers if name in ("server", "via")]
+    name = next((name for name in _PROXIES for value in fields if name in value.lower()), None)
+    if name is not None and error.status in _GATEWAY_ERRORS:
+        lines.append(f"(this answer came from a proxy, {name}: the server behind it may be down)")
+    return lines
+
+
+def _body(body: bytes) -> list[str]:
+    return [printable(line) for line in body.decode(errors="replace").splitlines()]
 
 
 def _closed(error: ConnectionClosed) -> CommandFailed:
     cause = error.__cause__
-    lost = error.info.code == _NO_CLOSE or isinstance(cause, KeepaliveTimeout)
+    lost = error.info.code == CloseCode.ABNORMAL or isinstance(cause, KeepaliveTimeout)
     message = f"{error}; {cause}" if cause is not None and str(cause) else str(error)
     return CommandFailed(Exit.LOST if lost else Exit.CLOSED, message)
 
@@ -42,8 +88,3 @@ def _leaves(error: BaseException) -> list[BaseException]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-
-
-def _printable(text: str) -> str:
-    """`text` with control characters escaped: a peer's text must not control the terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]

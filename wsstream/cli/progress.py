@@ -6,7 +6,7 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from wsstream.cli.sizes import format_size, mebibytes
+from wsstream.cli.units import format_size, mebibytes
 
 if TYPE_CHECKING:
     from rich.console import Console

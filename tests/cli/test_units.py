@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsstream.cli.sizes import format_size, mebibytes, parse_size
+from wsstream.cli.units import format_size, mebibytes, parse_size, parse_time
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,17 @@ def test_sizes_are_written_with_the_unit_that_fits(size: int, text: str) -> None
 
 def test_mebibytes_have_one_decimal_place() -> None:
     assert mebibytes(1.26 * (1 << 20)) == 1.3
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("10", 10), ("1.5s", 1.5), ("250ms", 0.25), ("5m", 300), ("2h", 7200), ("1d", 86400)],
+)
+def test_a_time_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "1 s", "1w", "1e3", "inf", "nan", "1.s", "٣"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a time"):
+        parse_time(text)

@@ -1,13 +1,15 @@
-"""Sizes as people write and read them. Units are powers of 1024."""
+"""Sizes and times as people write and read them. Units of sizes are powers of 1024."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["format_size", "mebibytes", "parse_size"]
+__all__ = ["format_size", "mebibytes", "parse_size", "parse_time"]
 
 _UNITS = "KMGT"
 _SIZE = re.compile(r"([0-9]{1,19})([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TIME = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|)", re.ASCII)
 _LARGEST = (1 << 63) - 1  # bytes; no message is larger (RFC 6455 section 5.2)
 
 
@@ -25,6 +27,19 @@ def parse_size(text: str) -> int:
     if size > _LARGEST:
         raise ValueError(f"{text!r} is larger than a message can be")
     return size
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds of a time such as ``"250ms"``, ``"10"``, ``"1.5s"``, ``"5m"``, ``"2h"`` or ``"1d"``.
+
+    Raises:
+        ValueError: `text` is not a time.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a time; write 250ms, 10s, 5m or 2h")
+    number, unit = match.groups()
+    return float(number) * _SECONDS[unit]
 
 
 def format_size(size: int) -> str:

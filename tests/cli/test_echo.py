@@ -1,0 +1,205 @@
+"""``wsstream echo`` as people run it, and what all servers of the command line have in common."""
+
+from __future__ import annotations
+
+import json
+import signal
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+Spawn = Callable[..., subprocess.Popen[bytes]]
+ListenWith = Callable[..., str]
+
+backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+
+
+def get(url: str, **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(url.replace("ws:", "http:"), headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+# -- behaviour -----------------------------------------------------------------------------------
+
+BEHAVIOUR = {
+    # arguments of echo, of connect, stdin: status and stdout of connect
+    "message": ([], [], b"a\nb", 0, b"a\nb\n"),
+    "discard": (["--mode", "discard"], [], b"a\nb", 0, b""),
+    "flood": (["--mode", "flood", "--size", "2"], ["-n", "3", "--framing", "raw"], b"", 0, b"\0" * 6),
+    "close after one": (["--close-after", "1:1008"], ["-w", "5s"], b"a\nb", 7, b"a\n"),
+    "close after one, normally": (["--close-after", "1"], ["-w", "5s"], b"a\nb", 0, b"a\n"),
+    "close at once": (["--close-after", "0:4000"], [], b"", 7, b""),
+    "close in a flood": (
+        ["--mode", "flood", "--size", "1", "--close-after", "2"],
+        ["--framing", "raw", "-w", "5s"],
+        b"",
+        0,
+        b"\0\0",
+    ),
+    "drop after one": (["--drop-after", "1"], ["-w", "5s"], b"a\nb", 6, None),
+    "stall": (["--stall"], ["--timeout", "1s", "-w", "5s"], b"a", 8, b""),
+    "compress": (["--compress"], ["--compress"], b"a" * 5000, 0, b"a" * 5000 + b"\n"),
+}
+
+
+@backends
+@pytest.mark.heavy_after_first(each=("case",))
+@pytest.mark.parametrize("case", BEHAVIOUR)
+def test_behaviour(command: Command, listen_with: ListenWith, case: str, backend: str) -> None:
+    arguments, connect, data, status, output = BEHAVIOUR[case]
+    url = listen_with("echo", "--bind", ":0", "--backend", backend, *arguments)
+    done = command("connect", url, *connect, input=data)
+    assert done.returncode == status, done.stderr
+    assert output is None or done.stdout == output
+
+
+@backends
+def test_delay_and_rate_take_their_time(command: Command, listen_with: ListenWith, backend: str) -> None:
+    url = listen_with("echo", "--bind", ":0", "--backend", backend, "--delay", "600ms", "--rate", "10k")
+    start = time.monotonic()
+    done = command("connect", url, "-w", "5s", "-n", "1", input=b"x" * 10_000)
+    assert done.stdout == b"x" * 10_000 + b"\n"
+    assert time.monotonic() - start > 0.6 + 0.8
+
+
+@pytest.mark.parametrize("arguments", [["--close-after", "1:1005"], ["--bind", "nonsense"], ["--key", "x"]])
+def test_wrong_usage(command: Command, arguments: list[str]) -> None:
+    assert command("echo", *arguments).returncode == 2
+
+
+# -- what all servers have in common -------------------------------------------------------------
+
+
+@backends
+def test_every_address_is_reported_with_its_real_port_and_is_on_loopback(
+    command: Command, spawn: Spawn, tmp_path: Path, backend: str
+) -> None:
+    path = tmp_path / "socket"
+    process = spawn(
+        "echo", "--bind", ":0", "--bind", "127.0.0.1:0", "--bind", f"unix:{path}", "--backend", backend
+    )
+    urls = [process.stderr.readline().decode().split()[-1] for _ in range(3)]
+    assert all(url.startswith("ws://127.0.0.1:") and not url.endswith(":0/") for url in urls[:2])
+    assert urls[0] != urls[1]
+    assert urls[2].startswith("ws+unix:")
+    for arguments in ([urls[0]], [urls[1]], [urls[2]], ["ws://any/", "--unix", str(path)]):
+        assert command("connect", *arguments, input=b"hello").stdout == b"hello\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(5) == 0
+    assert not path.exists()
+
+
+def test_events_are_objects_with_json(spawn: Spawn) -> None:
+    event = json.loads(spawn("echo", "--bind", ":0", "--json").stderr.readline())
+    assert event["event"] == "listening"
+    assert event["url"].startswith("ws://127.0.0.1:")
+
+
+def test_health_paths_and_tokens(command: Command, listen_with: ListenWith, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("t0ken")
+    url = listen_with("echo", "--bind", ":0", "--path", "/here", "--token-file", str(token))
+    assert url.endswith("/here")
+    assert get(url.replace("/here", "/healthz")) == (200, b"ok\n")
+    assert get(url.replace("/here", "/there"))[0] == 404
+    assert get(url)[0] == 401
+    refused = command("connect", url)
+    assert (refused.returncode, b"status 401" in refused.stderr) == (5, True)
+    assert command("connect", url, WSSTREAM_TOKEN="wrong").returncode == 5
+    assert command("connect", url, WSSTREAM_TOKEN="t0ken", input=b"x").stdout == b"x\n"
+    assert command("connect", url, "--token-file", str(token), input=b"x").stdout == b"x\n"
+
+
+def test_web_pages_are_let_in_only_if_their_origin_is(command: Command, listen_with: ListenWith) -> None:
+    url = listen_with("echo", "--bind", ":0", "--origin", "http://good.example")
+    assert command("connect", url, "--origin", "http://good.example").returncode == 0
+    assert command("connect", url, "--origin", "http://bad.example").returncode == 5
+    assert command("connect", url).returncode == 0
+    everybody = listen_with("echo", "--bind", ":0", "--origin", "*")
+    assert command("connect", everybody, "--origin", "http://bad.example").returncode == 0
+
+
+def test_one_connection_too_many_is_refused(command: Command, spawn: Spawn, listen_with: ListenWith) -> None:
+    url = listen_with("echo", "--bind", ":0", "--max-connections", "1")
+    first = spawn("connect", url, "--json")
+    assert b"open" in first.stderr.readline()
+    refused = command("connect", url)
+    assert (refused.returncode, b"503" in refused.stderr) == (5, True)
+
+
+def test_tls(command: Command, listen_with: ListenWith, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    files = ["--cert", str(tmp_path / "cert"), "--key", str(tmp_path / "key")]
+    url = listen_with("echo", "--bind", ":0", *files)
+    assert url.startswith("wss:")
+    assert command("connect", url, input=b"x").returncode == 4
+    assert command("connect", url, "--cafile", str(tmp_path / "ca"), input=b"x").stdout == b"x\n"
+    assert command("connect", url, "--insecure", *files, input=b"x").stdout == b"x\n"
+    done = command("connect", url.replace("wss", "ws"), input=b"x")
+    assert done.returncode in (3, 6)
+    with pytest.raises(ssl.SSLError):
+        ssl.create_default_context().load_cert_chain(tmp_path / "ca")
+
+
+@backends
+def test_once_ends_after_one_connection(command: Command, spawn: Spawn, backend: str) -> None:
+    process = spawn("echo", "--bind", ":0", "--once", "--backend", backend)
+    url = process.stderr.readline().decode().split()[-1]
+    assert command("connect", url, input=b"x").stdout == b"x\n"
+    assert process.wait(5) == 0
+
+
+@backends
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.heavy_after_first
+def test_the_first_signal_closes_all_connections_with_1001(
+    spawn: Spawn, backend: str, number: signal.Signals
+) -> None:
+    process = spawn("echo", "--bind", ":0", "--backend", backend)
+    url = process.stderr.readline().decode().split()[-1]
+    clients = [spawn("connect", url, "--json") for _ in range(2)]
+    for client in clients:
+        assert b"open" in client.stderr.readline()
+    process.send_signal(number)
+    for client in clients:
+        assert json.loads(client.stderr.readline())["code"] == 1001
+        assert client.wait(5) == 0
+    assert process.wait(5) == 0
+
+
+@backends
+def test_the_second_signal_ends_a_server_at_once(spawn: Spawn, backend: str) -> None:
+    process = spawn("echo", "--bind", ":0", "--backend", backend)
+    url = process.stderr.readline().decode().split()[-1]
+    client = spawn("connect", url, "--json")
+    assert b"open" in client.stderr.readline()
+    client.send_signal(signal.SIGSTOP)  # answers no Close
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.7)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 130
+
+
+def test_an_address_in_use_is_a_failure(command: Command, listen_with: ListenWith) -> None:
+    port = listen_with("echo", "--bind", ":0").rstrip("/").rpartition(":")[2]
+    done = command("echo", "--bind", f":{port}")
+    assert done.returncode == 3
+    assert b"cannot listen" in done.stderr

@@ -1,0 +1,54 @@
+"""The command line of ``wsstream demo``."""
+
+from __future__ import annotations
+
+import argparse
+
+from wsstream.cli.exits import EPILOG
+from wsstream.cli.options.values import size
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """\
+Stream a file to a server in a second process and back, and compare.
+
+FILE goes up as one message and comes back as one message, both at the same
+time, chunk by chunk over loopback; neither process holds more than a few
+chunks. At the end it prints the rates, the peak memory of both processes,
+and whether the SHA-256 digests of the data as sent, as it passed through
+the server, and as it came back are the same."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo",
+        help="stream a file to a server in a second process and back, and compare",
+        description=_DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("file", metavar="FILE", nargs="?", help="the file to send; by default made-up data")
+    source.add_argument("--size", type=size, default=1 << 30, help="how much to make up: 64k, 1M, 8G (1G)")
+    parser.add_argument(
+        "--backend",
+        choices=("asyncio", "trio"),
+        default="asyncio",
+        help="the event loop; asyncio is uvloop where that is installed (asyncio)",
+    )
+    parser.add_argument("--tls", action="store_true", help="use TLS, with a new certificate")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors on stderr")
+    output.add_argument(
+        "-v", "--verbose", action="count", default=argparse.SUPPRESS, help="log to stderr, no bars"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    from wsstream.cli.demo import demo
+
+    return demo(options)

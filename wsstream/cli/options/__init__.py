@@ -1,0 +1,1 @@
+"""Options that several commands share. Nothing here imports more than argparse."""

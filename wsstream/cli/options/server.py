@@ -1,0 +1,70 @@
+"""The options of commands that listen; `wsstream.cli.serving` does what they say."""
+
+from __future__ import annotations
+
+import argparse
+
+from wsstream.cli.options.common import add_tls_files
+from wsstream.cli.options.values import count, duration
+
+__all__ = ["add_bind_option", "add_server_options"]
+
+
+def add_bind_option(parser: argparse.ArgumentParser) -> None:
+    """Add where to listen; `bridge` has it in its endpoints instead."""
+    parser.add_argument(
+        "--bind",
+        metavar="ADDR",
+        action="append",
+        default=[],
+        help="where to listen: [HOST:]PORT, on loopback without a host, on all interfaces with the host *;"
+        " port 0 is a free one; or unix:PATH. May be repeated (:8765)",
+    )
+    parser.add_argument(
+        "--path", metavar="PATH", help="serve this path alone, such as /echo; others get 404 (all)"
+    )
+
+
+def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:
+    """Add the options of a server. With `shared`, those that clients have too are not added again."""
+    group = parser.add_argument_group("server", "'GET /healthz' is answered with 200 while it listens")
+    if not shared:
+        add_tls_files(group, "server")
+        group.add_argument(
+            "--token-file",
+            metavar="FILE",
+            help="let in requests with the token in FILE as 'Authorization: Bearer', and no others; by"
+            " default that in WSSTREAM_TOKEN, if that is set",
+        )
+        group.add_argument(
+            "--origin",
+            metavar="ORIGIN",
+            action="append",
+            default=[],
+            dest="origins",
+            help="let in web pages of this origin; may be repeated; * for all (none)",
+        )
+    else:
+        group.add_argument(
+            "--allow-origin",
+            metavar="ORIGIN",
+            action="append",
+            default=[],
+            dest="origins",
+            help="let in web pages of this origin; may be repeated; * for all (none)",
+        )
+    group.add_argument(
+        "--max-connections",
+        metavar="N",
+        type=count,
+        default=1000,
+        help="how many at a time; others get 503, or wait where bytes come in (1000)",
+    )
+    group.add_argument(
+        "--shutdown-timeout",
+        metavar="TIME",
+        type=duration,
+        default=10.0,
+        help="how long connections may take to end after a signal (10s)",
+    )
+    group.add_argument("--once", action="store_true", help="serve one connection, then exit")

@@ -1,0 +1,105 @@
+"""Listening for WebSockets as the options of servers say."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from wsstream.cli.credentials import is_authorized, read_token
+from wsstream.cli.exits import CommandFailed, Exit
+from wsstream.cli.opening import connection_keywords, load_certificate
+from wsstream.cli.options.values import Address
+from wsstream.cli.report import Reporter
+from wsstream.opening.http import Request, Response
+from wsstream.server.handlers import Handler
+from wsstream.server.serve import Server, serve
+from wsstream.transports.listen import listen_tcp, listen_unix, url_of
+
+__all__ = ["Bind", "listen_on", "listening", "server_context"]
+
+Bind = Address | str
+"""Where to listen: host and port, or the path of a Unix socket."""
+
+
+async def listen_on(binds: Sequence[Bind]) -> list[socket.socket]:
+    """Listen on all of `binds`.
+
+    Raises:
+        CommandFailed: the system refuses.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        for bind in binds:
+            if isinstance(bind, str):
+                listeners.append(listen_unix(bind))
+            else:
+                listeners += await listen_tcp(bind[0] or None, bind[1])
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise CommandFailed(Exit.NO_CONNECTION, f"cannot listen: {error}") from None
+    return listeners
+
+
+def server_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return the TLS context of ``--cert`` and ``--key``; ``None`` without them."""
+    if options.cert is None:
+        if options.key is not None:
+            raise CommandFailed(Exit.USAGE, "--key needs --cert")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    load_certificate(context, options)
+    return context
+
+
+@asynccontextmanager
+async def listening(
+    options: argparse.Namespace,
+    handler: Handler,
+    binds: Sequence[Bind],
+    *,
+    path: str | None = None,
+    subprotocols: Sequence[str] = (),
+) -> AsyncIterator[Server]:
+    """Serve on `binds`, and on no other path than `path`, while the block runs; report the URLs.
+
+    Leaving the block closes the connections with 1001, within ``--shutdown-timeout``.
+
+    Raises:
+        CommandFailed: an option is wrong, or the system refuses to listen.
+    """
+    context, token = server_context(options), read_token(options)
+    listeners = await listen_on(binds)
+    urls = [url_of([listener.getsockname()], secure=context is not None) for listener in listeners]
+    async with serve(
+        handler,
+        listeners=listeners,
+        ssl=context,
+        subprotocols=subprotocols,
+        origins=None if "*" in options.origins else [None, *options.origins],
+        process_request=_gate(path, token),
+        max_connections=1 if options.once else options.max_connections,
+        shutdown_timeout=options.shutdown_timeout,
+        **connection_keywords(options),
+    ) as server:
+        for url in urls:
+            url = url.rstrip("/") + (path or "/") if url.startswith(("ws://", "wss://")) else url
+            Reporter(options).note("listening", f"listening on {url}", url=url)
+        yield server
+
+
+def _gate(path: str | None, token: str | None) -> Callable[[Request], Response | None]:
+    def decide(request: Request) -> Response | None:
+        """Answer health checks, and refuse requests for other paths and those without the token."""
+        if request.path == "/healthz" and "upgrade" not in request.headers:
+            return Response(200, body="ok\n")
+        if path is not None and request.path != path:
+            return Response(404, body="not found\n")
+        if token is not None and not is_authorized(request.headers.get("authorization"), token):
+            return Response(401, {"WWW-Authenticate": "Bearer"}, "a token is needed\n")
+        return None
+
+    return decide

@@ -1,0 +1,91 @@
+"""SIGINT and SIGTERM: the first ends a command in good order, the second at once.
+
+In good order means that what was handed over is sent, and the peer gets Close 1001; it takes no longer than
+``--close-timeout``. At once means that the process exits with 128+n in the signal handler.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+import anyio
+from anyio.abc import TaskStatus
+
+from wsstream.cli.exits import CommandFailed, Exit
+
+__all__ = ["Stopping", "run_until_signal"]
+
+T = TypeVar("T")
+
+
+class Stopping:
+    """Whether a signal has asked the command to end.
+
+    Attributes:
+        number: the first signal; ``None``: none has come.
+        cancel: cancels the command.
+    """
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.number: signal.Signals | None = None
+        self.cancel: Callable[[], object] = scope.cancel
+        self._action: Callable[[], object] = self.cancel
+
+    @contextmanager
+    def by(self, action: Callable[[], object]) -> Iterator[None]:
+        """While the block runs, the first signal calls `action`. Without a block it cancels the command."""
+        before, self._action = self._action, action
+        try:
+            yield
+        finally:
+            self._action = before
+
+    def check(self) -> None:
+        """Raise :class:`CommandFailed` if a signal has come."""
+        if self.number is not None:
+            raise CommandFailed(Exit.SIGNAL + self.number, f"interrupted by {self.number.name}")
+
+    @property
+    def reason(self) -> str:
+        """For a Close frame: which signal it was."""
+        return "" if self.number is None else f"interrupted by {self.number.name}"
+
+    async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Wait for the first signal, and have the next one end the process."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                self.number = number
+                break
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _exit_now)
+        self._action()
+
+
+def _exit_now(number: int, frame: FrameType | None) -> None:
+    os._exit(Exit.SIGNAL + number)
+
+
+async def run_until_signal(function: Callable[[Stopping], Awaitable[T]]) -> T:
+    """Return what `function` returns; after a signal it may return, too, if it ends in good order.
+
+    Raises:
+        CommandFailed: a signal has cancelled it; the status is 128 plus its number.
+    """
+    stopping = None
+    async with anyio.create_task_group() as tasks:
+        stopping = Stopping(tasks.cancel_scope)
+        if sys.platform != "win32":  # on Windows, Ctrl-C stays a KeyboardInterrupt
+            await tasks.start(stopping.watch)
+        result = await function(stopping)
+        tasks.cancel_scope.cancel()
+        return result
+    assert stopping is not None
+    stopping.check()
+    raise AssertionError("the scope is cancelled by a signal only")
