@@ -20,10 +20,14 @@ PAGE = DOCS / "reference" / "cli.inc"
 MANUAL = DOCS / "man" / "wsstream.1"
 
 
-def commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of the commands by their names."""
-    (action,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
-    return dict(action.choices)
+def commands(parser: argparse.ArgumentParser, before: str = "") -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the commands by their names, such as ``echo`` and ``serve files``."""
+    found = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                found |= commands(inner, f"{before}{name} ") or {before + name: inner}
+    return found
 
 
 def groups(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, list[argparse.Action]]]:
@@ -53,7 +57,7 @@ def value(action: argparse.Action) -> str:
 def forms(action: argparse.Action) -> list[str]:
     """How an argument is written: ``["-n N", "--count N"]``."""
     if not action.option_strings:
-        return [f"[{value(action)}]" if action.nargs == "?" else value(action)]
+        return [{"?": "[{}]", "+": "{}..."}.get(str(action.nargs), "{}").format(value(action))]
     return [f"{name} {value(action)}".strip() for name in action.option_strings]
 
 

@@ -30,7 +30,8 @@ def test_verbose_version_tells_what_it_runs_on(run: Run) -> None:
     assert lines["CPython" if sys.implementation.name == "cpython" else "PyPy"] == sys.version.split()[0]
 
 
-HELP = [["--help"], *([name, "--help"] for name in ("demo", "connect", "echo", "bridge"))]
+COMMANDS = ("demo", "send", "receive", "serve", "serve files", "connect", "echo", "bridge")
+HELP = [["--help"], *([*name.split(), "--help"] for name in COMMANDS)]
 
 
 @pytest.mark.parametrize("arguments", HELP, ids=" ".join)
@@ -78,7 +79,7 @@ def test_help_and_version_take_60_ms_more_than_the_interpreter(
 def test_completion_knows_the_commands_and_their_options(run: Run, shell: str) -> None:
     done = run("--print-completion", shell)
     assert (done.returncode, done.stderr) == (0, "")
-    assert all(word in done.stdout for word in ("bridge", "connect", "framing", "wsstream"))
+    assert all(word in done.stdout for word in ("bridge", "connect", "framing", "min-free", "wsstream"))
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

@@ -184,8 +184,8 @@ def test_the_pages_of_the_command_line_are_made_from_its_parser() -> None:
 
 def test_the_page_of_the_command_line_has_every_command_option_and_exit_status() -> None:
     page = runpy.run_path(str(DOCS / "cli_pages.py"))["page"]()
-    for command in ("demo", "connect", "echo", "bridge"):
-        arguments = [sys.executable, "-m", "wsstream", command, "--help"]
+    for command in ("demo", "send", "receive", "serve files", "connect", "echo", "bridge"):
+        arguments = [sys.executable, "-m", "wsstream", *command.split(), "--help"]
         text = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
         options, _, statuses = text.partition("exit status:")
         section = page.partition(f"## wsstream {command}\n")[2].partition("\n## ")[0]

@@ -22,15 +22,17 @@ def completion(parser: argparse.ArgumentParser, shell: str) -> str:
         raise CommandFailed(
             Exit.USAGE, "--print-completion needs shtab, which is not installed: pip install 'wsstream[cli]'"
         ) from None
-    _complete_files(parser, shtab.FILE)
+    _complete_paths(parser, shtab.FILE, shtab.DIRECTORY)
     return shtab.complete(parser, shell)
 
 
-def _complete_files(parser: argparse.ArgumentParser, files: dict[str, Any]) -> None:
-    """Have arguments that are called FILE or PATH completed with the names of files."""
+def _complete_paths(parser: argparse.ArgumentParser, files: dict[str, Any], folders: dict[str, Any]) -> None:
+    """Have arguments that are paths, by what they are called, completed with the names of files."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
-                _complete_files(inner, files)
-        elif action.metavar in ("FILE", "PATH"):
+                _complete_paths(inner, files, folders)
+        elif action.metavar in ("FILE", "PATH", "DEST"):
             action.complete = files  # type: ignore[attr-defined]
+        elif action.metavar == "DIR":
+            action.complete = folders  # type: ignore[attr-defined]

@@ -8,9 +8,8 @@ from functools import partial
 import anyio
 
 from wsstream.cli.exits import CommandFailed, Exit
-from wsstream.cli.options.values import address
 from wsstream.cli.running import run_command
-from wsstream.cli.serving import Bind, listening
+from wsstream.cli.serving import binds_of, listening
 from wsstream.cli.signals import Stopping
 from wsstream.errors import check_close_arguments
 from wsstream.streams.reader import MessageReader
@@ -18,7 +17,6 @@ from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["echo_command"]
 
-_DEFAULT_BIND = ":8765"
 _CHUNK = 64 * 1024  # bytes
 
 
@@ -36,19 +34,6 @@ def echo_command(options: argparse.Namespace) -> int:
     return run_command(options, partial(_serve, options))
 
 
-def _binds(options: argparse.Namespace) -> list[Bind]:
-    binds: list[Bind] = []
-    for text in options.bind or [_DEFAULT_BIND]:
-        if text.startswith("unix:"):
-            binds.append(text.removeprefix("unix:"))
-        else:
-            try:
-                binds.append(address(text))
-            except argparse.ArgumentTypeError as error:
-                raise CommandFailed(Exit.USAGE, f"--bind: {error}") from None
-    return binds
-
-
 async def _serve(options: argparse.Namespace, stopping: Stopping) -> int:
     ended = anyio.Event()
 
@@ -59,7 +44,7 @@ async def _serve(options: argparse.Namespace, stopping: Stopping) -> int:
             if options.once:
                 ended.set()
 
-    async with listening(options, handle, _binds(options), path=options.path):
+    async with listening(options, handle, binds_of(options), path=options.path):
         with stopping.by(ended.set):
             await ended.wait()
     return Exit.OK

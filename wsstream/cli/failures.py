@@ -19,11 +19,16 @@ from wsstream.errors import (
     ProxyError,
     WebSocketError,
 )
+from wsstream.files.errors import TransferError
 
 __all__ = ["failure_of", "is_good_end", "reason_of"]
 
 _GOOD = (CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_CODE)
 _GATEWAY_ERRORS = (502, 503, 504)  # RFC 9110 sections 15.6.3 to 15.6.5
+_BY_RULE = frozenset(
+    ("denied", "exists", "invalid-name", "no-space", "not-found", "quota", "too-large", "unauthorized")
+)
+_MISMATCHES = frozenset(("changed", "digest-mismatch", "short"))
 _PROXIES = ("apache", "caddy", "cloudflare", "cloudfront", "envoy", "haproxy", "nginx", "traefik", "varnish")
 
 
@@ -54,6 +59,8 @@ def failure_of(error: BaseException) -> BaseException:
             return CommandFailed(Exit.POLICY, "a message of the peer is larger than --max-message")
         case ConnectionClosed():
             return _closed(error)
+        case TransferError():
+            return _transfer_failed(error)
         case WebSocketError():  # the peer sent what is not taken here
             return CommandFailed(Exit.CLOSED, str(error))
         case anyio.BrokenResourceError():
@@ -61,6 +68,21 @@ def failure_of(error: BaseException) -> BaseException:
                 Exit.LOST, f"the connection broke: {error.__cause__ or 'no reason is known'}"
             )
     return error
+
+
+def _transfer_failed(error: TransferError) -> CommandFailed:
+    """By the name of the error; one that the system of this side raised is the cause of `error`."""
+    lines = [printable(str(error)), *getattr(error, "__notes__", ())]
+    status = Exit.CLOSED
+    if isinstance(error.__cause__, OSError) and error.error != "exists":
+        status = Exit.LOCAL_IO
+    elif error.error in _BY_RULE:
+        status = Exit.POLICY
+    elif error.error in _MISMATCHES:
+        status = Exit.MISMATCH
+    elif error.error == "timeout":
+        status = Exit.LOST
+    return CommandFailed(status, "\n".join(lines))
 
 
 def _answer(error: HandshakeRejected) -> list[str]:

@@ -19,7 +19,7 @@ from wsstream.driver.options import ConnectionKeywords
 from wsstream.protocol.deflate import Deflate
 from wsstream.streams.websocket import WebSocketStream
 
-__all__ = ["Dial", "connection_keywords", "dial_of", "load_certificate"]
+__all__ = ["Dial", "client_keywords", "connection_keywords", "dial_of", "load_certificate"]
 
 Dial: TypeAlias = Callable[[], AbstractAsyncContextManager[WebSocketStream]]
 """Makes the context manager of one connection."""
@@ -39,14 +39,26 @@ def dial_of(
     Raises:
         CommandFailed: an option is wrong, or a file cannot be read.
     """
+    if options.subprotocols:
+        subprotocols = [name for name in options.subprotocols if name]
+    keywords = client_keywords(options, url, with_token=with_token)
+    return _checked(url, {**keywords, "subprotocols": subprotocols})
+
+
+def client_keywords(options: argparse.Namespace, url: str, *, with_token: bool = True) -> dict[str, Any]:
+    """Return the keywords of `connect` for `url`, but `subprotocols`. They serve for several connections.
+
+    Args:
+        options, url, with_token: as for :func:`dial_of`.
+
+    Raises:
+        CommandFailed: as :func:`dial_of`.
+    """
     fields = header_fields(options)
     token = read_token(options) if with_token else None
     if token is not None and all(name.lower() != "authorization" for name, _ in fields):
         fields.append(("Authorization", f"Bearer {token}"))
     keywords: dict[str, Any] = {
-        "subprotocols": [name for name in options.subprotocols if name]
-        if options.subprotocols
-        else subprotocols,
         "headers": fields,
         "origin": options.origin,
         "ssl": _client_context(options, with_certificate=with_token),
@@ -54,6 +66,12 @@ def dial_of(
         "transport": _transport(options),
         **connection_keywords(options),
     }
+    _checked(url, keywords)
+    return keywords
+
+
+def _checked(url: str, keywords: dict[str, Any]) -> Dial:
+    """Return what opens connections, once `connect` has checked the arguments; that does no I/O."""
     dial = partial(connect, url, **keywords)
     try:
         dial()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from wsstream.cli.commands import bridge, connect, demo, echo
+from wsstream.cli.commands import bridge, connect, demo, echo, receive, send, serve
 
 __all__ = ["COMMANDS", "SHELLS", "make_parser"]
 
-COMMANDS = (demo, connect, echo, bridge)
+COMMANDS = (demo, send, receive, serve, connect, echo, bridge)
 """The commands in the order of the help. A module has `add_parser`, which sets `run` in the options."""
 
 SHELLS = ("bash", "zsh", "tcsh")

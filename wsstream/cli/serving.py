@@ -11,17 +11,37 @@ from contextlib import asynccontextmanager
 from wsstream.cli.credentials import is_authorized, read_token
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import connection_keywords, load_certificate
-from wsstream.cli.options.values import Address
+from wsstream.cli.options.values import Address, address
 from wsstream.cli.report import Reporter
 from wsstream.opening.http import Request, Response
 from wsstream.server.handlers import Handler
 from wsstream.server.serve import Server, serve
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 
-__all__ = ["Bind", "listen_on", "listening", "server_context"]
+__all__ = ["Bind", "binds_of", "listen_on", "listening", "server_context"]
 
 Bind = Address | str
 """Where to listen: host and port, or the path of a Unix socket."""
+
+_DEFAULT_BIND = ":8765"
+
+
+def binds_of(options: argparse.Namespace) -> list[Bind]:
+    """Return where ``--bind`` says to listen.
+
+    Raises:
+        CommandFailed: it is no address.
+    """
+    binds: list[Bind] = []
+    for text in options.bind or [_DEFAULT_BIND]:
+        if text.startswith("unix:"):
+            binds.append(text.removeprefix("unix:"))
+        else:
+            try:
+                binds.append(address(text))
+            except argparse.ArgumentTypeError as error:
+                raise CommandFailed(Exit.USAGE, f"--bind: {error}") from None
+    return binds
 
 
 async def listen_on(binds: Sequence[Bind]) -> list[socket.socket]:

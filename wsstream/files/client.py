@@ -29,7 +29,7 @@ from wsstream.files.transfer import ask_for, name_of, offer_file, until_ready
 from wsstream.opening.retry import Backoff
 from wsstream.opening.url import parse_url
 
-__all__ = ["download", "upload"]
+__all__ = ["download", "split_dest", "target_of", "upload"]
 
 Path = str | os.PathLike[str]
 
@@ -71,7 +71,7 @@ async def upload(
         TypeError, ValueError: an argument is wrong, or the names do not fit.
     """
     sources = [path] if isinstance(path, str | os.PathLike) else list(path)
-    files = await to_thread.run_sync(_find_files, sources, _target(url, name))
+    files = await to_thread.run_sync(_find_files, sources, target_of(url, name))
     queue = [_Upload(file, called, skip_existing) for file, called in files]
     return await _Transfers(url, queue, delays, progress, options).run()
 
@@ -103,8 +103,8 @@ async def download(
     Raises:
         TransferError, OSError, HandshakeError, ConnectionClosed, TypeError, ValueError: as :func:`upload`.
     """
-    wanted = _target(url, name)
-    folder, store_as = await to_thread.run_sync(_split_dest, os.fspath(dest), wanted)
+    wanted = target_of(url, name)
+    folder, store_as = await to_thread.run_sync(split_dest, os.fspath(dest), wanted)
     root = await to_thread.run_sync(SafeRoot, folder)
     with root:
         storage = Storage(root, on_exist=on_exist, max_size=max_size)
@@ -116,7 +116,7 @@ async def download(
         return await _Transfers(url, queue, delays, progress, options).run()
 
 
-def _target(url: str, name: str | None) -> str:
+def target_of(url: str, name: str | None) -> str:
     """What the URL, or `name`, calls the file or folder on the server."""
     return unquote(parse_url(url).target.partition("?")[0].lstrip("/")) if name is None else name
 
@@ -143,7 +143,7 @@ def _find_files(sources: Sequence[Path], target: str) -> list[tuple[Path, str]]:
     return found
 
 
-def _split_dest(dest: str, wanted: str) -> tuple[str, str]:
+def split_dest(dest: str, wanted: str) -> tuple[str, str]:
     """The folder to open, and the name in it: of the file, or of the folder that is received."""
     last = wanted.rstrip("/").rpartition("/")[2]
     if os.path.isdir(dest):

@@ -12,18 +12,29 @@ __all__ = ["add_client_options"]
 _OR_SERVER = ", or if ws-listen is an end, let in requests with it and no others"
 
 
-def add_client_options(parser: argparse.ArgumentParser, *, may_serve: bool = False) -> None:
-    """Add the options of a client. If it `may_serve`, some of them are those of its server then."""
+def add_client_options(
+    parser: argparse.ArgumentParser, *, may_serve: bool = False, subprotocols: bool = True
+) -> None:
+    """Add the options of a client.
+
+    Args:
+        parser: the command's.
+        may_serve: some of the options are those of its server, if it serves.
+        subprotocols: the user may say which to offer; otherwise the command does.
+    """
     group = parser.add_argument_group("client")
-    group.add_argument(
-        "-s",
-        "--subprotocol",
-        metavar="NAME",
-        action="append",
-        default=[],
-        dest="subprotocols",
-        help="a subprotocol to offer; may be repeated, the preferred first",
-    )
+    if subprotocols:
+        group.add_argument(
+            "-s",
+            "--subprotocol",
+            metavar="NAME",
+            action="append",
+            default=[],
+            dest="subprotocols",
+            help="a subprotocol to offer; may be repeated, the preferred first",
+        )
+    else:
+        parser.set_defaults(subprotocols=[])
     group.add_argument(
         "-H",
         "--header",

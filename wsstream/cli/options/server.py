@@ -10,8 +10,8 @@ from wsstream.cli.options.values import count, duration
 __all__ = ["add_bind_option", "add_server_options"]
 
 
-def add_bind_option(parser: argparse.ArgumentParser) -> None:
-    """Add where to listen; `bridge` has it in its endpoints instead."""
+def add_bind_option(parser: argparse.ArgumentParser, *, path: bool = True) -> None:
+    """Add where to listen; `bridge` has it in its endpoints instead. `path`: with one path to serve."""
     parser.add_argument(
         "--bind",
         metavar="ADDR",
@@ -20,9 +20,10 @@ def add_bind_option(parser: argparse.ArgumentParser) -> None:
         help="where to listen: [HOST:]PORT, on loopback without a host, on all interfaces with the host *;"
         " port 0 is a free one; or unix:PATH. May be repeated (:8765)",
     )
-    parser.add_argument(
-        "--path", metavar="PATH", help="serve this path alone, such as /echo; others get 404 (all)"
-    )
+    if path:
+        parser.add_argument(
+            "--path", metavar="PATH", help="serve this path alone, such as /echo; others get 404 (all)"
+        )
 
 
 def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:

@@ -7,7 +7,18 @@ from collections.abc import Callable
 
 from wsstream.cli.units import parse_size, parse_time
 
-__all__ = ["Address", "address", "close_after", "count", "duration", "limit", "size"]
+__all__ = [
+    "Address",
+    "address",
+    "close_after",
+    "count",
+    "digest",
+    "duration",
+    "limit",
+    "number",
+    "operations",
+    "size",
+]
 
 TYPE_CHECKING = False  # as type checkers read it; importing typing would cost --help 10 ms
 if TYPE_CHECKING:
@@ -19,6 +30,8 @@ Address = tuple[str, int]
 """Host and port."""
 
 _LOOPBACK = "127.0.0.1"
+_OPERATIONS = ("get", "list", "put", "overwrite")
+_DIGEST = 64  # hexadecimal digits
 
 
 def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -53,6 +66,34 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise ValueError(f"{text!r} is not a number above 0")
     return int(text)
+
+
+@_checked
+def number(text: str) -> int:
+    """A number of things, which may be 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is not a number")
+    return int(text)
+
+
+@_checked
+def operations(text: str) -> tuple[str, ...]:
+    """What clients may do with files, such as ``get,list``; each name once, in the order of the help."""
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in _OPERATIONS]:
+        raise ValueError(f"{unknown[0]!r} is not one of {', '.join(_OPERATIONS)}")
+    if "overwrite" in names and "put" not in names:
+        raise ValueError("overwrite needs put")
+    return tuple(name for name in _OPERATIONS if name in names)
+
+
+@_checked
+def digest(text: str) -> str:
+    """A digest of 64 hexadecimal digits, in lower case."""
+    text = text.lower()
+    if len(text) != _DIGEST or text.strip("0123456789abcdef"):
+        raise ValueError(f"{text!r} is not a digest: it must have {_DIGEST} hexadecimal digits")
+    return text
 
 
 @_checked

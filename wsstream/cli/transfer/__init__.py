@@ -1,0 +1,1 @@
+"""``wsstream send``, ``receive`` and ``serve files``: the subprotocol ``wsstream.file.v1``."""

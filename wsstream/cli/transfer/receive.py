@@ -1,0 +1,87 @@
+"""``wsstream receive``: a file or a folder from a server of files."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from functools import partial
+from typing import Any
+
+from anyio import to_thread
+
+from wsstream.cli.exits import CommandFailed, Exit
+from wsstream.cli.opening import client_keywords
+from wsstream.cli.running import run_command
+from wsstream.cli.signals import Stopping
+from wsstream.cli.terminal import printable
+from wsstream.cli.transfer.run import delays_of, run_transfer
+from wsstream.files.client import download, split_dest, target_of
+from wsstream.files.progress import OnProgress
+from wsstream.files.result import TransferResult
+
+__all__ = ["receive_command"]
+
+
+def receive_command(options: argparse.Namespace) -> int:
+    """Run ``wsstream receive`` and return the exit status.
+
+    Raises:
+        CommandFailed: an option is wrong, the transfer failed, or this is not the expected file.
+    """
+    keywords = client_keywords(options, options.url)
+    target = target_of(options.url, options.name)
+    is_folder = not target or target.endswith("/")
+    if options.expect is not None and is_folder:
+        raise CommandFailed(Exit.USAGE, "--expect is for one file, and the URL names a folder")
+    folder, name = split_dest(options.dest, target)
+    needed = (
+        options.dest if is_folder else folder
+    )  # made by the first attempt, it would be another place then
+    if not os.path.isdir(needed):
+        raise CommandFailed(Exit.LOCAL_IO, f"{needed}: there is no such folder")
+    return run_command(options, partial(_receive, options, keywords, os.path.join(folder, name)))
+
+
+async def _receive(
+    options: argparse.Namespace, keywords: dict[str, Any], path: str, stopping: Stopping
+) -> int:
+    async def transfer(progress: OnProgress) -> list[TransferResult]:
+        return await download(
+            options.url,
+            options.dest,
+            name=options.name,
+            on_exist=options.on_exist,
+            max_size=options.max_size,
+            delays=delays_of(options),
+            progress=progress,
+            **keywords,
+        )
+
+    results = await run_transfer(options, stopping, transfer)
+    if options.expect is not None and all(each.digest != options.expect for each in results):
+        for each in results:  # none: it was there already
+            path = os.path.join(os.path.dirname(path), each.name)
+        await _expect(options.expect, path)
+    return Exit.OK
+
+
+async def _expect(digest: str, path: str) -> None:
+    """Compare the SHA-256 of the file with `digest`.
+
+    Raises:
+        CommandFailed: they differ, or the file cannot be read.
+    """
+    try:
+        found = await to_thread.run_sync(_sha256, path, abandon_on_cancel=True)
+    except OSError as error:
+        raise CommandFailed(Exit.LOCAL_IO, f"{printable(path)}: {error.strerror or error}") from None
+    if found != digest:
+        raise CommandFailed(
+            Exit.MISMATCH, f"{printable(path)}: not the file that --expect names; its sha256 is {found}"
+        )
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

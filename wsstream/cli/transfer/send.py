@@ -1,0 +1,85 @@
+"""``wsstream send``: files, folders or stdin to a server of files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+from collections.abc import Sequence
+from functools import partial
+from typing import IO, Any, cast
+
+from wsstream.cli.exits import CommandFailed, Exit
+from wsstream.cli.opening import Dial, client_keywords, dial_of
+from wsstream.cli.running import run_command
+from wsstream.cli.signals import Stopping
+from wsstream.cli.transfer.run import delays_of, run_transfer
+from wsstream.cli.transfer.stdin import StandardInput
+from wsstream.files.client import target_of, upload
+from wsstream.files.progress import OnProgress
+from wsstream.files.protocol.messages import SUBPROTOCOL
+from wsstream.files.result import TransferResult
+from wsstream.files.transfer import send_file
+
+__all__ = ["send_command"]
+
+_STDIN = "-"
+
+
+def send_command(options: argparse.Namespace) -> int:
+    """Run ``wsstream send`` and return the exit status.
+
+    Raises:
+        CommandFailed: an option or a file is wrong, or the transfer failed.
+    """
+    keywords = client_keywords(options, options.url)
+    target = target_of(options.url, options.name)
+    is_folder = not target or target.endswith("/")
+    if _STDIN in options.files:
+        if len(options.files) > 1 or is_folder:
+            raise CommandFailed(Exit.USAGE, "- must be alone, and needs --name or a name in the URL")
+        dial = dial_of(options, options.url, [SUBPROTOCOL])
+        return run_command(options, partial(_send_stdin, options, dial, target))
+    if len(options.files) > 1 and not is_folder:
+        raise CommandFailed(Exit.USAGE, "the name must end in / for several files: it is that of a folder")
+    _check_files(options.files)
+    return run_command(options, partial(_send, options, keywords))
+
+
+def _check_files(paths: Sequence[str]) -> None:
+    """Find wrong paths before anything is sent."""
+    for path in paths:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            raise CommandFailed(Exit.LOCAL_IO, f"{path}: {error.strerror or error}") from None
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise CommandFailed(Exit.LOCAL_IO, f"{path}: neither a file nor a folder")
+
+
+async def _send(options: argparse.Namespace, keywords: dict[str, Any], stopping: Stopping) -> int:
+    async def transfer(progress: OnProgress) -> list[TransferResult]:
+        return await upload(
+            options.url,
+            options.files,
+            name=options.name,
+            skip_existing=options.on_exist == "skip",
+            delays=delays_of(options),
+            progress=progress,
+            **keywords,
+        )
+
+    await run_transfer(options, stopping, transfer)
+    return Exit.OK
+
+
+async def _send_stdin(options: argparse.Namespace, dial: Dial, name: str, stopping: Stopping) -> int:
+    """Send stdin, of which there is one only, over one connection."""
+    with StandardInput() as stdin:
+
+        async def transfer(progress: OnProgress) -> list[TransferResult]:
+            async with dial() as ws:
+                return [await send_file(ws, cast(IO[bytes], stdin), name=name, progress=progress)]
+
+        await run_transfer(options, stopping, transfer, stop=stdin.stop)
+    return Exit.OK
