@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -53,13 +54,13 @@ def serve(listen_with: ListenWith, folder: Path) -> ListenWith:
 
 @pytest.fixture
 def slow_disk(module_path: Path) -> None:
-    """In all processes, each write takes so long that a test can come between two of them."""
+    """In all processes, 5 MiB take a second, so that a test can come between."""
     (module_path / "sitecustomize.py").write_text(
         "import time\n"
         "from wsstream.files.storage.partial import Partial\n"
         "write = Partial.write\n"
         "def write_slowly(self, chunks):\n"
-        "    time.sleep(0.05)\n"
+        "    time.sleep(sum(map(len, chunks)) / 5_000_000)\n"
         "    write(self, chunks)\n"
         "Partial.write = write_slowly\n"
     )
@@ -78,6 +79,16 @@ def wait_for_progress(process: subprocess.Popen[bytes], least: int) -> None:
             assert event["acknowledged"] < event["size"]
             return
     pytest.fail("it ended before")
+
+
+def wait_for_record(folder: Path) -> None:
+    """Wait until the server has noticed the end of a sender, and has put what came on its disk."""
+    for _ in range(1000):
+        records = [json.loads(path.read_text()) for path in folder.glob(".wsstream-*.json")]
+        if any(record["durable"] > 0 for record in records):
+            return
+        time.sleep(0.01)
+    pytest.fail("nothing is on the disk")
 
 
 # -- files there and back ------------------------------------------------------------------------
@@ -180,6 +191,7 @@ def test_after_kill_9_of_the_sender_the_same_command_finishes(
     wait_for_progress(process, 2 << 20)
     process.kill()
     process.wait(10)
+    wait_for_record(folder)
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
     (file,) = (event for event in events(done.stderr) if event["event"] == "file")
@@ -214,6 +226,7 @@ def test_after_a_signal_the_same_command_finishes(
     assert process.stderr is not None
     *_, last = process.stderr
     assert process.wait(10) == 12
+    wait_for_record(target.parent)
     assert json.loads(last)["message"] == "interrupted by SIGINT; the same command goes on where it stopped"
     assert not target.exists()
     done = command(*arguments)
@@ -230,6 +243,8 @@ def test_the_exit_status_says_what_was_wrong(
     command: Command, serve: ListenWith, listen_with: ListenWith, folder: Path, tmp_path: Path, dead: str
 ) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
+    latin = os.fsdecode(os.fsencode(tmp_path) + b"/\xe4")
+    Path(latin).write_bytes(b"")
     small.write_bytes(b"small")
     large.write_bytes(bytes(2 << 20))
     (folder / "old").write_bytes(b"old")
@@ -246,6 +261,7 @@ def test_the_exit_status_says_what_was_wrong(
         "and it is skipped": (["send", str(small), url + "old", "--on-exist", "skip"], 0),
         "may not put": (["send", str(small), reading], 10),
         "larger than the server takes": (["send", str(large), url], 10),
+        "a name that is not UTF-8": (["send", latin, url], 10),
         "no such file there": (["receive", url + "none", there], 10),
         "larger than wanted": (["receive", url + "old", there, "--max-size", "2"], 10),
         "another file": (["receive", url + "old", there, "--expect", DIGEST], 9),

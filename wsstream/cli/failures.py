@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import sys
+from typing import TYPE_CHECKING, TypeGuard
 
 import anyio
 
@@ -19,7 +21,9 @@ from wsstream.errors import (
     ProxyError,
     WebSocketError,
 )
-from wsstream.files.errors import TransferError
+
+if TYPE_CHECKING:
+    from wsstream.files.errors import TransferError
 
 __all__ = ["failure_of", "is_good_end", "reason_of"]
 
@@ -59,7 +63,7 @@ def failure_of(error: BaseException) -> BaseException:
             return CommandFailed(Exit.POLICY, "a message of the peer is larger than --max-message")
         case ConnectionClosed():
             return _closed(error)
-        case TransferError():
+        case WebSocketError() if _is_transfer_error(error):
             return _transfer_failed(error)
         case WebSocketError():  # the peer sent what is not taken here
             return CommandFailed(Exit.CLOSED, str(error))
@@ -68,6 +72,12 @@ def failure_of(error: BaseException) -> BaseException:
                 Exit.LOST, f"the connection broke: {error.__cause__ or 'no reason is known'}"
             )
     return error
+
+
+def _is_transfer_error(error: WebSocketError) -> TypeGuard[TransferError]:
+    """Whether it is one. Importing its module takes 0.1 s, which commands without files save."""
+    module = sys.modules.get("wsstream.files.errors")
+    return module is not None and isinstance(error, module.TransferError)
 
 
 def _transfer_failed(error: TransferError) -> CommandFailed:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["describe", "gauge", "share", "showing", "time_left"]
 
 _LINES = 5.0  # seconds between two lines
-_EVENTS = 0.5  # seconds between two events
+_EVENTS = 0.2  # seconds between two events
 _NAME = 32  # characters of a name in the line
 _CELLS = 8  # of the gauge
 _MOST_LEFT = 100 * 3600.0  # seconds; more is no prediction
@@ -105,7 +105,7 @@ class _Lines:
 
 
 class _Events:
-    """An object for each new phase, and twice a second."""
+    """An object for each new phase, and five times a second."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
