@@ -29,6 +29,7 @@ WINDOW_LIMIT = 32 << 20
 """Bytes: the largest window that is granted, unless a server says something else."""
 
 _MAX_EVENTS = 100  # that wait for the task that takes them; after that, nothing is received
+_LAST_WORDS = 0.25  # seconds to send what was posted before the channel is left
 _BUSY = 4.0  # seconds after which an end that works says so; the protocol asks for 5
 
 
@@ -77,6 +78,8 @@ class Channel:
         self._data: deque[bytes] = deque()
         self._texts: deque[str] = deque()
         self._ended: Exception | None = None
+        self._leaving = False
+        self._keeping = anyio.CancelScope(shield=True)
         self._changed = Signal()  # something came, or the end
         self._posted = Signal()  # there is something to send, or another deadline
         self._emptied = Signal()  # all texts are on their way
@@ -86,12 +89,20 @@ class Channel:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Carry messages while the block runs.
+        """Carry messages while the block runs; leaving it, also by cancellation, sends what was posted.
 
-        When the session has failed, the connection is closed with its code.
+        That waits a quarter of a second at most. When the session has failed, the connection is closed with
+        its code.
         """
+        self._leaving = False
+        self._keeping = anyio.CancelScope(shield=True)
         async with beside(self._receive, self._keep):
-            yield
+            try:
+                yield
+            finally:
+                self._leaving = True
+                self._keeping.deadline = current_time() + _LAST_WORDS
+                self.notify()
 
     async def _receive(self) -> None:
         session = self.session
@@ -122,27 +133,34 @@ class Channel:
 
     async def _keep(self) -> None:
         """Send what the session has to say, and tell it the time."""
-        session = self.session
         try:
-            while self._ended is None:
-                self._texts += session.outgoing()
-                while self._texts:
-                    sending = self._ws.send(self._texts.popleft())
-                    if not self._texts:
-                        self._emptied.notify()
-                    await sending
-                    self._texts += session.outgoing()
-                if session.close is not None:
-                    self._ws.begin_close(*session.close)
-                    return
-                deadline = session.deadline
-                with anyio.move_on_after(inf if deadline is None else deadline - current_time()):
-                    await self._posted.wait()
-                session.tick(current_time())
-                self._take_events()
-                self._changed.notify()
+            with self._keeping:
+                while self._ended is None:
+                    await self._send_texts()
+                    if self.session.close is not None:
+                        self._ws.begin_close(*self.session.close)
+                        return
+                    if self._leaving:
+                        return
+                    await self._wait()
         except ConnectionClosed:
             pass  # which the receiving task reports
+
+    async def _send_texts(self) -> None:
+        while self._has_texts():
+            sending = self._ws.send(self._texts.popleft())
+            if not self._texts:
+                self._emptied.notify()
+            await sending
+
+    async def _wait(self) -> None:
+        """Return when something was posted, or a deadline has passed."""
+        deadline = self.session.deadline
+        with anyio.move_on_after(inf if deadline is None else deadline - current_time()):
+            await self._posted.wait()
+        self.session.tick(current_time())
+        self._take_events()
+        self._changed.notify()
 
     # -- what one task calls -------------------------------------------------------------------
 

@@ -146,8 +146,8 @@ class _Receiving:
 
     async def _find_complete(self) -> TransferResult | None:
         """If the file is here already, say so."""
-        offer = self._offer
-        if offer.digest is None or offer.size is None or self._hash != offer.hashes[0]:
+        offer, kind = self._offer, self._hash
+        if offer.digest is None or offer.size is None or kind is None or kind != offer.hashes[0]:
             return None
         find = partial(
             self._storage.root.find_complete,
@@ -155,7 +155,7 @@ class _Receiving:
             offer.size,
             offer.digest,
             token=self._storage.token(self._name, offer),
-            new_hash=partial(new_digest, self._hash),
+            new_hash=partial(new_digest, kind),
             on_exist=self._storage.on_exist,
         )
         async with self._channel.telling("hashing", lambda: 0, offer.size):
@@ -263,13 +263,14 @@ class _Receiving:
             # Not cut short: a file that has its name is said to have it.
             with CancelScope(shield=True):
                 name = await to_thread.run_sync(partial(part.commit, size=end.size, mtime_ns=mtime_ns))
-        return self._done(end.size, digest, name)
+                return self._done(end.size, digest, name)
+        raise AssertionError("a scope that nobody cancels swallows nothing")
 
     def _leave(self, part: Partial) -> None:
         """Keep what is written, if it may be kept; else remove it."""
         try:
             if self._channel.kept:
-                part.sync()
+                part.sync(leaving=True)
             else:
                 part.discard()
         except (TransferError, ValueError):

@@ -74,7 +74,7 @@ FileSource: TypeAlias = Source | StreamSource
 @storage_call
 def open_path(path: str | os.PathLike[str]) -> Source:
     """Open a regular file that this program chose, for sending. Waits for the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         return Source(fd)
     except BaseException:

@@ -76,7 +76,7 @@ def serve_files(
     Clients use :func:`upload`, :func:`download`, or anything that speaks ``wsstream.file.v1``::
 
         async with serve(serve_files("shared"), port=8080, subprotocols=[SUBPROTOCOL]) as server:
-            await server.serve_forever()
+            await server.wait_closed()
 
     Nothing outside the folder can be reached, and nothing is seen under its name before all of it has
     arrived, with the digest that its sender computed.
