@@ -13,6 +13,8 @@ from sphinx.pycode import ModuleAnalyzer
 import wsstream
 import wsstream.testing
 
+dir(wsstream)  # loads the public names, which then call themselves so
+
 project = "wsstream"
 author = "The wsstream developers"
 copyright = author
@@ -49,6 +51,7 @@ nitpick_ignore_regex = [
     ("py:class", r"wsstream\.opening\.headers\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
     ("py:class", r"wsstream\.streams\.save\.Hash"),  # "such as hashlib.sha256()"
+    ("py:class", r"wsstream\.files\.server\.FileHandler"),  # "a handler"
     ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists
     ("py:class", r"wsstream\.testing\.Literal"),  # in an annotation that is shown as it is written
     ("py:class", r"wsstream\.opening\.http\._(T|Default)"),  # the type of an attribute, or of a default

@@ -165,9 +165,9 @@ def test_imports_point_only_downwards() -> None:
     assert [*map(str, upward)] == []
 
 
-def test_only_the_command_line_uses_the_public_names_of_the_whole() -> None:
+def test_only_applications_of_the_library_use_the_public_names_of_the_whole() -> None:
     users = {part_of(each.source) for each in imports() if each.target == "wsstream"}
-    assert users <= {"cli", "__main__"}
+    assert users <= {"cli", "files", "__main__"}
 
 
 def test_nothing_in_the_library_imports_its_testing() -> None:

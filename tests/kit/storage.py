@@ -36,10 +36,15 @@ class FakeFence:
         self.number = number
         self.barrier = barrier
         self.superseded = False
+        self.seized = False
         self.retired = False
 
     def check(self) -> None:
         if self.superseded:
+            raise TransferError("superseded")
+
+    def check_held(self) -> None:
+        if self.seized:
             raise TransferError("superseded")
 
     def retire(self) -> None:

@@ -23,7 +23,7 @@ from wsstream.streams.send_chunks import AnyChunks
 from wsstream.streams.writable import Writable
 from wsstream.transports.attributes import TransportAttributes
 
-__all__ = ["Statistics", "WebSocketStream", "ending_of"]
+__all__ = ["Statistics", "WebSocketStream", "ending_of", "is_client"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +212,8 @@ class WebSocketStream(ObjectStream[str | bytes]):
 def ending_of(ws: WebSocketStream) -> Ending:
     """The end of a connection, for those who open connections and close them: clients and servers."""
     return ws._ending
+
+
+def is_client(ws: WebSocketStream) -> bool:
+    """Whether this end opened the connection."""
+    return ws._driver.connection.client

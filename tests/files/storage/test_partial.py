@@ -755,3 +755,26 @@ def test_many_partials(root: SafeRoot, folder: Path, monkeypatch: pytest.MonkeyP
     assert [entry.name for entry in root.entries().entries] == ["file-7"]
     assert root.expire(-10) == 2 * count - 2
     assert os.listdir(folder) == ["file-7"]
+
+
+def test_a_writer_that_is_asked_to_leave_records_what_it_has_written(root: SafeRoot) -> None:
+    fence = FakeFence(3)
+    with opened(root, fence=fence) as partial:
+        partial.write([b"0123"])
+        fence.superseded = True
+        with refused("superseded"):
+            partial.sync()
+        assert partial.durable == 0
+        assert partial.sync(leaving=True) == 4
+    with opened(root, fence=FakeFence(4)) as partial:
+        assert partial.durable == 4
+
+
+def test_a_writer_that_was_left_behind_records_nothing(root: SafeRoot) -> None:
+    fence = FakeFence(3)
+    with opened(root, fence=fence) as partial:
+        partial.write([b"0123"])
+        fence.superseded = fence.seized = True
+        with refused("superseded"):
+            partial.sync(leaving=True)
+        assert partial.durable == 0

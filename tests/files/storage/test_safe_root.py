@@ -563,6 +563,7 @@ def test_importing_works_without_these_calls() -> None:
     """As on Windows: no fcntl, no flags, no calls by descriptor."""
     program = """
 import os, sys
+import wsstream.server.serve  # what is below the storage knows the systems by their names
 sys.modules["fcntl"] = None
 flags = ["O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_DIRECTORY"]
 for name in [*flags, "pwritev", "preadv", "fdatasync"]:

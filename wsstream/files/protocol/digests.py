@@ -28,9 +28,11 @@ class Digest(Protocol):
 
     def hexdigest(self) -> str:
         """The digest of all bytes so far, as lower-case hexadecimal digits. More may be added afterwards."""
+        ...
 
     def copy(self) -> Digest:
         """Another one with the same bytes."""
+        ...
 
 
 class Sha256Tree:

@@ -31,5 +31,14 @@ class Fence(Protocol):
             TransferError: ``superseded``: a newer holder has the right, or asks for it.
         """
 
+    def check_held(self) -> None:
+        """Do nothing while the right is held, even if a newer holder asks for it: that one still waits.
+
+        For the last step of a writer that lets go.
+
+        Raises:
+            TransferError: ``superseded``: a newer holder has not waited.
+        """
+
     def retire(self) -> None:
         """Learn that the partial file is gone, committed or discarded: the numbers may begin again at 1."""

@@ -13,14 +13,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import Any
 from unicodedata import normalize
 
 from wsstream.files.errors import TransferError
 
 try:
-    import fcntl
+    import fcntl as _fcntl
+
+    fcntl: Any = _fcntl  # on macOS, it has more than on Linux
 except ModuleNotFoundError:  # pragma: no cover - on Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 __all__ = ["Folder", "check_support", "same_file", "sync_data", "sync_file", "try_lock"]
 

@@ -50,6 +50,12 @@ class LockFile:
                 return
         raise TransferError("superseded", "a newer connection has taken this transfer over")
 
+    def check_held(self) -> None:
+        """See `Fence`."""
+        fd = self._fd
+        if fd < 0 or not os.fstat(fd).st_nlink:
+            raise TransferError("superseded", "a newer connection has taken this transfer over")
+
     def retire(self) -> None:
         """See :class:`~wsstream.files.storage.fence.Fence`."""
         self._retired = True

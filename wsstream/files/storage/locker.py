@@ -32,15 +32,16 @@ class Locker(Protocol):
         """Hold the right to write in the block; yield the fence.
 
         Entering asks the older holder to let go, and waits until it has. A holder whose process died has let
-        go. One that does not answer is left behind after a bounded wait: see :attr:`Fence.barrier`.
+        go. One that does not answer is left behind after a bounded wait: see `Fence.barrier`.
 
         The block is cancelled when a newer holder asks, and the call then raises TransferError
         ``superseded``. An exception of the block itself leaves it as it is. Cancelled while it waits, the
         call holds nothing, but the older holder may have stopped.
 
-        The block must not end while a worker thread still uses the fence: :meth:`Partial.close`, called in it
+        The block must not end while a worker thread still uses the fence: `Partial.close`, called in it
         and shielded from cancellation, waits for that.
         """
+        ...
 
 
 class FileLocker:

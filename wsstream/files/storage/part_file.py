@@ -69,8 +69,8 @@ class PartFile:
         """The name of the part in its folder."""
         return part_name(self.token, self.record.part)
 
-    def check(self) -> None:
-        """Check that the writer may go on.
+    def check(self, *, leaving: bool = False) -> None:
+        """Check that the writer may go on; if it is `leaving`, a newer one that asks has to wait.
 
         Raises:
             OSError: writing to the disk failed before.
@@ -78,7 +78,7 @@ class PartFile:
         """
         if self._broken is not None:
             raise OSError(self._broken.errno, "writing to the disk failed before") from self._broken
-        _check(self.fence)
+        _check(self.fence, leaving)
 
     def flush(self, sync: Callable[[int], None]) -> None:
         """Wait for the disk. After a failure there is no second try: lost bytes would pass for written."""
@@ -88,9 +88,9 @@ class PartFile:
             self._broken = error
             raise
 
-    def update(self, **changes: Any) -> None:
+    def update(self, *, leaving: bool = False, **changes: Any) -> None:
         """Change the record, durably."""
-        _check(self.fence)
+        _check(self.fence, leaving)
         record = replace(self.record, **changes)
         write_record(self.folder, self.token, record)
         self.record = record
@@ -146,9 +146,9 @@ def open_part(folder: Folder, token: str, wanted: Record, fence: Fence | None, t
     return started
 
 
-def _check(fence: Fence | None) -> None:
+def _check(fence: Fence | None, leaving: bool = False) -> None:
     if fence is not None:
-        fence.check()
+        (fence.check_held if leaving else fence.check)()
 
 
 def _check_owner(old: Record, wanted: Record, fence: Fence | None) -> None:

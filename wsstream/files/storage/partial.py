@@ -41,6 +41,7 @@ class Hash(Protocol):
 
     def hexdigest(self) -> str:
         """Return the digest of all bytes so far."""
+        ...
 
 
 class Partial:
@@ -94,18 +95,20 @@ class Partial:
                 _drop(views, count)
 
     @storage_call
-    def sync(self) -> int:
+    def sync(self, *, leaving: bool = False) -> int:
         """Put what is written on stable storage, then the record of it; then return the new `durable`.
+
+        A writer that is `leaving` does so even if a newer one asks for its right, and waits for it.
 
         If the disk fails to write, nobody knows which bytes it has, and this object is of no further use. The
         transfer resumes at the recorded offset, once the partial is opened again.
         """
         with self._file as file:
-            file.check()
+            file.check(leaving=leaving)
             written = self.written  # another thread may go on writing
             if written > self.durable:
                 file.flush(sync_data)
-                file.update(durable=written)
+                file.update(leaving=leaving, durable=written)
                 self.durable = written
         return self.durable
 

@@ -34,7 +34,7 @@ class SafeRoot:
 
     The folder is opened once. Each part of a name is opened inside the folder before it, and never if it is a
     symbolic link: it does not matter who swaps what in the meantime. Nothing here waits for a FIFO or a
-        device.
+    device.
 
     The calls wait for the disk, so worker threads make them; several may at once. They raise TransferError:
     ``invalid-name`` for a name that breaks the rules, ``not-found``, ``denied`` for what is no regular file
@@ -104,12 +104,12 @@ class SafeRoot:
 
         Args:
             name: the name that the file gets in the end.
-            token: names the transfer; see :func:`wsstream.files.storage.names.check_token`.
+            token: names the transfer; see `check_token`.
             size: of the whole file in bytes, or ``None``.
             etag: the version of the sender's file; with ``None``, a transfer never resumes.
             identity: who sends. Nobody else can go on with this transfer.
             fence: what a locker gave; without one, a second writer of the same token gets ``busy``.
-            on_exist: what happens if there is such a file: see :data:`OnExist`.
+            on_exist: what happens if there is such a file: see `OnExist`.
 
         Raises:
             TransferError: also ``exists``; ``denied`` for another's transfer; ``superseded``; ``busy``.

@@ -1,0 +1,177 @@
+"""Files over an open WebSocket, in whichever direction: `send_file` and `receive_file`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import IO
+from weakref import WeakKeyDictionary
+
+from anyio import to_thread
+
+from wsstream.files.channel import Channel, hello
+from wsstream.files.errors import TransferError
+from wsstream.files.progress import Meter, OnProgress
+from wsstream.files.protocol.messages import Bye, Cancel, Get, Offer
+from wsstream.files.protocol.states import State
+from wsstream.files.receiver import Storage, receive_one, refuse
+from wsstream.files.result import TransferResult
+from wsstream.files.sender import FileSource, StreamSource, open_path, send_one
+from wsstream.files.storage.names import normal_name
+from wsstream.files.storage.safe_root import SafeRoot
+from wsstream.files.storage.target import OnExist
+from wsstream.streams.websocket import WebSocketStream, is_client
+
+__all__ = ["ask_for", "name_of", "offer_file", "receive_file", "send_file", "until_ready"]
+
+_channels: WeakKeyDictionary[WebSocketStream, Channel] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def _channel_of(ws: WebSocketStream) -> AsyncIterator[Channel]:
+    """The connection's channel, which goes on from call to call."""
+    if (channel := _channels.get(ws)) is None:
+        channel = _channels[ws] = Channel(ws, hello("put"), client=is_client(ws))
+    async with channel.run():
+        try:
+            yield channel
+        finally:
+            if channel.session.close is not None:
+                ws.begin_close(*channel.session.close)
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """What to call a file or folder: the last part of its path."""
+    return normal_name(os.path.basename(os.path.abspath(os.fspath(path))))
+
+
+async def send_file(
+    ws: WebSocketStream,
+    path: str | os.PathLike[str] | IO[bytes],
+    *,
+    name: str | None = None,
+    progress: OnProgress | None = None,
+) -> TransferResult:
+    """Send one file; the peer is in :func:`receive_file`, or in :func:`serve_files` that allows ``"put"``.
+
+    The connection must have the subprotocol ``wsstream.file.v1``, and nobody else may use it meanwhile. Call
+    again for the next file.
+
+    If this is cancelled, the transfer is aborted, and the receiver keeps what is on its disk: the same file,
+    sent again on whichever connection, goes on there.
+
+    Args:
+        ws: the connection.
+        path: a regular file, or a binary file object that is read once, from its position, such as a pipe.
+            That cannot be resumed.
+        name: what to call it; by default the last part of `path`.
+        progress: called with a :class:`Progress`, at most 20 times a second.
+
+    Raises:
+        TransferError: the peer does not take it, the file changed, or the transfer failed.
+        ConnectionClosed: the connection has ended.
+        TypeError: `path` is no path and no file, or has no name of its own.
+    """
+    async with _channel_of(ws) as channel:
+        return await offer_file(channel, path, name, progress)
+
+
+async def offer_file(
+    channel: Channel,
+    path: str | os.PathLike[str] | IO[bytes],
+    name: str | None,
+    progress: OnProgress | None,
+    digest: str | None = None,
+) -> TransferResult:
+    """As `send_file`, on a channel that is run. `digest`: that of the file, by the first kind, if known."""
+    if isinstance(path, str | os.PathLike):
+        shown = name_of(path) if name is None else name
+        with await to_thread.run_sync(open_path, path) as source:
+            return await _offer(channel, source, shown, progress, digest)
+    if not hasattr(path, "read"):
+        raise TypeError(f"path must be a path or a binary file, got {type(path).__name__}")
+    if name is None:
+        raise TypeError("name must be given for a file object")
+    return await _offer(channel, StreamSource(path), name, progress, None)
+
+
+async def _offer(
+    channel: Channel, source: FileSource, name: str, progress: OnProgress | None, digest: str | None
+) -> TransferResult:
+    await until_ready(channel)
+    return await send_one(channel, source, name, Meter(progress, name, source.size), digest=digest)
+
+
+async def receive_file(
+    ws: WebSocketStream,
+    root: str | os.PathLike[str] | SafeRoot,
+    *,
+    name: str | None = None,
+    on_exist: OnExist = "fail",
+    max_size: int | None = None,
+    progress: OnProgress | None = None,
+) -> TransferResult:
+    """Receive one file into a folder; the peer is in :func:`send_file`, or `name` is asked for.
+
+    The connection is as for :func:`send_file`. The file has its name when all of it has arrived, with the
+    sender's digest, and is on the disk; until then only partial files are to be seen, whose names begin with
+    ``.wsstream-``. If this is cancelled or fails, they stay, and the next attempt to get the same version of
+    the file goes on there.
+
+    Args:
+        ws: the connection.
+        root: the folder. The sender proposes the name, and cannot lead out of it.
+        name: the file to ask the peer for. ``None``: wait for whichever it offers.
+        on_exist: what happens if there is a file of that name: ``"fail"``, ``"overwrite"`` or ``"rename"``.
+        max_size: the most bytes to take. ``None``: any number.
+        progress: as for :func:`send_file`.
+
+    Raises:
+        TransferError: the peer does not send it, it cannot be stored, or the transfer failed.
+        ConnectionClosed: the connection has ended.
+    """
+    folder = root if isinstance(root, SafeRoot) else await to_thread.run_sync(SafeRoot, root)
+    try:
+        storage = Storage(folder, on_exist=on_exist, max_size=max_size)
+        async with _channel_of(ws) as channel:
+            await until_ready(channel)
+            if name is not None:
+                return await ask_for(channel, name, storage, name, progress)
+            while not isinstance(offer := await channel.event(), Offer):
+                if not isinstance(offer, Bye):  # a Get or a List: this end has not said that it takes any
+                    refuse(channel, TransferError("denied"))
+            return await receive_one(
+                channel, offer, storage, offer.name, Meter(progress, offer.name, offer.size)
+            )
+    finally:
+        if folder is not root:
+            folder.close()
+
+
+async def ask_for(
+    channel: Channel,
+    name: str,
+    storage: Storage,
+    store_as: str,
+    progress: OnProgress | None,
+) -> TransferResult:
+    """Ask the peer for the file `name`, and receive it as `store_as`, on a channel that is run."""
+    channel.post(Get(channel.session.next_id, name))
+    Meter(progress, store_as, None).tell("waiting")
+    try:
+        while not isinstance(offer := await channel.event(), Offer):
+            pass  # it tells that it is at work
+    except BaseException:
+        if channel.session.state is State.ASKED:
+            channel.post(Cancel(channel.session.id, "cancelled", "", keep=True))
+        raise
+    return await receive_one(channel, offer, storage, store_as, Meter(progress, store_as, offer.size))
+
+
+async def until_ready(channel: Channel) -> None:
+    """Return when the peer has said Hello, and the request before is over."""
+    while channel.session.peer is None:
+        channel.check()
+        await channel.change()
+    await channel.until_idle()
