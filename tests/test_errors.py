@@ -20,6 +20,7 @@ from wsstream import CloseInfo, ConnectionBroken, HandshakeRejected, ProxyError,
 from wsstream.cli.exits import CommandFailed
 from wsstream.codec.decoder import _Broken
 from wsstream.errors import NOT_CLOSED, ClosedLocally, ConnectionClosed, StreamEnded, _Failure
+from wsstream.files.errors import TransferError
 from wsstream.opening.handshake_server import RequestRejected
 from wsstream.upgrade.process_request import ApplicationResponse
 
@@ -37,6 +38,7 @@ ARGUMENTS: dict[type[BaseException], tuple[object, ...]] = {
     ApplicationResponse: (Response(200, FIELDS, "fine\n"), "answered"),
     RequestRejected: (Response(403, FIELDS, "go away\n"), "go away"),
     StreamEnded: ("ended", INFO),
+    TransferError: ("no-space", "the disk is full"),
 }
 """What the exceptions are made with; those that are not here take a message."""
 
