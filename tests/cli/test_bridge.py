@@ -19,6 +19,8 @@ from kit.scripted import Scripted
 
 from wsstream import connect
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Spawn = Callable[..., subprocess.Popen[bytes]]
 ListenWith = Callable[..., str]

@@ -15,6 +15,8 @@ import pytest
 from kit.scripted import Scripted
 from kit.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Spawn = Callable[..., subprocess.Popen[bytes]]
 OnTerminal = Callable[..., Terminal]
@@ -344,10 +346,7 @@ def test_on_a_terminal_what_a_peer_sent_is_escaped_and_the_end_of_input_closes(
 ) -> None:
     screen = terminal("connect", f"{scripted.url}/evil", "--backend", backend)
     screen.wait_for(b"bytes\\xff")
-    if editing == "prompt_toolkit":
-        screen.wait_for(b"\x1b[?2004h")  # it edits from here on
-    screen.type("\x04")
-    assert screen.wait() == 0
+    assert screen.press_until_end("\x04") == 0
     assert b"\\x1b[2Jtext\\x07" in screen.shown
     assert b"\x1b[2Jtext" not in screen.shown
     assert b"\\x1b[31mbytes" in screen.shown

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import trustme
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 Spawn = Callable[..., subprocess.Popen[bytes]]
 ListenWith = Callable[..., str]

@@ -122,6 +122,7 @@ def test_a_file_there_and_back(
     assert log == ["received file.bin, 5.8 MiB", "sent file.bin, 5.8 MiB"]
 
 
+@pytest.mark.slow
 def test_a_folder_there_and_back(command: Command, serve: ListenWith, folder: Path, tmp_path: Path) -> None:
     below = tmp_path / "photos" / "2026"
     below.mkdir(parents=True)
@@ -142,12 +143,14 @@ def test_a_folder_there_and_back(command: Command, serve: ListenWith, folder: Pa
     assert (again.returncode, again.stderr) == (0, b"nothing to do: the files are there\n")
 
 
+@pytest.mark.slow
 def test_stdin_is_sent_under_a_name(command: Command, serve: ListenWith, folder: Path) -> None:
     done = command("send", "-", serve(), "--name", "piped", input=CONTENT)
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert (folder / "piped").read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_signal_ends_waiting_for_stdin(spawn: Spawn, serve: ListenWith, folder: Path, backend: str) -> None:
     process = spawn("send", "-", serve() + "piped", "--json", "--backend", backend)
@@ -164,6 +167,7 @@ def test_a_signal_ends_waiting_for_stdin(spawn: Spawn, serve: ListenWith, folder
     assert not (folder / "piped").exists()
 
 
+@pytest.mark.slow
 def test_a_token_and_tls(
     command: Command, serve: ListenWith, folder: Path, path: Path, tmp_path: Path
 ) -> None:
@@ -185,6 +189,7 @@ def test_a_token_and_tls(
 # -- interruptions -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_disk")
 def test_after_kill_9_of_the_sender_the_same_command_finishes(
     command: Command, spawn: Spawn, serve: ListenWith, folder: Path, path: Path
@@ -202,6 +207,7 @@ def test_after_kill_9_of_the_sender_the_same_command_finishes(
     assert (folder / "file.bin").read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_disk")
 @pytest.mark.parametrize(
     ("what", "backend"), [("send", "asyncio"), ("send", "trio"), ("receive", "asyncio"), ("receive", "trio")]
@@ -242,6 +248,7 @@ def test_after_a_signal_the_same_command_finishes(
 # -- what does not work ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_exit_status_says_what_was_wrong(
     command: Command, serve: ListenWith, listen_with: ListenWith, folder: Path, tmp_path: Path, dead: str
 ) -> None:
@@ -288,6 +295,7 @@ def test_the_exit_status_says_what_was_wrong(
 # -- what is shown -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_disk")
 def test_a_terminal_shows_one_line_and_then_the_report(
     terminal: Callable[..., Terminal], serve: ListenWith, path: Path

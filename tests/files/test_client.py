@@ -181,6 +181,7 @@ async def test_progress_tells_of_each_phase(serving: Any, path: Path, tmp_path: 
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_an_upload_goes_on_over_lost_connections(serving: Any, folder: Path, path: Path) -> None:
     cut = Cut(MIB, times=3)
     async with serving() as server:
@@ -192,6 +193,7 @@ async def test_an_upload_goes_on_over_lost_connections(serving: Any, folder: Pat
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_a_download_goes_on_over_lost_connections(serving: Any, folder: Path, tmp_path: Path) -> None:
     (folder / "file.bin").write_bytes(CONTENT)
     cut = Cut(MIB, times=3)
@@ -215,6 +217,7 @@ async def cancelled_at(size: int, call: Callable[..., Awaitable[Any]]) -> None:
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_a_cancelled_upload_is_resumed_by_the_next_one(serving: Any, folder: Path, path: Path) -> None:
     async with serving() as server:
         await cancelled_at(MIB, partial(upload, server.url, path))
@@ -228,6 +231,7 @@ async def test_a_cancelled_upload_is_resumed_by_the_next_one(serving: Any, folde
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_a_part_that_differs_is_not_gone_on_with(serving: Any, folder: Path, path: Path) -> None:
     async with serving() as server:
         await cancelled_at(MIB, partial(upload, server.url, path))
@@ -242,6 +246,7 @@ async def test_a_part_that_differs_is_not_gone_on_with(serving: Any, folder: Pat
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_a_part_that_differs_far_from_its_end_is_found_by_the_digest(
     serving: Any, folder: Path, path: Path
 ) -> None:
@@ -257,6 +262,7 @@ async def test_a_part_that_differs_far_from_its_end_is_found_by_the_digest(
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_a_file_that_changed_is_sent_from_the_start(serving: Any, folder: Path, path: Path) -> None:
     async with serving() as server:
         await cancelled_at(MIB, partial(upload, server.url, path))
@@ -397,6 +403,7 @@ async def test_authorize_decides(serving: Any, folder: Path, path: Path, tmp_pat
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_nobody_goes_on_with_somebody_elses_part(serving: Any, folder: Path, path: Path) -> None:
     who = iter(["me", "you"])
     async with serving(identify=lambda ws: next(who)) as server:
@@ -419,6 +426,7 @@ async def test_the_sum_of_windows_is_bounded(serving: Any, folder: Path, path: P
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_the_newest_of_two_uploads_of_one_file_wins(serving: Any, folder: Path, path: Path) -> None:
     outcomes: list[str] = []
     begun = anyio.Event()
@@ -446,6 +454,7 @@ async def test_the_newest_of_two_uploads_of_one_file_wins(serving: Any, folder: 
 
 
 @pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
 async def test_a_file_that_changes_while_it_is_sent_is_not_committed(
     serving: Any, folder: Path, path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 __all__ = ["Terminal"]
 
@@ -56,6 +57,22 @@ class Terminal:
         while self._read():
             assert time.monotonic() < end, self.shown
         return self._process.wait(_TIMEOUT)
+
+    def press_until_end(self, key: str) -> int:
+        """Press a key each second until the program ends, and return the status.
+
+        While a program that edits lines writes something above the line, it does not read keys.
+        """
+        end = time.monotonic() + _TIMEOUT
+        pressed = 0.0
+        while self._process.poll() is None:
+            assert time.monotonic() < end, self.shown
+            if time.monotonic() >= pressed + 1:
+                pressed = time.monotonic()
+                with suppress(OSError):  # Linux: the program has ended
+                    self.type(key)
+            self._read()
+        return self.wait()
 
     def _read(self) -> bool:
         if not select.select([self._ours], [], [], 0.1)[0]:

@@ -475,6 +475,7 @@ def test_a_process_takes_over_from_one_that_lives(folder: Path, root: SafeRoot, 
     assert os.listdir(folder) == ["a.bin"]
 
 
+@pytest.mark.heavy
 def test_a_process_that_was_killed_holds_nothing(folder: Path, root: SafeRoot) -> None:
     at = 0
     for number in range(1, 5):
@@ -493,6 +494,7 @@ def test_a_process_that_was_killed_holds_nothing(folder: Path, root: SafeRoot) -
     assert segments((folder / "a.bin").read_bytes())[-1] == ("E", SIZE - durable)
 
 
+@pytest.mark.heavy
 def test_a_process_that_was_stopped_is_left_behind_and_refuses_when_it_goes_on(
     folder: Path, root: SafeRoot
 ) -> None:
@@ -510,6 +512,7 @@ def test_a_process_that_was_stopped_is_left_behind_and_refuses_when_it_goes_on(
     assert segments((folder / "a.bin").read_bytes()) == [("A", durable), ("B", SIZE - durable)]
 
 
+@pytest.mark.heavy
 def test_a_chain_of_stopped_processes_is_left_behind(folder: Path, root: SafeRoot) -> None:
     with writer(folder, "A") as first:
         first.begins()
