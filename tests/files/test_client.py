@@ -349,6 +349,8 @@ async def test_names_are_checked_for_uploads_too(serving: Any, folder: Path, pat
     async with serving() as server:
         assert await refused(upload(server.url, path, name="../up")) == "invalid-name"
         assert await refused(upload(server.url, path, name="link/up")) == "denied"
+        assert await refused(upload(server.url, path, name="x" * 1025)) == "invalid-name"
+        assert await refused(upload(server.url, path, name="\udcff")) == "invalid-name"
     assert visible(folder) == set()
 
 

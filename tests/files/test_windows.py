@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from wsstream.files.channel import WINDOW_LIMIT
 from wsstream.files.errors import TransferError
-from wsstream.files.protocol.window import MAX_WINDOW, MIN_WINDOW, Grant
+from wsstream.files.protocol.window import MIN_WINDOW, Grant
 from wsstream.files.windows import Windows
 
 
@@ -29,7 +30,7 @@ def share(stack: ExitStack, windows: Windows) -> FakeSession:
 
 def test_one_session_gets_the_largest_window() -> None:
     with ExitStack() as stack:
-        assert share(stack, Windows(256 << 20)).window_limit == MAX_WINDOW
+        assert share(stack, Windows(256 << 20)).window_limit == WINDOW_LIMIT
 
 
 def test_the_shares_of_several_shrink_and_grow_again() -> None:

@@ -23,10 +23,10 @@ from wsstream.files.protocol.states import State, WrongState
 from wsstream.files.protocol.window import SEGMENT
 from wsstream.streams.websocket import WebSocketStream
 
-__all__ = ["Channel", "hello"]
+__all__ = ["WINDOW_LIMIT", "Channel", "hello"]
 
 WINDOW_LIMIT = 32 << 20
-"""Bytes: the largest window that is granted, unless a server says something else."""
+"""Bytes: the largest window that is granted. While the disk stands still, all of it waits in memory."""
 
 _MAX_EVENTS = 100  # that wait for the task that takes them; after that, nothing is received
 _LAST_WORDS = 0.25  # seconds to send what was posted before the channel is left

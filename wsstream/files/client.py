@@ -59,8 +59,8 @@ async def upload(
             and their own; or several of them.
         name: what to call the one file or folder; replaces the path of `url`.
         skip_existing: leave out files of whose name the server has another one, in place of an error.
-        delays: seconds to wait before each further attempt; they begin again after each file. If they end,
-            the last error is raised. The first attempt to connect must succeed.
+        delays: seconds to wait before each further attempt; they begin again after a connection that lasted
+            a minute. If they end, the last error is raised. The first attempt to connect must succeed.
         progress: called with a :class:`Progress`, at most 20 times a second.
         options: those of :func:`~wsstream.connect`, but `subprotocols`.
 

@@ -101,15 +101,18 @@ async def send_one(
         TransferError: the receiver does not take it, or it failed.
         ConnectionClosed: the connection has ended.
     """
-    offer = Offer(
-        id=id or channel.session.next_id,
-        name=name,
-        size=source.size,
-        mtime=None if source.mtime_ns is None else source.mtime_ns // 1_000_000,
-        hashes=available(),
-        etag=source.etag,
-        digest=digest,
-    )
+    try:
+        offer = Offer(
+            id=id or channel.session.next_id,
+            name=name,
+            size=source.size,
+            mtime=None if source.mtime_ns is None else source.mtime_ns // 1_000_000,
+            hashes=available(),
+            etag=source.etag,
+            digest=digest,
+        )
+    except ValueError as error:  # the name is too long, or no text
+        raise TransferError("invalid-name", str(error)) from None
     try:
         return await _Sending(channel, source, offer, meter).run()
     except BaseException as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wsstream.files.channel import WINDOW_LIMIT
 from wsstream.files.errors import TransferError
 from wsstream.files.protocol.session import Session
-from wsstream.files.protocol.window import MAX_WINDOW, MIN_WINDOW
+from wsstream.files.protocol.window import MIN_WINDOW
 
 __all__ = ["Windows"]
 
@@ -39,7 +40,7 @@ class Windows:
             self._divide(len(self._sessions))
 
     def _share(self, count: int) -> int:
-        return max(MIN_WINDOW, min(MAX_WINDOW, self._total // count))
+        return max(MIN_WINDOW, min(WINDOW_LIMIT, self._total // count))
 
     def _divide(self, count: int) -> None:
         for session in self._sessions:
