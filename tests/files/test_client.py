@@ -204,6 +204,33 @@ async def test_a_download_goes_on_over_lost_connections(serving: Any, folder: Pa
     assert cut.offsets == sorted(set(cut.offsets))
 
 
+@pytest.mark.usefixtures("slow_disk")
+@pytest.mark.heavy_after_first
+async def test_an_upload_goes_on_after_the_server_was_stopped_in_good_order(folder: Path, path: Path) -> None:
+    handler = serve_files(folder, allow=["put"])
+    begun = anyio.Event()
+    results: list[Any] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.acknowledged >= MIB:
+            begun.set()
+
+    async def send(url: str) -> None:
+        results.extend(await upload(url, path, progress=watch, delays=[0.2] * 50))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            async with wsstream.serve(handler, "127.0.0.1", subprotocols=[SUBPROTOCOL]) as server:
+                port = server.port
+                tasks.start_soon(send, server.url)
+                await begun.wait()
+            await anyio.sleep(0.3)
+            async with wsstream.serve(handler, "127.0.0.1", port, subprotocols=[SUBPROTOCOL]):
+                await until(lambda: results)
+    assert 0 < results[0].sent <= len(CONTENT) - MIB
+    assert (folder / "file.bin").read_bytes() == CONTENT
+
+
 async def cancelled_at(size: int, call: Callable[..., Awaitable[Any]]) -> None:
     """Make a call, and cancel it when so many bytes are acknowledged."""
     with anyio.CancelScope() as scope:

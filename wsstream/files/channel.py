@@ -57,21 +57,30 @@ class Channel:
         hello: what to tell the peer.
         client: whether this end opened the connection.
         window_limit: the largest window to grant.
+        cancelled: the error that the peer is told when a transfer is cancelled here.
 
     Raises:
         TransferError: ``unsupported``: the two ends have not agreed on the subprotocol.
 
     Attributes:
         session: the state of the protocol.
+        cancelled: as given.
         kept: whether the peer keeps its part of a file, according to the last `Stopped`.
     """
 
     def __init__(
-        self, ws: WebSocketStream, hello: Hello, *, client: bool, window_limit: int = WINDOW_LIMIT
+        self,
+        ws: WebSocketStream,
+        hello: Hello,
+        *,
+        client: bool,
+        window_limit: int = WINDOW_LIMIT,
+        cancelled: str = "cancelled",
     ) -> None:
         if ws.subprotocol != SUBPROTOCOL:
             raise TransferError("unsupported", f"the peer does not speak {SUBPROTOCOL}")
         self.session = Session(hello, client=client, now=current_time(), window_limit=window_limit)
+        self.cancelled = cancelled
         self.kept = True
         self._ws = ws
         self._events: deque[Event] = deque()

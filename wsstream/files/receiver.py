@@ -92,7 +92,7 @@ async def receive_one(
         return await _Receiving(channel, offer, storage, name, meter).run()
     except BaseException as error:
         if channel.session.id == offer.id:
-            problem = error if isinstance(error, TransferError) else TransferError("cancelled")
+            problem = error if isinstance(error, TransferError) else TransferError(channel.cancelled)
             refuse(channel, problem)
         raise
 

@@ -117,7 +117,7 @@ async def send_one(
         return await _Sending(channel, source, offer, meter).run()
     except BaseException as error:
         if channel.session.state in SERVES and channel.session.id == offer.id:
-            problem = error if isinstance(error, TransferError) else TransferError("cancelled")
+            problem = error if isinstance(error, TransferError) else TransferError(channel.cancelled)
             channel.post(Abort(offer.id, problem.error, problem.reason, keep=problem.error != "changed"))
         raise
 

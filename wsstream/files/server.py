@@ -167,7 +167,7 @@ class FileHandler:
         """
         identity = None if self._identify is None else self._identify(ws)
         ops = tuple(op for op in ("get", "list", "put") if op in self._ops)
-        channel = Channel(ws, hello(*ops, max_size=self._max_size), client=False)
+        channel = Channel(ws, hello(*ops, max_size=self._max_size), client=False, cancelled="shutdown")
         async with beside(self._expire), channel.run():
             try:
                 await _Client(self, ws, channel, identity).serve()
