@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from kit import processes
 
 import wsstream
 from wsstream.cli import main
@@ -42,7 +43,7 @@ def test_help_goes_to_stdout(run: Run, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], *HELP], ids=" ".join)
-def test_help_and_version_import_nothing_heavy(environment: dict[str, str], arguments: list[str]) -> None:
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"
         "from wsstream.cli import main\n"
@@ -51,7 +52,14 @@ def test_help_and_version_import_nothing_heavy(environment: dict[str, str], argu
         "print(*sys.modules, file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(
+        command,
+        env=processes.environment(measured=False),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
     modules = set(done.stderr.split())
     assert "wsstream.cli" in modules
     assert not modules & _HEAVY

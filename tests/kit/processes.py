@@ -16,11 +16,15 @@ __all__ = ["environment", "run_program", "run_pytest", "server"]
 _TIMEOUT = 50  # seconds; what hangs would do so for ever
 
 
-def environment(*folders: Path) -> dict[str, str]:
-    """The environment of a process that finds modules first in `folders`, then in the copy that is tested."""
+def environment(*folders: Path, measured: bool = True) -> dict[str, str]:
+    """The environment of a process that finds modules first in `folders`, then in the copy that is tested.
+
+    Unless it is `measured`, its coverage is not: that imports modules, and writes a file at the end.
+    """
     tested = Path(wsstream.__file__).parents[1]
     paths = [*map(str, folders), str(tested), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    kept = {k: v for k, v in os.environ.items() if measured or not k.startswith("COVERAGE")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def run_program(*arguments: str) -> str:

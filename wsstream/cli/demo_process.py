@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from subprocess import PIPE
 
 import anyio
@@ -16,6 +17,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from wsstream.cli.exits import CommandFailed, Exit
+from wsstream.cli.signals import before_exit
 
 __all__ = ["second_process"]
 
@@ -33,7 +35,7 @@ async def second_process(
     """Run the server while the block runs. Yields its URL, and a TLS context that trusts only its
     certificate.
 
-    If cancelled, the process is killed.
+    If cancelled, or at a second signal, the process is killed.
 
     Raises:
         CommandFailed: the server did not start.
@@ -47,7 +49,8 @@ async def second_process(
         start_new_session=True,  # Ctrl-C reaches only the client, which then closes cleanly
     )
     try:
-        yield await _read_hello(process)
+        with before_exit(partial(_kill, process)):
+            yield await _read_hello(process)
     except anyio.get_cancelled_exc_class():
         process.kill()
         raise
@@ -56,6 +59,12 @@ async def second_process(
         # it.
         with anyio.move_on_after(_END_TIMEOUT, shield=True):
             await process.aclose()
+
+
+def _kill(process: Process) -> None:
+    """Kill the process, and wait until it is gone."""
+    process.kill()
+    os.waitpid(process.pid, 0)
 
 
 def _command(backend: str, *, tls: bool, verbose: bool) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from anyio.abc import TaskStatus
 
 from wsstream.cli.exits import CommandFailed, Exit
 
-__all__ = ["Stopping", "run_until_signal"]
+__all__ = ["Stopping", "before_exit", "run_until_signal"]
 
 T = TypeVar("T")
 
@@ -68,7 +68,23 @@ class Stopping:
         self._action()
 
 
+_before_exit: list[Callable[[], object]] = []
+
+
+@contextmanager
+def before_exit(action: Callable[[], object]) -> Iterator[None]:
+    """While the block runs, the second signal calls `action` before the process ends."""
+    _before_exit.append(action)
+    try:
+        yield
+    finally:
+        _before_exit.remove(action)
+
+
 def _exit_now(number: int, frame: FrameType | None) -> None:
+    for action in _before_exit:
+        with suppress(Exception):  # nothing may keep it from ending
+            action()
     os._exit(Exit.SIGNAL + number)
 
 

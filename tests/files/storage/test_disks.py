@@ -162,7 +162,7 @@ def test_a_user_without_rights(disk: Path) -> None:
             [sys.executable, "-c", NOBODY, str(disk)],
             capture_output=True,
             text=True,
-            env=environment(),
+            env=environment(measured=False),
             timeout=30,
             check=False,
         )
