@@ -382,6 +382,17 @@ def test_a_batch_waits_after_all_other_data_and_before_a_close() -> None:
     assert (queue.size, queue.ready) == (0, False)
 
 
+def test_frames_of_a_header_and_a_payload_wait_after_a_batch_and_as_frames_of_their_own() -> None:
+    queue = FrameQueue()
+    queue.batch.begin(0x82, b"small")
+    frames = [binary(b"x" * 1000), binary(b"y" * 2000)]
+    queue.put_frames([frame[:4] for frame in frames], [memoryview(frame)[4:] for frame in frames])
+    assert queue.size == 7 + 1004 + 2004
+    assert leave(queue, 7 + 10) == binary(b"small") + frames[0][:10]
+    queue.put_ping(ping(b"ping"))
+    assert leave_all(queue) == frames[0][10:] + ping(b"ping") + frames[1]
+
+
 def test_a_control_frame_waits_for_the_end_of_a_batch_that_has_begun_to_leave() -> None:
     queue = FrameQueue()
     frames = batch_of(queue, b"one", b"two")
