@@ -698,3 +698,21 @@ def test_a_frame_whose_payload_another_takes_is_the_frame_that_is_decoded(
     if payload or last:
         assert events[0] == Chunk("binary", plain, last) or (last and events[0] == plain)
     assert other.inside_message is one.inside_message or other.payload_due == 0
+
+
+@pytest.mark.parametrize(
+    ("frame", "due"),
+    [
+        (binary(bytes(1000)), 800),
+        (binary(bytes(1000), fin=False), 0),
+        (text("x" * 1000), 0),
+    ],
+    ids=["the last frame", "not the last one", "text"],
+)
+def test_the_rest_of_the_last_frame_of_a_binary_message_is_known(frame: bytes, due: int) -> None:
+    decoder = Decoder(masked=False)
+    assert decoder.rest_due == 0
+    decoder.decode(frame[:-800], 1 << 20)
+    assert decoder.rest_due == due
+    decoder.decode(frame[-800:], 1 << 20)
+    assert decoder.rest_due == 0
