@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -243,7 +244,11 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def test_a_closed_connection_is_freed_without_the_garbage_collector(no_collector: None) -> None:
+async def test_a_closed_connection_is_freed_without_the_garbage_collector(
+    no_collector: None, anyio_backend_name: str
+) -> None:
+    if anyio_backend_name == "trio" and sys.version_info >= (3, 13):
+        pytest.skip("Trio keeps the frames of an exception that has ended one of its tasks")
     async with connected_pair() as (client, server):
         await client.send("x")
         await server.receive()

@@ -34,7 +34,7 @@ from wsstream.protocol.state import State
 
 __all__ = ["Relay"]
 
-_LARGEST_BLOCK: Final = 1 << 20  # bytes; larger ones make nothing faster
+_LARGEST_BLOCK: Final = 256 * 1024  # bytes; in pure Python, masking holds a block several times over
 _LEAST_BLOCK: Final = 128 * 1024  # bytes
 _LEAST_FRAME: Final = 16 * 1024  # bytes; smaller frames cost less in the general way
 _PIECE: Final = 256 * 1024  # bytes of a compressed message that are inflated at once
