@@ -22,18 +22,18 @@ from wsstream.files.receiver import Storage
 from wsstream.files.result import TransferResult
 from wsstream.files.sender import open_path
 from wsstream.files.storage.names import normal_name
-from wsstream.files.storage.partial import hash_range
-from wsstream.files.storage.safe_root import SafeRoot
+from wsstream.files.storage.safe_root import SafeRoot, digest_of
 from wsstream.files.storage.target import OnExist
 from wsstream.files.transfer import ask_for, name_of, offer_file, until_ready
 from wsstream.opening.retry import Backoff
 from wsstream.opening.url import parse_url
 
-__all__ = ["download", "split_dest", "target_of", "upload"]
+__all__ = ["DELAYS", "download", "split_dest", "target_of", "upload"]
 
 Path = str | os.PathLike[str]
 
-_DELAYS = Backoff(initial=0.5, maximum=30)
+DELAYS = Backoff(initial=0.5, maximum=30)
+"""The pauses before further attempts, by default."""
 
 
 async def upload(
@@ -42,7 +42,7 @@ async def upload(
     *,
     name: str | None = None,
     skip_existing: bool = False,
-    delays: Iterable[float] = _DELAYS,
+    delays: Iterable[float] = DELAYS,
     progress: OnProgress | None = None,
     **options: Unpack[ConnectOptions],
 ) -> list[TransferResult]:
@@ -83,7 +83,7 @@ async def download(
     name: str | None = None,
     on_exist: OnExist = "fail",
     max_size: int | None = None,
-    delays: Iterable[float] = _DELAYS,
+    delays: Iterable[float] = DELAYS,
     progress: OnProgress | None = None,
     **options: Unpack[ConnectOptions],
 ) -> list[TransferResult]:
@@ -188,10 +188,8 @@ class _Upload(_Step):
             raise
 
     def _digest(self) -> str:
-        digest = new_digest(available()[0])
         with open_path(self._path) as source:
-            hash_range(source.read_into, digest, 0, source.size)
-        return digest.hexdigest()
+            return digest_of(source, new_digest(available()[0]))
 
 
 class _Download(_Step):

@@ -16,7 +16,7 @@ from wsstream.errors import ConnectionClosed
 from wsstream.files.beside import beside
 from wsstream.files.channel import Channel, hello
 from wsstream.files.errors import TransferError
-from wsstream.files.progress import Meter, OnProgress
+from wsstream.files.progress import Meter, OnProgress, Progress
 from wsstream.files.protocol.messages import MAX_ENTRIES, Bye, Entries, Entry, Get, List, Offer
 from wsstream.files.receiver import Storage, receive_one, refuse
 from wsstream.files.sender import send_one
@@ -67,7 +67,7 @@ def serve_files(
     quota: int | None = None,
     locker: Locker | None = None,
     max_windows: int = 256 << 20,
-    on_progress: Callable[[WebSocketStream, object], object] | None = None,
+    on_progress: Callable[[WebSocketStream, Progress], object] | None = None,
 ) -> FileHandler:
     """Make a handler for :func:`~wsstream.serve` that serves the files of a folder.
 
@@ -130,7 +130,12 @@ def serve_files(
 
 
 class FileHandler:
-    """A handler of files. Made by :func:`serve_files`."""
+    """A handler of files. Made by :func:`serve_files`.
+
+    Attributes:
+        root: the folder.
+        windows: of all clients.
+    """
 
     def __init__(
         self,
@@ -144,9 +149,9 @@ class FileHandler:
         quota: int | None,
         locker: Locker,
         windows: Windows,
-        on_progress: Callable[[WebSocketStream, object], object] | None,
+        on_progress: Callable[[WebSocketStream, Progress], object] | None,
     ) -> None:
-        self._root = root
+        self.root = root
         self._ops = ops
         self._authorize = authorize
         self._identify = identify
@@ -155,7 +160,7 @@ class FileHandler:
         self._min_free = min_free
         self._quota = quota
         self._locker = locker
-        self._windows = windows
+        self.windows = windows
         self._on_progress = on_progress
         self._expire_at = -inf
 
@@ -179,7 +184,7 @@ class FileHandler:
         now = current_time()
         if now >= self._expire_at:
             self._expire_at = now + _EXPIRE_EVERY
-            await to_thread.run_sync(self._root.expire, _EXPIRE_AFTER)
+            await to_thread.run_sync(self.root.expire, _EXPIRE_AFTER)
 
     def meter(self, ws: WebSocketStream, name: str, size: int | None) -> Meter:
         """What measures one file."""
@@ -189,7 +194,7 @@ class FileHandler:
     def storage(self, identity: str | None) -> Storage:
         """Where the files of a client go."""
         return Storage(
-            self._root,
+            self.root,
             on_exist=self._on_exist,
             identity=identity,
             min_free=self._min_free,
@@ -212,16 +217,6 @@ class FileHandler:
         if not isinstance(decision, Allow):
             raise TypeError(f"authorize must return Allow or Deny, got {type(decision).__name__}")
         return name if decision.name is None else decision.name
-
-    @property
-    def root(self) -> SafeRoot:
-        """The folder."""
-        return self._root
-
-    @property
-    def windows(self) -> Windows:
-        """The windows of all clients."""
-        return self._windows
 
 
 class _Client:
@@ -280,8 +275,7 @@ class _Client:
         self._channel.post(Entries(request.id, entries, page.cursor))
 
     async def _receive(self, offer: Offer) -> None:
-        op: Op = "put"
-        name = await self._handler.decide(self._identity, op, offer.name, offer.size)
+        name = await self._handler.decide(self._identity, "put", offer.name, offer.size)
         with self._handler.windows.share(self._channel.session):
             meter = self._handler.meter(self._ws, name, offer.size)
             await receive_one(self._channel, offer, self._handler.storage(self._identity), name, meter)

@@ -13,8 +13,7 @@ from anyio import to_thread
 from wsstream.files.channel import Channel, hello
 from wsstream.files.errors import TransferError
 from wsstream.files.progress import Meter, OnProgress
-from wsstream.files.protocol.messages import Bye, Cancel, Get, Offer
-from wsstream.files.protocol.states import State
+from wsstream.files.protocol.messages import Bye, Get, Offer
 from wsstream.files.receiver import Storage, receive_one, refuse
 from wsstream.files.result import TransferResult
 from wsstream.files.sender import FileSource, StreamSource, open_path, send_one
@@ -163,8 +162,7 @@ async def ask_for(
         while not isinstance(offer := await channel.event(), Offer):
             pass  # it tells that it is at work
     except BaseException:
-        if channel.session.state is State.ASKED:
-            channel.post(Cancel(channel.session.id, "cancelled", "", keep=True))
+        refuse(channel, TransferError(channel.cancelled))
         raise
     return await receive_one(channel, offer, storage, store_as, Meter(progress, store_as, offer.size))
 

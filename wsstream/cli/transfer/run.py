@@ -15,16 +15,14 @@ from wsstream.cli.signals import Stopping
 from wsstream.cli.terminal import printable
 from wsstream.cli.transfer.display import showing
 from wsstream.cli.units import format_size, mebibytes
+from wsstream.files.client import DELAYS
 from wsstream.files.progress import OnProgress
 from wsstream.files.result import TransferResult
-from wsstream.opening.retry import Backoff
 
 __all__ = ["Transfer", "delays_of", "report", "run_transfer"]
 
 Transfer = Callable[[OnProgress], Awaitable[list[TransferResult]]]
 """Moves files, and tells its argument how far it is."""
-
-_BACKOFF = Backoff(initial=0.5, maximum=30)
 
 
 async def run_transfer(
@@ -82,7 +80,7 @@ class _Delays:
         self._reporter = reporter
 
     def __iter__(self) -> Iterator[float]:
-        for number, delay in enumerate(islice(_BACKOFF, self._count), 1):
+        for number, delay in enumerate(islice(DELAYS, self._count), 1):
             text = f"the connection was lost; connecting again, attempt {number} of {self._count}"
             self._reporter.note("retry", text, attempt=number, attempts=self._count)
             yield delay

@@ -59,20 +59,15 @@ def _check_files(paths: Sequence[str]) -> None:
 
 async def _send(options: argparse.Namespace, keywords: dict[str, Any], stopping: Stopping) -> int:
     async def transfer(progress: OnProgress) -> list[TransferResult]:
-        try:
-            return await upload(
-                options.url,
-                options.files,
-                name=options.name,
-                skip_existing=options.on_exist == "skip",
-                delays=delays_of(options),
-                progress=progress,
-                **keywords,
-            )
-        except OSError:
-            raise  # that of a wrong certificate is a ValueError, too
-        except ValueError as error:  # the other arguments were checked
-            raise CommandFailed(Exit.POLICY, f"a file cannot be called so: {error}") from None
+        return await upload(
+            options.url,
+            options.files,
+            name=options.name,
+            skip_existing=options.on_exist == "skip",
+            delays=delays_of(options),
+            progress=progress,
+            **keywords,
+        )
 
     await run_transfer(options, stopping, transfer)
     return Exit.OK

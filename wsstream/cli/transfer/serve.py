@@ -70,9 +70,8 @@ class _Log:
         self._reporter = reporter
         self._phases: WeakKeyDictionary[WebSocketStream, str] = WeakKeyDictionary()  # the last of each
 
-    def note(self, ws: WebSocketStream, progress: object) -> None:
+    def note(self, ws: WebSocketStream, progress: Progress) -> None:
         """Take the progress of a client's file."""
-        assert isinstance(progress, Progress)
         if progress.phase != "done":
             self._phases[ws] = progress.phase
             return

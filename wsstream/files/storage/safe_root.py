@@ -23,7 +23,7 @@ from wsstream.files.storage.record import Record, check_text
 from wsstream.files.storage.source import Source
 from wsstream.files.storage.target import OnExist, Target
 
-__all__ = ["SafeRoot"]
+__all__ = ["SafeRoot", "digest_of"]
 
 _MAX_PAGE = 10_000  # entries
 _MAX_HASHED = 16  # files that one retry may have read
@@ -155,7 +155,7 @@ class SafeRoot:
                     if stat.S_ISREG(status.st_mode) and status.st_size == size:
                         hashed += 1
                         with Source(folder.open_file(candidate)) as source:
-                            if _digest(source, new_hash()) == digest:
+                            if digest_of(source, new_hash()) == digest:
                                 return join_name(*folders, candidate)
         except FileNotFoundError:
             pass
@@ -234,6 +234,7 @@ class SafeRoot:
         return f"<SafeRoot {quoted(str(self.path))}>"
 
 
-def _digest(source: Source, digest: Hash) -> str:
+def digest_of(source: Source, digest: Hash) -> str:
+    """Return the digest of the file, as far as it is as large as it was when it was opened."""
     hash_range(source.read_into, digest, 0, source.size)
     return digest.hexdigest()
