@@ -622,6 +622,21 @@ def test_a_later_fence_starts_under_a_name_of_its_own(root: SafeRoot, folder: Pa
     assert sorted(os.listdir(folder)) == [f".wsstream-{TOKEN}.2.part", RECORD]
 
 
+def test_what_killed_writers_left_is_removed_by_the_next_one(root: SafeRoot, folder: Path) -> None:
+    def leave(*names: str) -> None:
+        for name in names:
+            (folder / f".wsstream-{TOKEN}.{name}").write_bytes(b"left")
+
+    leave("1.tmp", "2.tmp", "2.part")  # killed before there was a record
+    with opened(root, fence=FakeFence(3)):
+        assert sorted(os.listdir(folder)) == [f".wsstream-{TOKEN}.3.part", RECORD]
+    leave("3.tmp", "5.tmp", "6.tmp", "6.part")
+    with opened(root, fence=FakeFence(7, barrier=5)):
+        names = sorted(os.listdir(folder))
+    own = [f".wsstream-{TOKEN}.{name}" for name in ("3.tmp", "7.part")]
+    assert names == [*own, RECORD], "those of a writer that was left behind are its own"
+
+
 @pytest.mark.parametrize("kernel", [True, False, "refuses"])
 def test_a_copy_has_the_durable_bytes(
     root: SafeRoot, folder: Path, monkeypatch: pytest.MonkeyPatch, kernel: object

@@ -27,6 +27,7 @@ __all__ = [
     "parse_name",
     "part_name",
     "record_name",
+    "temporary_name",
 ]
 
 HIDDEN = ".wsstream-"
@@ -119,6 +120,11 @@ def part_name(token: str, number: int = 0) -> str:
 def record_name(token: str) -> str:
     """The file with the durable record."""
     return f"{HIDDEN}{token}.json"
+
+
+def temporary_name(token: str, number: int) -> str:
+    """The record while it is written. `number` is that of the writer's fence: two writers never share it."""
+    return f"{HIDDEN}{token}.{number}.tmp"
 
 
 def lock_name(token: str) -> str:

@@ -13,11 +13,13 @@ from wsstream.files.errors import TransferError
 from wsstream.files.storage.copying import copy_start
 from wsstream.files.storage.fence import Fence
 from wsstream.files.storage.folder import Folder, sync_file, try_lock
-from wsstream.files.storage.names import part_name, record_name
+from wsstream.files.storage.names import part_name, record_name, temporary_name
 from wsstream.files.storage.record import Record, read_record, write_record
 from wsstream.files.storage.target import Target
 
 __all__ = ["PartFile", "open_part"]
+
+_MOST_KILLED = 1000  # writers in a row, whose files are looked for
 
 
 class PartFile:
@@ -125,6 +127,8 @@ def open_part(folder: Folder, token: str, wanted: Record, fence: Fence | None, t
     old = read_record(folder, token)
     if old is not None:
         _check_owner(old, wanted, fence)
+    if fence is not None:
+        _remove_litter(folder, token, old, fence)
     fd = _open_old(folder, token, old, target)
     if fd is None:
         target.check(folder, None)
@@ -156,6 +160,18 @@ def _check_owner(old: Record, wanted: Record, fence: Fence | None) -> None:
         raise TransferError("denied", "this transfer belongs to somebody else")
     if fence is not None and old.fence > fence.number:
         raise TransferError("superseded", "a newer connection has written to this transfer")
+
+
+def _remove_litter(folder: Folder, token: str, old: Record | None, fence: Fence) -> None:
+    """Remove what writers left that were killed before their record was there.
+
+    One that was left behind may still write, and learns by itself that it is late: its files stay.
+    """
+    fences, used = (old.fence, old.part) if old is not None else (0, 0)
+    for number in range(max(fences, fence.barrier, fence.number - _MOST_KILLED), fence.number):
+        folder.remove(temporary_name(token, number))
+        if number > used:
+            folder.remove(part_name(token, number))
 
 
 def _open_old(folder: Folder, token: str, old: Record | None, target: Target) -> int | None:

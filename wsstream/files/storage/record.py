@@ -9,7 +9,7 @@ from typing import Any
 
 from wsstream.files.errors import TransferError
 from wsstream.files.storage.folder import Folder, sync_file
-from wsstream.files.storage.names import HIDDEN, record_name
+from wsstream.files.storage.names import record_name, temporary_name
 
 __all__ = ["MAX_TEXT", "Record", "check_text", "read_record", "write_record"]
 
@@ -77,8 +77,7 @@ def read_record(folder: Folder, token: str) -> Record | None:
 
 def write_record(folder: Folder, token: str, record: Record) -> None:
     """Put the record in place of the former one, durably. After a crash, one of the two is found whole."""
-    # A writer that was left behind has another fence: two never share this file.
-    temporary = f"{HIDDEN}{token}.{record.fence}.tmp"
+    temporary = temporary_name(token, record.fence)
     text = json.dumps({"version": _VERSION, **asdict(record)}, ensure_ascii=True)
     fd = folder.create(temporary, os.O_WRONLY, 0o600)
     try:
