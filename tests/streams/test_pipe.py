@@ -58,6 +58,7 @@ async def test_the_first_chunk_is_forwarded_before_the_message_is_complete() -> 
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio-real-time", "trio-real-time"], indirect=True)
 async def test_pipe_between_websockets_and_streams_of_anyio(tmp_path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * 1000)

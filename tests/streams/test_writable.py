@@ -223,6 +223,7 @@ async def test_drain_waits_for_what_was_sent_and_raises_after_the_end() -> None:
             await client.writable.drain()
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio-real-time", "trio-real-time"], indirect=True)
 async def test_send_file_sends_a_file_or_a_part_of_it_as_one_message(tmp_path: Path) -> None:
     path = tmp_path / "file"
     content = bytes(range(256)) * 3000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import sys
 from collections.abc import Iterator
 
@@ -32,7 +33,7 @@ def leaves(data: bytes) -> list[bytes]:
 
 
 def pattern(size: int) -> bytes:
-    return b"".join(number.to_bytes(4) for number in range(-(-size // 4)))[:size]
+    return random.Random(7).randbytes(size)
 
 
 SIZES = [0, 1, LEAF - 1, LEAF, LEAF + 1, *(count * LEAF for count in range(2, 10)), 7 * LEAF + 5]

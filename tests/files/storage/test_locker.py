@@ -28,6 +28,7 @@ pytestmark = pytest.mark.anyio
 TOKEN = "token-0001"
 LOCK = f".wsstream-{TOKEN}.lock"
 SIZE = 40_000
+RESERVE = 1000  # bytes that a process leaves unwritten which is to be stopped
 
 
 @pytest.fixture
@@ -381,7 +382,7 @@ from wsstream.files.errors import TransferError
 from wsstream.files.storage.locker import FileLocker
 from wsstream.files.storage.safe_root import SafeRoot
 
-path, token, letter, size, patience = sys.argv[1:]
+path, token, letter, size, patience, least = sys.argv[1:]
 
 async def main():
     with SafeRoot(path) as root:
@@ -396,7 +397,8 @@ def write(root, fence):
     with root.partial("a.bin", token=token, size=int(size), etag="v1", fence=fence) as partial:
         print(fence.number, fence.barrier, partial.durable, flush=True)
         while partial.written < int(size):
-            partial.write([letter.encode() * min(100, int(size) - partial.written)])
+            rest = int(size) - partial.written - int(least)
+            partial.write([letter.encode() * min(100, rest)])
             if partial.written % 1000 == 0:
                 partial.sync()
             time.sleep(0.002)
@@ -407,9 +409,12 @@ anyio.run(main, backend="BACKEND")
 
 
 @contextmanager
-def writer(folder: Path, letter: str, patience: float = 5, backend: str = "asyncio") -> Iterator[Writer]:
+def writer(
+    folder: Path, letter: str, patience: float = 60, *, finishes: bool = True, backend: str = "asyncio"
+) -> Iterator[Writer]:
+    """A process that writes to the end; or, unless it `finishes`, up to the last bytes, until it is stopped."""
     program = WRITER.replace("BACKEND", backend)
-    arguments = [str(folder), TOKEN, letter, str(SIZE), str(patience)]
+    arguments = [str(folder), TOKEN, letter, str(SIZE), str(patience), str(0 if finishes else RESERVE)]
     command = [sys.executable, "-W", "error", "-c", program, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         try:
@@ -443,7 +448,7 @@ def wait_for_progress(folder: Path, beyond: int = 0) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         sizes = [path.stat().st_size for path in folder.glob("*.part")]
-        if sizes and max(sizes) > beyond + 3000:
+        if sizes and max(sizes) >= min(beyond + 3000, SIZE - RESERVE):
             return
         time.sleep(0.01)
     raise AssertionError("nothing was written")
@@ -460,7 +465,7 @@ def segments(data: bytes) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_process_takes_over_from_one_that_lives(folder: Path, root: SafeRoot, backend: str) -> None:
-    with writer(folder, "A", backend=backend) as old:
+    with writer(folder, "A", finishes=False, backend=backend) as old:
         assert old.begins() == (1, 0, 0)
         wait_for_progress(folder)
         with writer(folder, "B", backend=backend) as new:
@@ -479,7 +484,7 @@ def test_a_process_takes_over_from_one_that_lives(folder: Path, root: SafeRoot, 
 def test_a_process_that_was_killed_holds_nothing(folder: Path, root: SafeRoot) -> None:
     at = 0
     for number in range(1, 5):
-        with writer(folder, "ABCD"[number - 1], patience=60) as process:
+        with writer(folder, "ABCD"[number - 1], finishes=False) as process:
             began = process.begins()
             assert began[:2] == (number, 0)
             assert began[2] >= at
@@ -487,7 +492,7 @@ def test_a_process_that_was_killed_holds_nothing(folder: Path, root: SafeRoot) -
             at = began[2]
             wait_for_progress(folder, at)
             process.signal(signal.SIGKILL)
-    with writer(folder, "E", patience=60) as process:
+    with writer(folder, "E") as process:
         number, _, durable = process.begins()
         assert process.line() == "a.bin"
     assert number == 5
@@ -498,7 +503,7 @@ def test_a_process_that_was_killed_holds_nothing(folder: Path, root: SafeRoot) -
 def test_a_process_that_was_stopped_is_left_behind_and_refuses_when_it_goes_on(
     folder: Path, root: SafeRoot
 ) -> None:
-    with writer(folder, "A") as old:
+    with writer(folder, "A", finishes=False) as old:
         assert old.begins() == (1, 0, 0)
         wait_for_progress(folder)
         old.signal(signal.SIGSTOP)
@@ -514,11 +519,11 @@ def test_a_process_that_was_stopped_is_left_behind_and_refuses_when_it_goes_on(
 
 @pytest.mark.heavy
 def test_a_chain_of_stopped_processes_is_left_behind(folder: Path, root: SafeRoot) -> None:
-    with writer(folder, "A") as first:
+    with writer(folder, "A", finishes=False) as first:
         first.begins()
         wait_for_progress(folder)
         first.signal(signal.SIGSTOP)
-        with writer(folder, "B", patience=0.3) as second:
+        with writer(folder, "B", patience=0.3, finishes=False) as second:
             assert second.begins()[:2] == (2, 2)
             second.signal(signal.SIGSTOP)
             with writer(folder, "C", patience=0.3) as third:
