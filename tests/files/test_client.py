@@ -26,6 +26,7 @@ from wsstream.files import (
     serve_files,
     upload,
 )
+from wsstream.files import receiver
 from wsstream.files.storage.partial import Partial
 
 KIB, MIB = 1024, 1024 * 1024
@@ -175,6 +176,29 @@ async def test_progress_tells_of_each_phase(serving: Any, path: Path, tmp_path: 
         seen.clear()
         await download(server.url, tmp_path / "copy", name="file.bin", progress=seen.append)
         assert {each.phase for each in seen} >= {"waiting", "receiving", "verifying", "syncing", "done"}
+
+
+async def test_a_disk_that_writes_in_pieces_may_sync_between_them(
+    serving: Any, folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then more is durable than the sender knows to be written: it hears of both in their order."""
+    monkeypatch.setattr(receiver, "_SYNC_BYTES", 1)
+    monkeypatch.setattr(receiver, "_POLL", 0.001)
+    write = Partial.write
+
+    def write_in_pieces(self: Partial, chunks: Any) -> None:
+        for chunk in chunks:
+            write(self, [chunk])
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Partial, "write", write_in_pieces)
+    seen: list[Progress] = []
+    async with serving() as server:
+        (result,) = await upload(server.url, path, progress=seen.append, delays=[])
+    assert result.sent == len(CONTENT)
+    assert (folder / "file.bin").read_bytes() == CONTENT
+    assert any(progress.durable for progress in seen[:-1])
+    assert all(progress.durable <= progress.acknowledged for progress in seen)
 
 
 # -- resumed ones ----------------------------------------------------------------------------------

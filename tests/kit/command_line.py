@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +53,13 @@ class CommandLine:
         """Run a command to its end; its exit status, and what it wrote."""
         process = self.start(*arguments)
         return process.wait(_TIMEOUT), self.stderr()
+
+    def wait_for(self, text: str) -> None:
+        """Wait until the command that was started last has written `text`."""
+        deadline = time.monotonic() + _TIMEOUT
+        while text not in self.stderr():
+            assert time.monotonic() < deadline, self.stderr()
+            time.sleep(0.01)
 
     def stderr(self) -> str:
         """What the command that was started last has written."""

@@ -246,10 +246,16 @@ class _Receiving:
             await anyio.sleep(_POLL)
             late = current_time() - synced_at >= _SYNC_SECONDS and part.written > part.durable
             if late or part.written - part.durable >= _SYNC_BYTES:
-                durable = await to_thread.run_sync(part.sync)
+                await to_thread.run_sync(part.sync)
                 synced_at = current_time()
-                self._session.durable(durable)
-                self._channel.notify()
+            self._tell_durable(part)
+
+    def _tell_durable(self, part: Partial) -> None:
+        """Tell the sender what is on the disk, as far as it was told that this is written."""
+        grant = self._session.grant
+        if grant is not None and (durable := min(part.durable, grant.written)) > grant.durable:
+            self._session.durable(durable)
+            self._channel.notify()
 
     async def _hash_rest(self, reader: _Reader, size: int) -> None:
         self._tell("verifying")
