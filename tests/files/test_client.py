@@ -23,10 +23,10 @@ from wsstream.files import (
     Progress,
     TransferError,
     download,
+    receiver,
     serve_files,
     upload,
 )
-from wsstream.files import receiver
 from wsstream.files.storage.partial import Partial
 
 KIB, MIB = 1024, 1024 * 1024

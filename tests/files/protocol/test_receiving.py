@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from kit.file_messages import DIGEST
+from kit.file_messages import DIGEST, hello
 
 from wsstream.files.errors import TransferError
 from wsstream.files.protocol.messages import Accept, Done, End, Offer, Prefix
 from wsstream.files.protocol.receiving import Receiving
 
+HELLO = hello(max_segment=300)
 OFFER = Offer(1, "a.bin", 1000, None, ("blake3", "sha256"), "v1", DIGEST)
 ACCEPT = Accept(1, 0, "sha256", 900, 300, "tok")
 DONE = Done(1, 1000, DIGEST, "sha256", "a (1).bin", 1000)
@@ -18,7 +19,7 @@ DONE = Done(1, 1000, DIGEST, "sha256", "a (1).bin", 1000)
 
 def accepted(offer: Offer = OFFER, accept: Accept = ACCEPT, max_size: int | None = None) -> Receiving:
     subject = Receiving(offer, max_size)
-    subject.start(accept, 300, 1 << 20, 0.0)
+    subject.start(accept, HELLO, 1 << 20, 0.0)
     return subject
 
 
@@ -48,6 +49,12 @@ def resumed(offset: int) -> Accept:
 def test_an_answer_of_this_end_has_to_fit(offer: Offer, accept: Accept, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         accepted(offer, accept)
+
+
+def test_an_end_that_keeps_no_parts_takes_all_of_a_file() -> None:
+    with pytest.raises(ValueError, match="it keeps no parts"):
+        Receiving(OFFER, None).start(resumed(5), hello(max_segment=300, resume=False), 1 << 20, 0.0)
+    Receiving(OFFER, None).start(ACCEPT, hello(max_segment=300, resume=False), 1 << 20, 0.0)
 
 
 @pytest.mark.parametrize("size", [1000, None])

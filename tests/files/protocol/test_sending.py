@@ -49,6 +49,14 @@ def test_an_answer_that_does_not_fit_is_a_protocol_error(offer: Offer, accept: A
     assert caught.value.error == "protocol"
 
 
+def test_a_peer_that_keeps_no_parts_takes_all_of_a_file() -> None:
+    peer = hello(max_segment=300, resume=False)
+    with pytest.raises(TransferError, match="the peer keeps no parts") as caught:
+        Sending(OFFER).receive_accept(resumed(5), peer)
+    assert caught.value.error == "protocol"
+    Sending(OFFER).receive_accept(ACCEPT, peer)
+
+
 @pytest.mark.parametrize("size", [1000, None])
 def test_a_transfer_resumes_at_any_offset_in_the_file(size: int | None) -> None:
     credit = accepted(replace(OFFER, size=size), resumed(1000)).credit

@@ -412,7 +412,7 @@ anyio.run(main, backend="BACKEND")
 def writer(
     folder: Path, letter: str, patience: float = 60, *, finishes: bool = True, backend: str = "asyncio"
 ) -> Iterator[Writer]:
-    """A process that writes to the end; or, unless it `finishes`, up to the last bytes, until it is stopped."""
+    """A process that writes to the end; or, unless it `finishes`, up to some bytes before it."""
     program = WRITER.replace("BACKEND", backend)
     arguments = [str(folder), TOKEN, letter, str(SIZE), str(patience), str(0 if finishes else RESERVE)]
     command = [sys.executable, "-W", "error", "-c", program, *arguments]

@@ -81,7 +81,7 @@ class Hello(Message):
     max_size: int | None = field(metadata=kinds.of(kinds.NUMBER_OR_NULL))
     """The largest file that this end takes; ``None``: no limit."""
     resume: bool = field(metadata=kinds.of(kinds.boolean))
-    """Whether this end keeps the parts of transfers that did not end."""
+    """Whether this end keeps the parts of transfers that did not end; if not, it accepts from 0 only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsstream.files.errors import TransferError
-from wsstream.files.protocol.messages import Accept, Done, End, Offer
+from wsstream.files.protocol.messages import Accept, Done, End, Hello, Offer
 from wsstream.files.protocol.window import Grant
 
 __all__ = ["Receiving"]
@@ -42,7 +42,7 @@ class Receiving:
         if self._max_size is not None and size > self._max_size:
             raise TransferError("too-large", f"at most {self._max_size} bytes are taken")
 
-    def start(self, accept: Accept, max_segment: int, limit: int, now: float) -> None:
+    def start(self, accept: Accept, hello: Hello, limit: int, now: float) -> None:
         """This side takes the offer.
 
         Raises:
@@ -51,10 +51,12 @@ class Receiving:
         offer = self.offer
         if accept.hash not in offer.hashes:
             raise ValueError(f"accept.hash must be one of {', '.join(offer.hashes)}, got {accept.hash}")
-        if accept.segment > max_segment:
-            raise ValueError(f"accept.segment must be at most {max_segment}, got {accept.segment}")
+        if accept.segment > hello.max_segment:
+            raise ValueError(f"accept.segment must be at most {hello.max_segment}, got {accept.segment}")
         if accept.offset and (offer.fresh or (offer.size is not None and accept.offset > offer.size)):
             raise ValueError("accept.offset must be in the file, and 0 for a fresh offer")
+        if accept.offset and not hello.resume:
+            raise ValueError("accept.offset must be 0: this side has said that it keeps no parts")
         self.accept = accept
         self.grant = Grant(accept.offset, accept.window, accept.segment, limit, now)
 

@@ -55,6 +55,8 @@ class Sending:
             raise TransferError("protocol", "accept.segment is larger than max_segment")
         if accept.offset and (offer.fresh or (offer.size is not None and accept.offset > offer.size)):
             raise TransferError("protocol", "accept.offset is not in the file, or not 0 for a fresh offer")
+        if accept.offset and not peer.resume:
+            raise TransferError("protocol", "accept.offset is not 0, and the peer keeps no parts")
         self.accept = accept
         self.credit = Credit(accept.offset, accept.window, min(accept.segment, self._segment), offer.size)
 

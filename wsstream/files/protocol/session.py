@@ -112,7 +112,7 @@ class Session(Link):
 
     def _prepare_accept(self, accept: Accept, now: float) -> State:
         assert self.receiving is not None
-        self.receiving.start(accept, self.hello.max_segment, self.window_limit, now)
+        self.receiving.start(accept, self.hello, self.window_limit, now)
         return State.RECEIVING if accept.check is None else State.RESUMING
 
     def _prepare_end(self, end: End, now: float) -> State:
