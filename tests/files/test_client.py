@@ -373,39 +373,6 @@ async def test_a_server_that_allows_it_replaces_files(serving: Any, folder: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "error"),
-    [
-        ("../up", "invalid-name"),
-        ("a/../../up", "invalid-name"),
-        (".wsstream-x", "invalid-name"),
-        ("con", "invalid-name"),
-        ("none/there", "not-found"),
-        ("link", "denied"),
-        ("link/passwd", "denied"),
-        ("fifo", "denied"),
-    ],
-)
-async def test_hostile_names_lead_nowhere(
-    serving: Any, folder: Path, tmp_path: Path, name: str, error: str
-) -> None:
-    (folder / "link").symlink_to("/etc")
-    os.mkfifo(folder / "fifo")
-    async with serving() as server:
-        assert await refused(download(server.url, tmp_path / "x", name=name)) == error
-    assert not (tmp_path / "x").exists()
-
-
-async def test_names_are_checked_for_uploads_too(serving: Any, folder: Path, path: Path) -> None:
-    (folder / "link").symlink_to("/tmp")
-    async with serving() as server:
-        assert await refused(upload(server.url, path, name="../up")) == "invalid-name"
-        assert await refused(upload(server.url, path, name="link/up")) == "denied"
-        assert await refused(upload(server.url, path, name="x" * 1025)) == "invalid-name"
-        assert await refused(upload(server.url, path, name="\udcff")) == "invalid-name"
-    assert visible(folder) == set()
-
-
-@pytest.mark.parametrize(
     ("options", "error"),
     [
         ({"allow": ("get", "list")}, "denied"),

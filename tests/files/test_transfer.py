@@ -19,6 +19,7 @@ from wsstream.files.channel import Channel, hello
 from wsstream.files.protocol.messages import Accept, Done, End, Get, Offer
 from wsstream.files.protocol.messages import Progress as Report
 from wsstream.files.protocol.states import State
+from wsstream.files.storage.safe_root import SafeRoot
 from wsstream.testing import connected_pair
 
 MIB = 1024 * 1024
@@ -162,6 +163,36 @@ async def test_a_cancelled_send_ends_the_transfer_and_not_the_connection(path: P
         assert received.error == "cancelled"
         sent, received = await both(lambda: send_file(client, path), lambda: receive_file(server, folder))
         assert sent == received
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are looked up in /proc")
+@pytest.mark.parametrize("call", ["partial", "check_room"])
+async def test_a_receiver_that_is_cancelled_while_it_opens_the_part_leaves_nothing(
+    path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    function = getattr(SafeRoot, call)
+    scope = anyio.CancelScope()
+
+    def cancelled_meanwhile(self: SafeRoot, *args: Any, **options: Any) -> Any:
+        result = function(self, *args, **options)
+        anyio.from_thread.run_sync(scope.cancel)
+        return result
+
+    monkeypatch.setattr(SafeRoot, call, cancelled_meanwhile)
+
+    async def receive() -> None:
+        with scope:
+            await receive_file(server, folder)
+        server.abort()
+        assert scope.cancelled_caught
+
+    async with pair() as (client, server):
+        sent, received = await both(lambda: send_file(client, path), receive)
+    assert isinstance(sent, TransferError | wsstream.ConnectionClosed)
+    assert received is None
+    targets = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    assert [target for target in targets if target.startswith(str(folder))] == []
+    assert os.listdir(folder) == []
 
 
 async def test_without_the_subprotocol_nothing_is_sent(path: Path, folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from wsstream.files.errors import TransferError
 from wsstream.files.storage import commit, copying, expiry, folder, part_file, partial, record
 
-__all__ = ["Crash", "FakeFence", "Replaced", "SystemCalls", "refused"]
+__all__ = ["Crash", "FakeFence", "Replaced", "SystemCalls", "ignore_case", "refused"]
 
 _MODULES = (commit, copying, expiry, folder, part_file, partial, record)
 _CHANGING = ("open", "mkdir", "write", "pwritev", "ftruncate", "copy_file_range", "fdatasync", "fsync")
@@ -27,6 +27,17 @@ def refused(*errors: str) -> Iterator[None]:
         yield
     assert caught.value.error in errors, caught.value
     assert "pytest" not in caught.value.reason, "the peer may see the reason: it names no path"
+
+
+def ignore_case(patch: pytest.MonkeyPatch) -> None:
+    """As on macOS: looking for a name finds it in any case."""
+    status = folder.Folder.status
+
+    def look(self: folder.Folder, part: str) -> os.stat_result | None:
+        names = (entry.name for entry in self.scan() if entry.name.lower() == part.lower())
+        return status(self, next(names, part))
+
+    patch.setattr(folder.Folder, "status", look)
 
 
 class FakeFence:

@@ -172,27 +172,36 @@ class _Receiving:
 
     async def _open(self, token: str, fence: Fence) -> Partial:
         """Open the part, where there is room for the rest of the file."""
-        storage = self._storage
-        part = await self._in_thread(
-            partial(
-                storage.root.partial,
-                self._name,
-                token=token,
-                size=self._offer.size,
-                etag=self._offer.etag,
-                identity=storage.identity,
-                fence=fence,
-                on_exist=storage.on_exist,
-            )
-        )
-        rest = 0 if self._offer.size is None else self._offer.size - part.durable
+        opened: list[Partial] = []  # a result would be lost if this is cancelled while the thread runs
         try:
-            check = storage.root.check_room
-            await self._in_thread(partial(check, rest, min_free=storage.min_free, quota=storage.quota))
+            await self._in_thread(partial(self._open_part, opened, token, fence))
         except BaseException:
-            part.close()
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._give_up, opened, fence)
             raise
-        return part
+        return opened[0]
+
+    def _open_part(self, opened: list[Partial], token: str, fence: Fence) -> None:
+        storage, offer = self._storage, self._offer
+        part = storage.root.partial(
+            self._name,
+            token=token,
+            size=offer.size,
+            etag=offer.etag,
+            identity=storage.identity,
+            fence=fence,
+            on_exist=storage.on_exist,
+        )
+        opened.append(part)
+        rest = 0 if offer.size is None else offer.size - part.durable
+        storage.root.check_room(rest, min_free=storage.min_free, quota=storage.quota)
+
+    def _give_up(self, opened: list[Partial], fence: Fence) -> None:
+        """Nothing was received: leave no more behind than there was."""
+        if not opened and fence.number == 1:  # there is no part, and never was
+            fence.retire()
+        for part in opened:
+            self._leave(part)
 
     async def _receive(self, part: Partial, kind: str) -> TransferResult:
         offset = part.durable
@@ -273,9 +282,9 @@ class _Receiving:
         raise AssertionError("a scope that nobody cancels swallows nothing")
 
     def _leave(self, part: Partial) -> None:
-        """Keep what is written, if it may be kept; else remove it."""
+        """Keep what is written, if there is anything and it may be kept; else remove the part."""
         try:
-            if self._channel.kept:
+            if part.written and self._channel.kept:
                 part.sync(leaving=True)
             else:
                 part.discard()

@@ -156,7 +156,11 @@ async def ask_for(
     progress: OnProgress | None,
 ) -> TransferResult:
     """Ask the peer for the file `name`, and receive it as `store_as`, on a channel that is run."""
-    channel.post(Get(channel.session.next_id, name))
+    try:
+        get = Get(channel.session.next_id, name)
+    except ValueError as error:  # the name is too long, or no text
+        raise TransferError("invalid-name", str(error)) from None
+    channel.post(get)
     Meter(progress, store_as, None).tell("waiting")
     try:
         while not isinstance(offer := await channel.event(), Offer):

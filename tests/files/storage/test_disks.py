@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,35 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit.disks import mount, needs_disks, small_disk
 from kit.processes import environment
 from kit.storage import refused
 
 from wsstream.files.storage.safe_root import SafeRoot
 
 TOKEN = "token-0001"
-MOUNT = shutil.which("mount")
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or os.getuid() != 0 or MOUNT is None, reason="only root mounts disks"
-)
-
-
-def mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"this system does not let us mount: {done.stderr.strip()}")
+pytestmark = needs_disks
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount("-t", "tmpfs", "-o", "size=1m,nr_inodes=64", "tmpfs", str(path))
-    try:
+    with small_disk(tmp_path / "disk") as path:
         yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 def test_a_full_disk_keeps_what_it_has(disk: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from kit.processes import run_program
-from kit.storage import Replaced, refused
+from kit.storage import Replaced, ignore_case, refused
 
 from wsstream.files.errors import TransferError
 from wsstream.files.storage import folder as folder_module
@@ -376,14 +376,7 @@ def test_a_folder_that_somebody_makes_at_the_same_time_is_taken(
 
 @pytest.fixture
 def ignores_case(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS: looking for a name finds it in any case."""
-    status = Folder.status
-
-    def look(self: Folder, part: str) -> os.stat_result | None:
-        names = (entry.name for entry in self.scan() if entry.name.lower() == part.lower())
-        return status(self, next(names, part))
-
-    monkeypatch.setattr(Folder, "status", look)
+    ignore_case(monkeypatch)
 
 
 @pytest.mark.usefixtures("ignores_case")

@@ -41,4 +41,6 @@ class Fence(Protocol):
         """
 
     def retire(self) -> None:
-        """Learn that the partial file is gone, committed or discarded: the numbers may begin again at 1."""
+        """Learn that there is no partial file: it was committed, discarded or never made. The numbers may
+        begin again at 1.
+        """
