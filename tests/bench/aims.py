@@ -56,6 +56,8 @@ INSTRUCTIONS = 32_000  # of wsstream on asyncio for one echo, at most
 IDLE = {"asyncio": 10, "uvloop": 10, "trio": 11}  # KiB
 PURE_AIM = 2  # times websockets' rate
 RAW_TRIO = 1.3  # times the CPU time of a bare loop on trio's sockets, for an echo, at most
+INTO_A_FILE = 0.8  # of the rate at which the same is received and dropped, at least
+FILE_MEMORY = 40  # MiB, at most
 FORWARD_MEMORY = 0.1  # of picows' on the same loop, at most
 
 
@@ -73,11 +75,30 @@ class Result(NamedTuple):
 def results(rows: list[tuple[Case, Row]], instructions: Mapping[str, float]) -> list[Result]:
     """Every line; `instructions` are those for an echo, by subject."""
     lines = [line for case, row in rows for line in _of_case(case, row)]
+    lines += _into_a_file({case.name: row for case, row in rows})
     if found := instructions.get("wsstream-asyncio"):
         aim = f"≤ {INSTRUCTIONS:,}"
         lines.append(
             Result("echo 256 B, instructions", "asyncio", "", f"{found:,.0f}", aim, found <= INSTRUCTIONS)
         )
+    return lines
+
+
+def _into_a_file(rows: Mapping[str, Row]) -> list[Result]:
+    """Receiving into a file beside receiving the same and dropping it."""
+    lines = []
+    kept, dropped = rows.get("receive-file", {}), rows.get("consume-64m", {})
+    for loop in IDLE:
+        name = f"wsstream-{loop}"
+        if name in kept and name in dropped:
+            share = kept[name]["rate"] / dropped[name]["rate"]
+            title = "into a file, beside receiving and dropping"
+            lines.append(
+                Result(title, loop, f"{share:.2f}", "", f"≥ {INTO_A_FILE}", share >= INTO_A_FILE)
+            )
+            size = kept[name]["peak"] / 2**20
+            aim = f"≤ {FILE_MEMORY} MiB"
+            lines.append(Result("into a file: memory", loop, f"{size:.1f} MiB", "", aim, size <= FILE_MEMORY))
     return lines
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 KIB, MIB = 1024, 1024 * 1024
 FILE = 256 * MIB  # bytes of the file that is sent
+RECEIVED = 64 * MIB  # bytes of the file that is received
 
 WSSTREAM = ("wsstream-asyncio", "wsstream-uvloop", "wsstream-trio")
 PURE = "wsstream-pure"
@@ -30,6 +31,7 @@ ROLES = {
     "consume": "blast",
     "consume_chunks": "blast",
     "read_chunks": "blast",
+    "receive_file": "blast",
     "produce": "swallow",
     "produce_chunks": "swallow",
     "send_file": "swallow",
@@ -111,6 +113,7 @@ class Case:
             "send_buffer": self.send_buffer,
             "port": 0,
             "file": "",
+            "target": "",
             "profile": False,
             **files,
         }
@@ -121,6 +124,7 @@ CASES = (
     Case("consume-256-client", "receive 256 B, client", "consume", 256, side="client"),
     Case("consume-64k", "receive 64 KiB", "consume", 64 * KIB),
     Case("consume-64m", "receive 64 MiB in chunks", "consume_chunks", 64 * MIB),
+    Case("receive-file", "receive 64 MiB into a file", "receive_file", RECEIVED),
     Case("produce-256", "send 256 B", "produce", 256),
     Case("produce-1m-server", "send 1 MiB, server", "produce", MIB),
     Case("produce-1m-client", "send 1 MiB, client", "produce", MIB, side="client"),

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import frames
 import trustme
-from cases import FILE
+from cases import FILE, RECEIVED
 
 
 @contextmanager
 def made_for(cases: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Paths by name: a certificate for 127.0.0.1, its authority, and the file that is sent, if one is."""
+    """Paths by name: a certificate for 127.0.0.1, its authority, and the files that are sent and received.
+
+    The one that is received into exists and is in the system's page cache, so that no new pages are measured.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         authority = trustme.CA()
@@ -23,5 +26,7 @@ def made_for(cases: Iterable[str]) -> Iterator[dict[str, str]]:
         authority.cert_pem.write_to_path(folder / "client.pem")
         if "send-file" in cases:
             (folder / "file").write_bytes(frames.payload(FILE))
-        names = {"certificate": "server.pem", "authority": "client.pem", "file": "file"}
+        if "receive-file" in cases:
+            (folder / "target").write_bytes(bytes(RECEIVED))
+        names = {"certificate": "server.pem", "authority": "client.pem", "file": "file", "target": "target"}
         yield {name: str(folder / file) for name, file in names.items()}

@@ -32,6 +32,7 @@ class Job:
         self.level: int = spec["level"]  # of compression; 0: none is agreed on
         self.send_buffer: int = spec["send_buffer"]  # bytes; 0: as the kernel chooses
         self.file: str = spec["file"]
+        self.target: str = spec["target"]  # a file to receive into
         self.tls: bool = spec["tls"]
         self._tls = spec if spec["tls"] else None
         self._profile = cProfile.Profile() if spec["profile"] else None

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from anyio.abc import SocketAttribute
@@ -53,6 +54,15 @@ class WSStream(Coroutines):
             messages += 1
             async for chunk in reader:
                 size += len(chunk)
+        job.received(messages, size)
+
+    async def receive_file(self, ws: WebSocketStream, job: Job) -> None:
+        messages = size = 0
+        with Path(job.target).open("r+b", buffering=0) as file:
+            async for reader in ws.readable.messages():
+                messages += 1
+                file.seek(0)
+                size += await reader.save(file)
         job.received(messages, size)
 
     async def read_chunks(self, ws: WebSocketStream, job: Job) -> None:
