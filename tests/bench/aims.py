@@ -93,9 +93,7 @@ def _into_a_file(rows: Mapping[str, Row]) -> list[Result]:
         if name in kept and name in dropped:
             share = kept[name]["rate"] / dropped[name]["rate"]
             title = "into a file, beside receiving and dropping"
-            lines.append(
-                Result(title, loop, f"{share:.2f}", "", f"≥ {INTO_A_FILE}", share >= INTO_A_FILE)
-            )
+            lines.append(Result(title, loop, f"{share:.2f}", "", f"≥ {INTO_A_FILE}", share >= INTO_A_FILE))
             size = kept[name]["peak"] / 2**20
             aim = f"≤ {FILE_MEMORY} MiB"
             lines.append(Result("into a file: memory", loop, f"{size:.1f} MiB", "", aim, size <= FILE_MEMORY))
