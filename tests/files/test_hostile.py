@@ -63,6 +63,12 @@ def visible(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.startswith(".wsstream-")}
 
 
+def entries(folder: Path) -> list[tuple[str, int, int, int]]:
+    """All that lies in a folder: names, inodes, modes and sizes."""
+    found = [(path.name, path.lstat()) for path in sorted(folder.iterdir())]
+    return [(name, status.st_ino, status.st_mode, status.st_size) for name, status in found]
+
+
 # -- names ---------------------------------------------------------------------------------------
 
 NAMES = {
@@ -144,12 +150,12 @@ async def test_what_is_no_file_is_neither_read_nor_replaced(
 ) -> None:
     put, name, get_error, put_error = THERE[what]
     put(folder / "x", outside)
-    before = [(folder / each).lstat() for each in os.listdir(folder)]
+    before = entries(folder)
     async with serving(allow=("get", "list", "put", "overwrite")) as server:
         assert await refused(download(server.url, tmp_path / "y", name=name)) == (get_error, POLICY)
         if put_error:
             assert await refused(upload(server.url, path, name=name)) == (put_error, POLICY)
-            assert [(folder / each).lstat() for each in os.listdir(folder)] == before
+            assert entries(folder) == before
     assert not (tmp_path / "y").exists()
 
 
