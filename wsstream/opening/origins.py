@@ -72,7 +72,7 @@ class Origins:
             self._exact.add(origin.lower())
 
     def admit(self, origin: str | None, host: str) -> bool:
-        """Whether a page of `origin` may connect to `host`, the one that it asks for, with or without a port."""
+        """Whether a page of `origin` may connect to `host`, which it asks for with or without a port."""
         if origin is None:
             return None in self._exact
         origin = origin.lower()
