@@ -15,7 +15,8 @@ from wsstream.cli.options.values import Address, address
 from wsstream.cli.report import Reporter
 from wsstream.opening.http import Request, Response
 from wsstream.server.handlers import Handler
-from wsstream.server.serve import Server, serve
+from wsstream.server.serve import serve
+from wsstream.server.server import Server
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 
 __all__ = ["Bind", "binds_of", "listen_on", "listening", "server_context"]

@@ -12,6 +12,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import Any, TypeAlias
 
 import anyio
@@ -33,6 +34,7 @@ log = Log("wsstream.server")
 # Sockets that are accepted before others of the event loop run: one takes some 20 µs.
 _AT_ONCE = 16
 _PAUSE = 0.1  # seconds between attempts to accept while the system is out of descriptors
+_SILENCE = 60.0  # seconds until the log says so again
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -67,6 +69,7 @@ class Acceptor:
         self._on_end = on_end
         self._listeners: list[socket.socket] = []
         self._running: set[socket.socket] = set()  # listeners that have a task
+        self._warned = -inf  # when the log last said that descriptors are missing
         self._ends: dict[socket.socket, Callable[[Exception], None]] = {}  # of those that call back
 
     @property
@@ -171,7 +174,9 @@ class Acceptor:
 
     async def _wait_for_room(self, listener: socket.socket, error: OSError) -> None:
         await event_loop().wait_readable(listener)  # Linux reports this even if nobody waits
-        log.warning("cannot accept connections: %s", error)
+        if (now := anyio.current_time()) - self._warned >= _SILENCE:
+            self._warned = now
+            log.warning("cannot accept connections: %s; trying again every %s s", error, _PAUSE)
         self._make_room(error)
         with anyio.move_on_after(_PAUSE):
             await self.closed.wait()

@@ -35,24 +35,28 @@ class Client:
     Attributes:
         sock: the socket, until a transport owns it.
         peer: the client's address.
+        since: when it came.
         deadline: of the opening handshake.
         scope: cancels the task, once that runs.
         upgrade: the opening handshake, while it is in progress.
         ws: the connection, once it is open.
         state: where the client stands.
+        place: what the server counts an admitted client under.
         dropped: why the server gave the client up, if not for the deadline.
     """
 
-    __slots__ = ("deadline", "dropped", "peer", "scope", "sock", "state", "upgrade", "ws")
+    __slots__ = ("deadline", "dropped", "peer", "place", "scope", "since", "sock", "state", "upgrade", "ws")
 
-    def __init__(self, sock: socket.socket, peer: PeerAddress, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, peer: PeerAddress, since: float, deadline: float) -> None:
         self.sock = sock
         self.peer = peer
+        self.since = since
         self.deadline = deadline
         self.scope: anyio.CancelScope | None = None
         self.upgrade: ServerUpgrade | None = None
         self.ws: WebSocketStream | None = None
         self.state = _PENDING
+        self.place: str | None = None
         self.dropped: str | None = None
 
     def drop(self, why: str) -> None:
