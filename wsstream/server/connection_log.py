@@ -68,7 +68,6 @@ def log_end(ws: WebSocketStream, duration: float, error: BaseException | None) -
     if not log.wants_info:
         return
     info, statistics = ws.close_info, ws.statistics()
-    reason = None if info is None else excerpt(info.reason, _LENGTH)
     facts = _facts_of(
         ws.request.peer,
         ws.request,
@@ -78,11 +77,11 @@ def log_end(ws: WebSocketStream, duration: float, error: BaseException | None) -
         bytes_received=statistics.bytes_received,
         bytes_sent=statistics.bytes_sent,
         close_code=None if info is None else info.code,
-        close_reason=reason,
+        close_reason=None if info is None else excerpt(info.reason, _LENGTH),
         clean=info is not None and info.clean,
     )
     text = "%s: closed with %s after %s s, %s bytes received, %s sent"
-    how = "no code" if info is None else f"{info.code} {reason}".strip()
+    how = "no code" if info is None else f"{info.code} {info.reason}".strip()
     args = [ConnectionName(ws), how, f"{duration:.3f}", statistics.bytes_received, statistics.bytes_sent]
     if error is not None:
         text += "; the handler ended with %s: %s"

@@ -124,6 +124,7 @@ def serve(
     check_int("max_connections", max_connections, 1, optional=True)
     check_int("max_connections_per_client", max_connections_per_client, 1, optional=True)
     limits = Limits(max_handshakes, max_connections, max_connections_per_client)
+    check_type("reuse_port", reuse_port, bool, "a bool")
     if reuse_port and (path is not None or listeners is not None):
         raise ValueError("reuse_port needs a host or a port: it is set before a socket listens")
     given = None if listeners is None else list(listeners)

@@ -69,6 +69,6 @@ def _check(number: int) -> None:
             if copy.type is socket.SOCK_STREAM and copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 return
     raise ValueError(
-        f"descriptor {number} of LISTEN_FDS must be a listening stream socket: the unit needs ListenStream= and "
-        "must not have Accept=yes"
+        f"descriptor {number} of LISTEN_FDS must be a listening stream socket: the unit needs ListenStream= "
+        "and must not have Accept=yes"
     )
