@@ -128,16 +128,18 @@ class Admission:
     def _start_task(self, client: Client, rejected: RequestRejected | None = None) -> None:
         self._spawn(partial(self._serve, client, rejected), partial(self._remove, client))
 
-    def _make_room(self, error: OSError) -> None:
-        self._drop_oldest(f"{error}", _SLOW)
+    def _make_room(self, error: OSError) -> bool:
+        return self._drop_oldest(f"{error}", _SLOW)
 
-    def _drop_oldest(self, why: str, after: float = 0.0) -> None:
+    def _drop_oldest(self, why: str, after: float = 0.0) -> bool:
         """Drop the oldest pending client, if it has been pending for at least `after` seconds."""
         for client, since in self._pending.items():
-            if self._now() - since >= after:
-                del self._pending[client]
-                self._drop(client, why)
-            break
+            if self._now() - since < after:
+                return False
+            del self._pending[client]
+            self._drop(client, why)
+            return True
+        return False
 
     def _drop(self, client: Client, why: str) -> None:
         client.drop(why)
