@@ -253,7 +253,8 @@ def test_sighup_loads_the_certificate_again(
 @pytest.mark.parametrize(("bind", "works"), [("systemd", True), ("systemd:chat", True), ("systemd:x", False)])
 def test_sockets_of_systemd_are_served(bind: str, works: bool, environment: dict[str, str]) -> None:
     program = (
-        "import os, runpy, sys; os.environ['LISTEN_PID'] = str(os.getpid()); runpy.run_module('wsstream')"
+        "import os, runpy; os.environ['LISTEN_PID'] = str(os.getpid());"
+        "runpy.run_module('wsstream', run_name='__main__')"
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number, port = listener.fileno(), listener.getsockname()[1]

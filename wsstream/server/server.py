@@ -81,12 +81,12 @@ class Server:
 
     @property
     def listening(self) -> bool:
-        """Whether clients are accepted: not before the block is entered, nor after `close` or an error."""
+        """Whether clients are accepted, as they are until `close`, the end of the block, or an error."""
         return bool(self._names) and not self._is_closed
 
     @property
     def ready(self) -> bool:
-        """Whether new WebSockets are welcome, for the answer to a readiness check: `drain` was not called."""
+        """Whether new WebSockets are welcome; false from `drain` on. For the answer to a readiness check."""
         return self.listening and not self._admission.places.draining
 
     def reload_certificate(
