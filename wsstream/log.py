@@ -35,6 +35,15 @@ class Log:
         """Whether what is normal is logged, for those who would have to gather it first."""
         return self._logger.isEnabledFor(logging.INFO)
 
+    @property
+    def wants_debug(self) -> bool:
+        """As `wants_info`, for the details."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
+    def debug(self, message: str, *args: object) -> None:
+        """Log a detail."""
+        self._log(logging.DEBUG, message, args)
+
     def info(self, message: str, *args: object, facts: Mapping[str, object] | None = None) -> None:
         """Log what is normal."""
         self._log(logging.INFO, message, args, facts=facts)

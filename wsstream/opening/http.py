@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
+from urllib.parse import parse_qsl
 
 from wsstream.arguments import check_int, check_type
 from wsstream.display import excerpt, never_raises
@@ -40,7 +42,11 @@ class Request:
         headers: the header fields.
         http_version: such as ``"1.1"``.
         peer: the address of the peer, or ``None`` if it is not known.
+        path_params: the parameters that a :class:`Router` found in the path, by their names.
     """
+
+    path_params: Mapping[str, str | int] = MappingProxyType({})
+    route: object = None  # which a router chose; read by the router and by the server
 
     def __init__(
         self,
@@ -101,6 +107,14 @@ class Request:
     def query(self) -> str:
         """The part of `target` after the first ``?``, not percent-decoded; ``""`` without one."""
         return self.resource.partition("?")[2]
+
+    @property
+    def query_params(self) -> dict[str, str]:
+        """The parameters of `query` by their names, decoded as forms are; of several with one name, the last.
+
+        Never raises: bytes that are not UTF-8 become U+FFFD. Parsed anew at each call.
+        """
+        return dict(parse_qsl(self.query, keep_blank_values=True))
 
     @property
     def cookies(self) -> dict[str, str]:

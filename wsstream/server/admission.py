@@ -89,6 +89,10 @@ class Admission:
         self._pending: dict[Client, float] = {}  # those that count as pending, since when; oldest first
         self._idle = Signal()
 
+    def add_open(self, transport: Transport, peer: PeerAddress) -> None:
+        """Take a client whose transport is open already."""
+        self._start_task(self._new_client(transport, peer))
+
     def drop_handshakes(self) -> None:
         """Drop the clients whose connections are not open yet, or whose handlers have not begun."""
         for client in tuple(self._clients):
@@ -116,14 +120,18 @@ class Admission:
     # -- clients come and go -----------------------------------------------------------------
 
     def _add(self, sock: socket.socket, peer: PeerAddress) -> None:
+        client = self._new_client(sock, peer)
+        if not self._lobby.enter(client, sock.fileno()):
+            self._start_task(client)
+
+    def _new_client(self, source: socket.socket | Transport, peer: PeerAddress) -> Client:
         while len(self._pending) >= self._max_pending:
             self._drop_oldest(f"more than {self._max_pending} opening handshakes are in progress")
         now = self._now()
-        client = Client(sock, peer, now, now + self._timeout)
+        client = Client(source, peer, now, now + self._timeout)
         self._clients.add(client)
         self._pending[client] = now
-        if not self._lobby.enter(client):
-            self._start_task(client)
+        return client
 
     def _start_task(self, client: Client, rejected: RequestRejected | None = None) -> None:
         self._spawn(partial(self._serve, client, rejected), partial(self._remove, client))
@@ -155,7 +163,7 @@ class Admission:
             self.places.free(client.place)
         self._idle.notify()
         if client.ws is None:
-            client.sock.close()
+            client.source.close()
         elif not ending_of(client.ws).is_done:
             client.ws.abort()
 
@@ -176,7 +184,7 @@ class Admission:
         try:
             upgrade = client.upgrade
             if upgrade is None:
-                upgrade = self._start_upgrade(client, self._plain_transport(client.sock))
+                upgrade = self._start_upgrade(client, self._plain_transport(client.source))
             client.ws = upgrade.advance()
             if client.ws is None and upgrade.request is None:
                 return
@@ -220,7 +228,7 @@ class Admission:
         try:
             upgrade = client.upgrade
             if upgrade is None:
-                upgrade = self._start_upgrade(client, await self._transport(client.sock))
+                upgrade = self._start_upgrade(client, await self._transport(client.source))
             return await upgrade.run(partial(self._reject, client), rejected)
         except RequestRejected:
             pass  # logged by _reject
@@ -232,13 +240,15 @@ class Admission:
             raise
         return None
 
-    async def _transport(self, sock: socket.socket) -> Transport:
-        if self._ssl is None:
-            return self._plain_transport(sock)
-        return await TLSTransport.server(sock, self._ssl)
+    async def _transport(self, source: socket.socket | Transport) -> Transport:
+        if self._ssl is None or not isinstance(source, socket.socket):
+            return self._plain_transport(source)
+        return await TLSTransport.server(source, self._ssl)
 
-    def _plain_transport(self, sock: socket.socket) -> SocketTransport:
-        return SocketTransport(sock, self._loop, has_options=INHERITS_OPTIONS)
+    def _plain_transport(self, source: socket.socket | Transport) -> Transport:
+        if isinstance(source, socket.socket):
+            return SocketTransport(source, self._loop, has_options=INHERITS_OPTIONS)
+        return source
 
     def _start_upgrade(self, client: Client, transport: Transport) -> ServerUpgrade:
         client.upgrade = ServerUpgrade(self._policy, transport, client.peer, partial(self._admit, client))

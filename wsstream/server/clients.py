@@ -9,6 +9,7 @@ import anyio
 
 from wsstream.opening.http import PeerAddress
 from wsstream.streams.websocket import WebSocketStream
+from wsstream.transports.base import Transport
 from wsstream.upgrade.client_name import client_name
 from wsstream.upgrade.server import ServerUpgrade
 
@@ -30,10 +31,10 @@ _PENDING = ClientState.PENDING  # a name of the module is found faster than a me
 
 
 class Client:
-    """An accepted socket and its task.
+    """An accepted socket, or a transport that is open already, and its task.
 
     Attributes:
-        sock: the socket, until a transport owns it.
+        source: the socket, until a transport owns it; or the transport itself.
         peer: the client's address.
         since: when it came.
         deadline: of the opening handshake.
@@ -45,10 +46,12 @@ class Client:
         dropped: why the server gave the client up, if not for the deadline.
     """
 
-    __slots__ = ("deadline", "dropped", "peer", "place", "scope", "since", "sock", "state", "upgrade", "ws")
+    __slots__ = ("deadline", "dropped", "peer", "place", "scope", "since", "source", "state", "upgrade", "ws")
 
-    def __init__(self, sock: socket.socket, peer: PeerAddress, since: float, deadline: float) -> None:
-        self.sock = sock
+    def __init__(
+        self, source: socket.socket | Transport, peer: PeerAddress, since: float, deadline: float
+    ) -> None:
+        self.source = source
         self.peer = peer
         self.since = since
         self.deadline = deadline

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 import anyio
 
@@ -17,8 +18,10 @@ from wsstream.display import never_raises
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
 from wsstream.opening.decision import ProcessRequest
+from wsstream.opening.handshake import validate_subprotocols
 from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
+from wsstream.routing.router import Router
 from wsstream.server.handlers import Handler
 from wsstream.server.places import Limits
 from wsstream.server.server import Server
@@ -26,13 +29,15 @@ from wsstream.streams.block import AsyncBlock
 from wsstream.streams.close_on_exit import is_closing
 from wsstream.transports.listen import listen_tcp, listen_unix
 from wsstream.transports.signals import sigterm_as_ctrl_c
+from wsstream.upgrade.process_request import check_process_request
+from wsstream.upgrade.route_options import handler_subprotocols
 from wsstream.upgrade.server import UpgradePolicy
 
 __all__ = ["serve"]
 
 
 def serve(
-    handler: Handler,
+    handler: Handler | Router,
     host: str | None = None,
     port: int = 0,
     *,
@@ -72,7 +77,7 @@ def serve(
     or left by ``KeyboardInterrupt`` or ``SystemExit``, it cancels the handlers at once.
 
     Args:
-        handler: called with each open :class:`WebSocketStream`.
+        handler: called with each open :class:`WebSocketStream`. Or a :class:`Router`, which has several.
         host: a name or address to listen on; ``None``: all interfaces.
         port: 0: a free one, see ``server.port``.
         path: listen on a Unix socket instead.
@@ -80,7 +85,8 @@ def serve(
         reuse_port: several processes may listen on the same port (``SO_REUSEPORT``), if all of them ask for
             this; the system shares out new connections.
         ssl: the TLS context; with it the server speaks ``wss``.
-        subprotocols: those the server speaks, the preferred first.
+        subprotocols: those the server speaks, the preferred first; by default the handler's attribute
+            `subprotocols`, if it has one.
         origins: the ``Origin`` values to admit, ``None`` for requests without one; by default all.
         process_request: sees each HTTP request first; may be asynchronous. Returns ``None`` to go on, an
             :class:`Accept` to take part in the response, or a :class:`Response` to send instead.
@@ -138,14 +144,30 @@ def serve(
             return [listen_unix(path)]
         return await listen_tcp(host, port, reuse_port=reuse_port)
 
-    policy = UpgradePolicy(subprotocols, origins, process_request, options, own_tasks=True)
+    spoken = validate_subprotocols(subprotocols) or handler_subprotocols(handler)
+    if isinstance(handler, Router):
+        check_process_request(process_request)
+        process_request = partial(handler.process_request, first=process_request)
+    policy = UpgradePolicy(spoken, origins, process_request, options, own_tasks=True)
 
     make_server = partial(Server, handler, policy, ssl, limits, shutdown_timeout)
     return _Serve(listen, make_server)
 
 
+def in_memory(handler: Handler | Router, **options: Any) -> AbstractAsyncContextManager[Server]:
+    """`serve` without listeners, for tests: its connections come by `Server._add_open`."""
+    listens = {"host", "port", "path", "listeners", "ssl"} & set(options)
+    if listens:
+        raise TypeError(f"a server in memory does not listen: it takes no {min(listens)}")
+    block = serve(handler, **options)
+    assert isinstance(block, _Serve)
+    block.listens = False
+    return block
+
+
 class _Serve(AsyncBlock[Server]):
     use = "serve(...) as server"
+    listens = True
 
     def __init__(
         self, listen: Callable[[], Awaitable[list[socket.socket]]], make_server: Callable[[], Server]
@@ -161,7 +183,7 @@ class _Serve(AsyncBlock[Server]):
 
     async def __aenter__(self) -> Server:
         self.enter_once()
-        listeners = await self._listen()
+        listeners = await self._listen() if self.listens else []
         self._server = self._make_server()
         self._server._start(listeners)
         self._release_sigterm = sigterm_as_ctrl_c()

@@ -9,18 +9,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from signal import Signals
 
 import anyio
+from anyio.abc import ByteStream
 
 from wsstream.arguments import check_number
 from wsstream.close_codes import CloseCode
 from wsstream.display import never_raises, without_query
 from wsstream.errors import check_close_arguments
 from wsstream.log import Log
+from wsstream.opening.http import PeerAddress
 from wsstream.server.admission import Admission
 from wsstream.server.certificates import load_certificate
 from wsstream.server.draining import close_one_by_one
 from wsstream.server.handlers import Handler, HandlerRunner
 from wsstream.server.places import Limits
 from wsstream.streams.websocket import ending_of
+from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.listen import url_of
 from wsstream.transports.resolve import SocketName
 from wsstream.transports.signals import StopSignals
@@ -211,6 +214,12 @@ class Server:
         if self._admission.acceptor.error is not None:
             self._error_raised = True
             raise self._admission.acceptor.error
+
+    def _add_open(self, stream: ByteStream, peer: PeerAddress) -> None:
+        """Serve a client over a byte stream that is already open."""
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        self._admission.add_open(StreamTransport(stream), peer)
 
     # -- for the context manager -------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import anyio
@@ -31,6 +33,7 @@ from wsstream.transports.attributes import TransportAttributes
 from wsstream.transports.base import Transport, receive_now, receive_some, release, send_all
 from wsstream.transports.failures import reported
 from wsstream.upgrade.process_request import UNCHANGED, RequestHook
+from wsstream.upgrade.route_options import RouteOptions
 
 __all__ = ["ServerUpgrade", "UpgradePolicy", "client_broke"]
 
@@ -73,6 +76,20 @@ class UpgradePolicy:
         self.subprotocols = validate_subprotocols(subprotocols)
         self.origins = validate_origins(origins)
         self.options = options
+
+    def of_route(self, route: object) -> UpgradePolicy:
+        """The policy for a request to `route`, which a router chose: with the options of the route."""
+        changed: RouteOptions | None = getattr(route, "options", None)
+        if not changed:
+            return self
+        policy = copy(self)
+        if "subprotocols" in changed:
+            policy.subprotocols = validate_subprotocols(changed["subprotocols"])
+        if "origins" in changed:
+            policy.origins = validate_origins(changed["origins"])
+        if "max_message_size" in changed:
+            policy.options = replace(self.options, max_message_size=changed["max_message_size"])
+        return policy
 
 
 class ServerUpgrade:
@@ -203,6 +220,7 @@ class ServerUpgrade:
         """Check the request, agree on what it offers, and make the response."""
         request = self.request
         assert request is not None
+        self._policy = self._policy.of_route(request.route)
         offer = check_request(request, origins=self._policy.origins)
         subprotocol = self._choose_subprotocol(request, accept, offer)
         extensions, deflate = self._choose_extensions(offer)
