@@ -87,8 +87,9 @@ async def run_until_signal(function: Callable[[Stopping], Awaitable[T]]) -> T:
     Raises:
         CommandFailed: a signal has cancelled it; the status is 128 plus its number.
     """
-    with anyio.CancelScope() as scope:
-        stopping = Stopping(scope)
+    scope = anyio.CancelScope()
+    stopping = Stopping(scope)
+    with scope:
         if sys.platform == "win32":  # there Ctrl-C stays a KeyboardInterrupt
             return await function(stopping)
         with StopSignals(stopping.first, _exit_now):

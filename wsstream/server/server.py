@@ -56,7 +56,7 @@ class Server:
         self._shutdown_timeout = shutdown_timeout
         self._names: list[SocketName | str | bytes] = []  # of the listeners
         self._admission = Admission(policy, ssl, limits, runner.run)
-        self._error_raised = False
+        self._started = self._error_raised = False
 
     @never_raises
     def __repr__(self) -> str:
@@ -85,7 +85,7 @@ class Server:
     @property
     def listening(self) -> bool:
         """Whether clients are accepted, as they are until `close`, the end of the block, or an error."""
-        return bool(self._names) and not self._is_closed
+        return self._started and not self._is_closed
 
     @property
     def ready(self) -> bool:
@@ -227,6 +227,7 @@ class Server:
         """Accept connections on `listeners`."""
         self._names = [listener.getsockname() for listener in listeners]
         self._admission.acceptor.listen(listeners)
+        self._started = True
 
     async def _shut_down(self) -> None:
         """Close all connections with 1001 and wait for the handlers, `shutdown_timeout` seconds at most."""
