@@ -1,4 +1,4 @@
-"""The log of frames: each frame once, escaped and cut, whatever pieces it comes in; nothing where it is off."""
+"""The log of frames: each frame once, escaped and cut, in whatever pieces it comes."""
 
 from __future__ import annotations
 

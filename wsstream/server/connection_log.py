@@ -9,7 +9,8 @@ from __future__ import annotations
 from wsstream.display import excerpt
 from wsstream.log import Log
 from wsstream.opening.handshake_server import RequestRejected
-from wsstream.opening.http import PeerAddress, Request
+from wsstream.opening.http import Request
+from wsstream.opening.peer import PeerAddress
 from wsstream.server.clients import Client
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.upgrade.client_name import address_text, client_name, shown_method
@@ -37,7 +38,7 @@ class ConnectionName:
 
 def _facts_of(peer: PeerAddress, request: Request | None, **more: object) -> dict[str, object]:
     """What a line says of a client, for the record."""
-    facts: dict[str, object] = {"client": address_text(peer)}
+    facts: dict[str, object] = {"client": address_text(peer, request)}
     if request is not None:
         facts["method"] = shown_method(request)
         facts["path"] = excerpt(request.path, _LENGTH)

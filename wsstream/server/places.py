@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network
 from math import inf
 from typing import TypeAlias
 
 from wsstream.opening.handshake_server import RequestRejected
 from wsstream.opening.http import Request, Response
+from wsstream.opening.peer import parse_address
 
 __all__ = ["Limits", "Places", "client_network"]
 
@@ -37,21 +38,13 @@ Place: TypeAlias = str | None
 def client_network(request: Request) -> Place:
     """The client that a request comes from: an IPv4 address, or the /64 of an IPv6 address.
 
-    One customer of a provider has a /64 at least, so its addresses count as one client. ``None`` where no
-    address is known, as on a Unix socket.
+    Behind trusted proxies it is that of the client, as they say. One customer of a provider has a /64 at
+    least, so its addresses count as one client. ``None`` where no address is known, as on a Unix socket.
     """
-    peer = request.peer
-    if not isinstance(peer, tuple) or not peer:
-        return None
-    try:
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
-    return str(address)
+    address = None if request.client is None else parse_address(request.client.partition("%")[0])
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address) >> 64 << 64, 64)))
+    return None if address is None else str(address)
 
 
 class Places:

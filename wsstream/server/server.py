@@ -16,7 +16,8 @@ from wsstream.close_codes import CloseCode
 from wsstream.display import never_raises, without_query
 from wsstream.errors import check_close_arguments
 from wsstream.log import Log
-from wsstream.opening.http import PeerAddress
+from wsstream.opening.forwarded import TrustedProxies
+from wsstream.opening.peer import PeerAddress
 from wsstream.server.admission import Admission
 from wsstream.server.certificates import load_certificate
 from wsstream.server.draining import close_one_by_one
@@ -47,6 +48,7 @@ class Server:
         policy: UpgradePolicy,
         ssl: ssl_module.SSLContext | None,
         limits: Limits,
+        proxies: TrustedProxies | None,
         shutdown_timeout: float | None,
     ) -> None:
         runner = HandlerRunner(handler, lambda: self._admission.acceptor.cancelled)
@@ -55,7 +57,7 @@ class Server:
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
         self._names: list[SocketName | str | bytes] = []  # of the listeners
-        self._admission = Admission(policy, ssl, limits, runner.run)
+        self._admission = Admission(policy, ssl, limits, proxies, runner.run)
         self._started = self._error_raised = False
 
     @never_raises
