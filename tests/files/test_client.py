@@ -27,7 +27,10 @@ from wsstream.files import (
     serve_files,
     upload,
 )
+from wsstream.files.channel import Channel, hello
+from wsstream.files.protocol.messages import Get, Offer, Reject
 from wsstream.files.storage.partial import Partial
+from wsstream.files.transfer import until_ready
 
 KIB, MIB = 1024, 1024 * 1024
 CONTENT = os.urandom(1009) * 6000  # nearly 6 MiB
@@ -596,6 +599,22 @@ async def test_what_breaks_the_protocol_ends_the_connection(serving: Any, messag
             await ws.receive()
         assert ws.close_info is not None
         assert ws.close_info.code == 1002
+
+
+async def test_a_request_right_after_one_that_the_client_ended_is_answered(
+    serving: Any, folder: Path
+) -> None:
+    (folder / "file.bin").write_bytes(CONTENT)
+    async with serving() as server, wsstream.connect(server.url, subprotocols=[SUBPROTOCOL]) as ws:
+        channel = Channel(ws, hello(), client=True)
+        async with channel.run():
+            await until_ready(channel)
+            for id in (1, 3, 5):
+                channel.post(Get(id, "file.bin"))
+                offer = await channel.event()
+                assert isinstance(offer, Offer)
+                assert offer.id == id
+                channel.post(Reject(id, "exists", "", "never"))
 
 
 async def test_a_server_refuses_clients_without_the_subprotocol(serving: Any) -> None:
