@@ -56,7 +56,7 @@ def _console(options: argparse.Namespace) -> Console | None:
 
 
 def share(progress: Progress | Totals) -> str:
-    """How much of the file, or of all files, has arrived: ``" 42 %"``, or its bytes if the size is not known."""
+    """How much of the file or of all files has arrived: ``" 42 %"``; bytes, if the size is not known."""
     if progress.size is None:
         return format_size(progress.acknowledged)
     return f"{100 * progress.acknowledged // progress.size if progress.size else 100:3} %"
