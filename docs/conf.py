@@ -47,13 +47,17 @@ nitpick_ignore_regex = [
         "py:.*",
         r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*",
     ),
-    ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
+    ("py:.*", r"(ssl|time|trio|anyio|AbstractAsyncContextManager|ByteStream)"),
     ("py:class", r"wsstream\.opening\.headers\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
     ("py:class", r"wsstream\.streams\.save\.Hash"),  # "such as hashlib.sha256()"
     ("py:class", r"wsstream\.files\.server\.FileHandler"),  # "a handler"
+    ("py:class", r"wsstream\.routing\.router\._AnyHandler"),  # "the async function below it"
+    ("py:class", r"wsstream\.streams\.typed\.T"),  # "your type"
+    ("py:class", r"wsstream\.upgrade\.route_options\.RouteOptions"),  # the options that the text lists
     ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists
     ("py:class", r"wsstream\.testing\.Literal"),  # in an annotation that is shown as it is written
+    ("py:class", r"wsstream\.opening\.peer\.Forwarded"),  # "what a trusted proxy said"
     ("py:class", r"wsstream\.opening\.http\._(T|Default)"),  # the type of an attribute, or of a default
 ]
 

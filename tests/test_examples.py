@@ -16,6 +16,7 @@ SAYS = {
     "consumer_loop.py": r"handled update 19\nthe feed ended: CloseInfo\(code=1000, reason='', clean=True\)",
     "stream_large_message.py": r"sent: +(3145728 bytes, \w{64})\nreceived: +\1",
     "backpressure.py": r"reading is paused; now it reads\n(server: .*\n)*client: 200 MiB read",
+    "mcp_session.py": r"^adder \['add'\]\n$",
     "pipe_sockets.py": r"HELLO THROUGH TWO SOCKETS\n(.*saw: .*code=4000, reason='enough', clean=True.\n){2}",
     "reconnect.py": r"^(update \d\n){4}lost: .*\n(update \d\n){4}lost: .*\nupdate 8\nupdate 9\n$",
     "tcp_tunnel.py": r"^1000000 bytes\n$",

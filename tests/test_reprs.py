@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 SECRET = "s3cr3t"
 PUBLIC = {name: getattr(wsstream, name) for name in wsstream.__all__}
 ERRORS = [name for name, value in PUBLIC.items() if inspect.isclass(value) and issubclass(value, Exception)]
-COROUTINES = {"join", "pipe", "proxy"}  # coroutine functions: what they return has Python's own repr
+COROUTINES = {"join", "pipe", "proxy", "typed"}  # functions: what they return is shown elsewhere
 
 
 async def idle(ws: wsstream.WebSocketStream) -> None:
@@ -68,6 +68,7 @@ class Witness:
         self.see("CloseInfo", CloseInfo(1000, "\x1b[2J\n", True))
         self.see("Accept", wsstream.Accept(headers=fields, subprotocol=SECRET, state=SECRET))
         self.see("accept", wsstream.accept(memory_pair()[0]))
+        self.see("Router", wsstream.Router())
         for name in ERRORS:
             self.see(name, error(name))
 
@@ -76,6 +77,7 @@ class Witness:
         self.see("Readable", ws.readable, ws.readable.message(), ws.readable.messages())
         self.see("Readable", ws.readable.only(str), ws.readable.only(bytes))
         self.see("Writable", ws.writable, ws.writable.message("text"))
+        self.see("TypedStream", wsstream.typed(ws, bytes, bytes))
         self.see("ConnectionState", ws.state)
         self.see("Statistics", ws.statistics())
         self.see("Request", ws.request)

@@ -31,6 +31,7 @@ from wsstream.opening.http import Response as Response
 from wsstream.opening.retry import Backoff as Backoff
 from wsstream.protocol.arrival import ReceiveRate as ReceiveRate
 from wsstream.protocol.deflate import Deflate as Deflate
+from wsstream.routing.router import Router as Router
 from wsstream.server.accept import accept as accept
 from wsstream.server.serve import Server as Server
 from wsstream.server.serve import serve as serve
@@ -40,6 +41,8 @@ from wsstream.streams.pipe import pipe as pipe
 from wsstream.streams.pipe import proxy as proxy
 from wsstream.streams.readable import Readable as Readable
 from wsstream.streams.reader import MessageReader as MessageReader
+from wsstream.streams.typed import TypedStream as TypedStream
+from wsstream.streams.typed import typed as typed
 from wsstream.streams.websocket import Statistics as Statistics
 from wsstream.streams.websocket import WebSocketStream as WebSocketStream
 from wsstream.streams.writable import Writable as Writable

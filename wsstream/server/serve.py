@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 import anyio
+from anyio.abc import ByteStream
 
 from wsstream.arguments import check_int, check_number, check_type
 from wsstream.close_codes import CloseCode
@@ -18,22 +20,30 @@ from wsstream.display import never_raises, without_query
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
 from wsstream.opening.decision import ProcessRequest
+from wsstream.opening.forwarded import TrustedProxies
+from wsstream.opening.handshake import validate_subprotocols
+from wsstream.opening.origins import OriginsArgument
+from wsstream.opening.peer import PeerAddress
 from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
+from wsstream.routing.router import Router
 from wsstream.server.admission import Admission
 from wsstream.server.handlers import Handler, HandlerRunner
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.close_on_exit import is_closing
 from wsstream.streams.websocket import ending_of
+from wsstream.transports.anyio_stream import StreamTransport
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
 from wsstream.transports.resolve import SocketName
+from wsstream.upgrade.process_request import check_process_request
+from wsstream.upgrade.route_options import handler_subprotocols
 from wsstream.upgrade.server import UpgradePolicy
 
 __all__ = ["Server", "serve"]
 
 
 def serve(
-    handler: Handler,
+    handler: Handler | Router,
     host: str | None = None,
     port: int = 0,
     *,
@@ -41,7 +51,10 @@ def serve(
     listeners: Iterable[socket.socket] | None = None,
     ssl: ssl_module.SSLContext | None = None,
     subprotocols: Iterable[str] = (),
-    origins: Iterable[str | None] | None = None,
+    origins: OriginsArgument = "same",
+    hosts: Iterable[str] | None = None,
+    trusted_proxies: Iterable[str] = (),
+    proxy_protocol: bool = False,
     process_request: ProcessRequest | None = None,
     max_handshakes: int | None = 1024,
     max_connections: int | None = None,
@@ -71,14 +84,27 @@ def serve(
     or left by ``KeyboardInterrupt`` or ``SystemExit``, it cancels the handlers at once.
 
     Args:
-        handler: called with each open :class:`WebSocketStream`.
+        handler: called with each open :class:`WebSocketStream`. Or a :class:`Router`, which has several.
         host: a name or address to listen on; ``None``: all interfaces.
         port: 0: a free one, see ``server.port``.
         path: listen on a Unix socket instead.
         listeners: listening sockets to use instead; owned from now on.
         ssl: the TLS context; with it the server speaks ``wss``.
-        subprotocols: those the server speaks, the preferred first.
-        origins: the ``Origin`` values to admit, ``None`` for requests without one; by default all.
+        subprotocols: those the server speaks, the preferred first; by default the handler's attribute
+            `subprotocols`, if it has one.
+        origins: the web pages that may connect, by the ``Origin`` that browsers send; others get 403. By
+            default ``"same"``: those whose host is the one asked for, and programs other than browsers, which
+            send none. ``None``: all. Or a sequence of ``"https://a.example"``, ``"https://*.a.example"``,
+            ``"same"``, and ``None`` for requests without ``Origin``.
+        hosts: the names under which the server may be asked for, such as ``"files.example"``,
+            ``"*.files.example"`` or ``"[::1]:8080"``; others get 421. ``None``: any name, which lets web
+            pages in by *DNS rebinding*.
+        trusted_proxies: addresses and networks of the proxies whose ``Forwarded`` and ``X-Forwarded-For``,
+            ``-Proto`` and ``-Host`` are believed, and ``"unix"`` for peers on a Unix socket. Then
+            ``request.client``, ``request.scheme`` and ``request.host`` are the client's, and the checks of
+            `origins` and `hosts` use them.
+        proxy_protocol: each connection begins with a header of the PROXY protocol, version 1 or 2, which must
+            come from a trusted proxy. Then ``request.peer`` is the client's address.
         process_request: sees each HTTP request first; may be asynchronous. Returns ``None`` to go on, an
             :class:`Accept` to take part in the response, or a :class:`Response` to send instead.
         max_handshakes: how many clients may be at sending their request. If there is one too many, the oldest
@@ -126,10 +152,46 @@ def serve(
             return given
         return await listen_tcp(host, port) if path is None else [listen_unix(path)]
 
-    policy = UpgradePolicy(subprotocols, origins, process_request, options, own_tasks=True)
+    spoken = validate_subprotocols(subprotocols) or handler_subprotocols(handler)
+    if isinstance(handler, Router):
+        check_process_request(process_request)
+        process_request = partial(handler.process_request, first=process_request)
+    proxies = TrustedProxies(trusted_proxies)
+    check_type("proxy_protocol", proxy_protocol, bool, "a bool")
+    if proxy_protocol and not proxies:
+        raise ValueError("proxy_protocol needs trusted_proxies: the header says who the client is")
+    policy = UpgradePolicy(
+        spoken,
+        origins,
+        process_request,
+        options,
+        hosts=hosts,
+        trusted_proxies=proxies,
+        own_tasks=True,
+    )
 
-    make_server = partial(Server, handler, policy, ssl, max_handshakes, max_connections, shutdown_timeout)
+    make_server = partial(
+        Server,
+        handler,
+        policy,
+        ssl,
+        max_handshakes,
+        max_connections,
+        proxies if proxy_protocol else None,
+        shutdown_timeout,
+    )
     return _Serve(listen, make_server)
+
+
+def in_memory(handler: Handler | Router, **options: Any) -> AbstractAsyncContextManager[Server]:
+    """`serve` without listeners, for tests: its connections come by `Server._add_open`."""
+    listens = {"host", "port", "path", "listeners", "ssl"} & set(options)
+    if listens:
+        raise TypeError(f"a server in memory does not listen: it takes no {min(listens)}")
+    block = serve(handler, **options)
+    assert isinstance(block, _Serve)
+    block.listens = False
+    return block
 
 
 class Server:
@@ -146,6 +208,7 @@ class Server:
         ssl: ssl_module.SSLContext | None,
         max_handshakes: int | None,
         max_connections: int | None,
+        proxies: TrustedProxies | None,
         shutdown_timeout: float | None,
     ) -> None:
         runner = HandlerRunner(handler, lambda: self._admission.acceptor.cancelled)
@@ -153,7 +216,7 @@ class Server:
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
         self._names: list[SocketName | str | bytes] = []  # of the listeners
-        self._admission = Admission(policy, ssl, max_handshakes, max_connections, runner.run)
+        self._admission = Admission(policy, ssl, max_handshakes, max_connections, proxies, runner.run)
         self._error_raised = False
 
     @never_raises
@@ -205,6 +268,12 @@ class Server:
             self._error_raised = True
             raise self._admission.acceptor.error
 
+    def _add_open(self, stream: ByteStream, peer: PeerAddress) -> None:
+        """Serve a client over a byte stream that is already open."""
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        self._admission.add_open(StreamTransport(stream), peer)
+
     # -- for the context manager -------------------------------------------------------------
 
     def _start(self, listeners: Sequence[socket.socket]) -> None:
@@ -231,6 +300,7 @@ class Server:
 
 class _Serve(AsyncBlock[Server]):
     use = "serve(...) as server"
+    listens = True
 
     def __init__(
         self, listen: Callable[[], Awaitable[list[socket.socket]]], make_server: Callable[[], Server]
@@ -245,7 +315,7 @@ class _Serve(AsyncBlock[Server]):
 
     async def __aenter__(self) -> Server:
         self.enter_once()
-        listeners = await self._listen()
+        listeners = await self._listen() if self.listens else []
         self._server = self._make_server()
         self._server._start(listeners)
         return self._server
