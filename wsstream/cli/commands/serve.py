@@ -37,7 +37,7 @@ def _add_files(things: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dir", metavar="DIR", help="the folder")
-    add_bind_option(parser, path="; clients then name the file with --name")
+    add_bind_option(parser, path="; clients then name the file by their own option, as the URL does not")
     group = parser.add_argument_group("files", "SIZE is 64k, 1M, 2G or none")
     group.add_argument(
         "--allow",
