@@ -38,7 +38,7 @@ LAYERS = [
     {"streams"},
     {"upgrade"},
     {"client", "server"},
-    {"files"},
+    {"files", "sync"},
     {"cli", "__main__"},
 ]
 OUTSIDE = {"__init__", "public", "testing"}  # re-exports only; a product of its own, which may import all
@@ -198,6 +198,7 @@ ALLOWED = {
     "client": {"anyio"},
     "server": {"anyio"},
     "files": {"anyio", "blake3"},
+    "sync": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},
     "testing": {"anyio", "trio"},
     "__init__": set(),
