@@ -167,7 +167,7 @@ def test_imports_point_only_downwards() -> None:
 
 def test_only_applications_of_the_library_use_the_public_names_of_the_whole() -> None:
     users = {part_of(each.source) for each in imports() if each.target == "wsstream"}
-    assert users <= {"cli", "files", "__main__"}
+    assert users <= {"cli", "files", "sync", "__main__"}
 
 
 def test_nothing_in_the_library_imports_its_testing() -> None:

@@ -41,7 +41,7 @@ def test_a_result_that_comes_with_the_timeout_is_not_lost() -> None:
     loop = background()
 
     async def slow() -> str:
-        time.sleep(0.2)  # noqa: ASYNC251 - so that it succeeds after the timeout, whatever cancels it
+        time.sleep(0.2)
         return "done"
 
     assert loop.call(slow, 0.05) == "done"
@@ -178,7 +178,8 @@ def handler(ws):
 
 with serve(handler, "127.0.0.1") as server, connect(server.url) as ws:
     if os.fork() == 0:
-        for call in (ws.receive, lambda: ws.send("x"), lambda: ws.send(bytes(1 << 20)), ws.ping, ws.wait_closed):
+        large = bytes(1 << 20)
+        for call in (ws.receive, lambda: ws.send("x"), lambda: ws.send(large), ws.ping, ws.wait_closed):
             try:
                 call()
             except RuntimeError as error:

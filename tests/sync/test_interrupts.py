@@ -293,7 +293,9 @@ print("left", ws.close_info.code)
 
 
 @pytest.mark.heavy_after_first
-@pytest.mark.parametrize(("wait", "says"), [("receive", "interrupted open\nleft 1000\n"), ("serve_forever", "left 1000\n")])
+@pytest.mark.parametrize(
+    ("wait", "says"), [("receive", "interrupted open\nleft 1000\n"), ("serve_forever", "left 1000\n")]
+)
 def test_a_program_is_interrupted_from_outside(wait: str, says: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PROGRAM, wait]
     with subprocess.Popen(

@@ -146,7 +146,10 @@ def test_messages_that_a_batch_holds_can_be_read_as_files() -> None:
 
 def test_lines_of_a_text_message(echo_url: str) -> None:
     with connect(echo_url) as ws:
-        with ws.writable.message("text") as writer, io.TextIOWrapper(io.BufferedWriter(writer), "utf-8") as out:
+        with (
+            ws.writable.message("text") as writer,
+            io.TextIOWrapper(io.BufferedWriter(writer), "utf-8") as out,
+        ):
             print("first", "wörld", sep="\n", file=out)
         with ws.readable.message() as reader:
             lines = io.TextIOWrapper(io.BufferedReader(reader), "utf-8")
@@ -191,9 +194,8 @@ def test_an_error_of_progress_aborts_the_message_and_is_raised_here(echo_url: st
     def progress(count: int) -> None:
         raise LookupError("stop")
 
-    with connect(echo_url, max_message_size=None) as ws:
-        with pytest.raises(LookupError, match="stop"):
-            ws.writable.send_file(tmp_path / "source", progress=progress)
+    with connect(echo_url, max_message_size=None) as ws, pytest.raises(LookupError, match="stop"):
+        ws.writable.send_file(tmp_path / "source", progress=progress)
 
 
 def test_a_message_larger_than_its_file_may_be(echo_url: str) -> None:

@@ -11,13 +11,12 @@ from typing import TypeAlias, Unpack
 
 from anyio import to_thread
 
-from wsstream.client.attempts import Target
+from wsstream import Backoff, Target
 from wsstream.client.connect import connect as async_connect
 from wsstream.client.reconnect import reconnect as async_reconnect
 from wsstream.display import never_raises
 from wsstream.driver.options import ConnectionKeywords
 from wsstream.opening.headers import HeaderPairs
-from wsstream.opening.retry import Backoff
 from wsstream.streams.websocket import WebSocketStream as AsyncWebSocket
 from wsstream.sync.background import Background, background
 from wsstream.sync.block import Block

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import ref
 
 import anyio
@@ -24,10 +24,16 @@ from wsstream.streams.reader import MessageReader as AsyncReader
 from wsstream.streams.reader import next_reader
 from wsstream.sync.background import Background
 
-if TYPE_CHECKING:
-    from wsstream.sync.reader import MessageReader
-
 __all__ = ["Incoming"]
+
+
+class Reader(Protocol):
+    """Who takes a message in chunks, in one thread."""
+
+    thread: int
+
+    def close(self) -> None:
+        """Skip the rest. Never waits."""
 
 
 class Incoming:
@@ -46,7 +52,7 @@ class Incoming:
         self._ending = ending
         self._busy = threading.Lock()  # held by the thread that receives
         self._begun: AsyncReader | None = None  # a message that nobody has taken yet
-        self._open: ref[MessageReader] | None = None  # who takes a message in chunks
+        self._open: ref[Reader] | None = None  # who takes a message in chunks
 
     @property
     def cost(self) -> int:
@@ -82,7 +88,7 @@ class Incoming:
             begun, self._begun = self._begun, None
             return b"", begun
 
-    def set_reader(self, reader: MessageReader | None) -> None:
+    def set_reader(self, reader: Reader | None) -> None:
         """`reader` takes a message in chunks from now on; ``None``: nobody does."""
         self._open = None if reader is None else ref(reader)
 

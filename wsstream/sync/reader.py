@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import anyio
 
@@ -18,9 +18,7 @@ from wsstream.errors import MessageTooBig
 from wsstream.streams.progress import ProgressReport
 from wsstream.streams.reader import MessageReader as AsyncReader
 from wsstream.streams.save import Hash, check_hash, check_target, write_all
-
-if TYPE_CHECKING:
-    from wsstream.sync.link import Link
+from wsstream.sync.link import Link
 
 __all__ = ["MessageReader"]
 
@@ -38,12 +36,8 @@ class MessageReader(io.RawIOBase):
         kind (str): ``"text"`` or ``"binary"``.
         bytes_received: bytes handed out so far.
         complete: the message was handed out to its end.
-        thread: the identifier of the thread that takes it.
+        thread: the identifier of the thread that takes it: another one's `receive` does not skip it.
     """
-
-    kind: Kind
-    bytes_received: int
-    complete: bool
 
     def __init__(self, link: Link, message: bytes | str, remote: AsyncReader | None) -> None:
         super().__init__()
@@ -52,9 +46,8 @@ class MessageReader(io.RawIOBase):
         self.thread = threading.get_ident()
         self._link = link
         self._remote = remote  # where more comes from
-        if remote is None:
-            self.kind = "text" if isinstance(message, str) else "binary"
-        else:
+        self.kind: Kind = "text" if isinstance(message, str) else "binary"
+        if remote is not None:
             self.kind = remote.kind
         self._held = message.encode() if isinstance(message, str) else message
         self._at = 0  # where in `_held` the next chunk begins

@@ -82,6 +82,9 @@ class WebSocketStream:
     def __iter__(self) -> Iterator[str | bytes]:
         return self.readable
 
+    def __next__(self) -> str | bytes:
+        return next(self.readable)
+
     def send(self, item: Message, *, compress: bool = True, timeout: float | None = None) -> None:
         """Short for :meth:`Writable.send`."""
         self.writable.send(item, compress=compress, timeout=timeout)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.streams.writer import MessageWriter as AsyncWriter
-
-if TYPE_CHECKING:
-    from wsstream.sync.link import Link
+from wsstream.sync.link import Link
 
 __all__ = ["MessageWriter"]
 
@@ -34,11 +32,9 @@ class MessageWriter(io.RawIOBase):
         bytes_sent: bytes handed over so far.
     """
 
-    kind: Kind
-
     def __init__(self, link: Link, writer: AsyncWriter) -> None:
         super().__init__()
-        self.kind = writer.kind
+        self.kind: Kind = writer.kind
         self._link = link
         self._writer = writer
         self._closing = False
