@@ -146,9 +146,11 @@ def test_the_attempts_end_with_the_delays_or_an_error_that_does_not_change(echo_
         asked.append(error)
         return False
 
-    with serve(echo, "127.0.0.1", origins=["https://only.example"]) as server:
-        with pytest.raises(HandshakeRejected):
-            next(reconnect(server.url, retry=retry))
+    with (
+        serve(echo, "127.0.0.1", origins=["https://only.example"]) as server,
+        pytest.raises(HandshakeRejected),
+    ):
+        next(reconnect(server.url, retry=retry))
     assert len(asked) == 1
 
 

@@ -264,13 +264,22 @@ def test_a_second_thread_that_receives_is_refused(echo_url: str) -> None:
     with connect(echo_url) as ws:
         ws.send("x")
         ws.receive()
-        waiting = threading.Thread(target=lambda: pytest.raises(ClosedLocally, ws.receive))
+        errors: list[Exception] = []
+
+        def wait() -> None:
+            try:
+                ws.receive()
+            except ClosedLocally as error:
+                errors.append(error)
+
+        waiting = threading.Thread(target=wait)
         waiting.start()
         until(lambda: ws.statistics().tasks_waiting_receive)
         with pytest.raises(anyio.BusyResourceError):
             ws.receive()
         ws.close()
         waiting.join()
+        assert len(errors) == 1
 
 
 def test_only_takes_one_kind(echo_url: str) -> None:
@@ -323,7 +332,8 @@ def test_an_iterable_is_one_message(echo_url: str) -> None:
         ws.send([])
         with pytest.raises(TypeError, match="of one type, got str and bytes"):
             ws.send(["a", b"b"])  # type: ignore[list-item]
-        assert pytest.raises(WebSocketError, ws.receive)
+        with pytest.raises(WebSocketError):
+            ws.receive()
 
 
 def test_an_async_iterable_is_refused(echo_url: str) -> None:

@@ -266,9 +266,12 @@ def test_wrong_arguments_are_errors_at_once(
 
 
 def test_an_address_in_use() -> None:
-    with serve(echo, "127.0.0.1") as server, pytest.raises(OSError, match="in use"):
-        with serve(echo, "127.0.0.1", server.port):
-            pass
+    with (
+        serve(echo, "127.0.0.1") as server,
+        pytest.raises(OSError, match="in use"),
+        serve(echo, "127.0.0.1", server.port),
+    ):
+        pass
 
 
 @pytest.mark.anyio

@@ -28,7 +28,7 @@ class Only(ObjectReceiveStream[Payload]):
         payload: type[Payload],
         begin_close: Callable[[int, str], None],
     ) -> None:
-        self._kind = kind_of(payload)
+        self._kind: Kind = kind_of(payload)
         self._readable = readable
         self._payload = payload
         self._begin_close = begin_close

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import IO, Generic
 
+from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.condition import described
@@ -121,7 +122,7 @@ class Readable(Iterator[str | bytes]):
 
 class _Only(Iterator[Payload], Generic[Payload]):
     def __init__(self, link: Link, readable: Readable, payload: type[Payload]) -> None:
-        self._kind = kind_of(payload)
+        self._kind: Kind = kind_of(payload)
         self._link = link
         self._readable = readable
         self._payload = payload

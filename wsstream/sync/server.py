@@ -153,14 +153,13 @@ class _Handlers:
 
     async def decide(self, request: Request) -> Decision:
         """The ``process_request`` for the asynchronous server."""
-        assert self._process_request is not None
-        return await to_thread.run_sync(
-            self._context.copy().run,
-            self._process_request,
-            request,
-            abandon_on_cancel=True,
-            limiter=self._deciding,
-        )
+        function, context = self._process_request, self._context.copy()
+        assert function is not None
+
+        def call() -> Decision:
+            return context.run(function, request)
+
+        return await to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._deciding)
 
 
 class Server:

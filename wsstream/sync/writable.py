@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from wsstream.arguments import check_int
 from wsstream.codec.events import Kind
@@ -14,7 +14,7 @@ from wsstream.display import never_raises
 from wsstream.errors import check_close_arguments
 from wsstream.streams.condition import described
 from wsstream.streams.save import Hash
-from wsstream.streams.send_chunks import Chunk, check_kind, is_chunks, kind_of_chunk
+from wsstream.streams.send_chunks import Chunk, check_kind, kind_of_chunk
 from wsstream.streams.writer import MessageWriter as AsyncWriter
 from wsstream.streams.writer import payload_of
 from wsstream.sync.block import Block
@@ -80,9 +80,7 @@ class Writable:
         else:
             self._outgoing.put(whole, payload, compress, timeout)
 
-    def _send_large(
-        self, item: str | bytes | bytearray | memoryview, compress: bool, timeout: float | None
-    ) -> None:
+    def _send_large(self, item: Any, compress: bool, timeout: float | None) -> None:
         async def send() -> None:
             await self._outgoing.wait_empty()
             await self._link.ws.send(item, compress=compress)
@@ -90,13 +88,12 @@ class Writable:
         with self._outgoing.turn(timeout):
             self._link.call(send, timeout)
 
-    def _send_chunks(self, item: Iterable[Chunk], compress: bool, timeout: float | None) -> None:
+    def _send_chunks(self, item: object, compress: bool, timeout: float | None) -> None:
         if isinstance(item, AsyncIterable):
             raise TypeError("an async iterable cannot be sent without async")
-        if not is_chunks(item):
-            payload_of(item)  # raises
-            return
-        chunks = iter(item)
+        if isinstance(item, Mapping) or not isinstance(item, Iterable):
+            raise TypeError(f"a message must be str or bytes-like, not {type(item).__name__}")
+        chunks: Iterator[Chunk] = iter(item)
         for first in chunks:
             with self.message(kind_of_chunk(first), compress=compress, timeout=timeout) as writer:
                 writer.send(first, timeout=timeout)
