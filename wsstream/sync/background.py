@@ -30,7 +30,7 @@ _FORKED = "this was opened before os.fork(), and belongs to the parent process: 
 class Guest(Protocol):
     """What is to be closed when the program ends."""
 
-    def end_with_program(self) -> Coroutine[Any, Any, None]:
+    async def end_with_program(self) -> None:
         """Close it. In the event loop; cancelled after a second."""
 
 

@@ -41,12 +41,14 @@ class Incoming:
 
     Attributes:
         batch: messages that the event loop has given out and no thread has taken.
-        most: the bytes of a batch, and of a chunk that is fetched ahead.
+        most: the bytes of a batch.
+        ahead: the bytes of a message in chunks that are fetched at once, even if fewer are asked for.
     """
 
     def __init__(self, background: Background, receiver: Receiver, ending: Ending) -> None:
         self.batch: deque[str | bytes] = deque()
         self.most = max(1, receiver.inbox.high_water // 4)
+        self.ahead = max(1, receiver.inbox.high_water // 2)
         self._background = background
         self._receiver = receiver
         self._ending = ending

@@ -128,7 +128,7 @@ class MessageReader(io.RawIOBase):
                 self._finish()
                 return b""
             try:
-                self._link.call(lambda: self._fetch(max(most, self._link.incoming.most)), timeout)
+                self._link.background.call(lambda: self._fetch(most), timeout, lambda: self._fetch_now(most))
             except anyio.EndOfStream:
                 if not self._remote.complete:
                     raise
@@ -144,10 +144,17 @@ class MessageReader(io.RawIOBase):
                 self._finish()
         return chunk
 
-    async def _fetch(self, most: int) -> None:
-        """In the event loop: what comes is kept here, so a call that was interrupted loses nothing."""
+    # In the event loop: what comes is kept in `_held`, so a call that was interrupted loses nothing.
+
+    def _fetch_now(self, most: int) -> bool:
         assert self._remote is not None
-        self._held = await self._remote.receive(most)
+        self._held = self._remote._take_arrived(max(most, self._link.incoming.ahead))
+        return bool(self._held)
+
+    async def _fetch(self, most: int) -> None:
+        assert self._remote is not None
+        first = await self._remote.receive(max(most, self._link.incoming.ahead))
+        self._held = first + self._remote._take_arrived(max(most, self._link.incoming.ahead) - len(first))
 
     def _finish(self) -> None:
         self.complete = True
