@@ -45,11 +45,12 @@ nitpick_ignore_regex = [
     # Other packages: there is no inventory of them here.
     (
         "py:.*",
-        r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*",
+        r"(anyio|asyncio|collections|contextlib|dataclasses|enum|io|os|pathlib|socket|ssl|types|typing)\..*",
     ),
     ("py:.*", r"(ssl|time|trio|anyio|ByteStream)"),
     ("py:class", r"wsstream\.opening\.headers\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
+    ("py:class", r"wsstream\.sync\.readable\.Only"),  # said in words
     ("py:class", r"wsstream\.streams\.save\.Hash"),  # "such as hashlib.sha256()"
     ("py:class", r"wsstream\.files\.server\.FileHandler"),  # "a handler"
     ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists

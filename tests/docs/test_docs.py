@@ -1,7 +1,8 @@
 """The programs of the documentation print what it says, on both backends, and the reference is complete.
 
-A block of ``python`` that calls ``anyio.run(main)``, ``asyncio.run(main())`` or ``main()`` is a program; a block of ``text`` right behind it is its
-output, with ``...`` for what differs from run to run. A program that serves for ever runs in a process of its
+A block of ``python`` that calls ``anyio.run(main)``, ``asyncio.run(main())`` or ``main()`` is a program, and so
+is a cell of a notebook, which awaits outside of a function. A block of ``text`` right behind it is its output,
+with ``...`` for what differs from run to run. A program that serves for ever runs in a process of its
 own, and the programs that follow on the page talk to it instead of to port 8080; on a page without one they
 talk to ``examples/echo_server.py``. Blocks with ``pytestmark`` are test modules. Others have to compile.
 """

@@ -87,16 +87,16 @@ class Readable(Iterator[str | bytes]):
         with self.message() as reader:
             return reader.save(file, max_bytes=max_bytes, progress=progress, hash=hash)
 
-    def only(self, payload: type[Payload]) -> _Only[Payload]:
+    def only(self, payload: type[Payload]) -> Only[Payload]:
         """The same messages as an iterator of ``str`` (``only(str)``) or of ``bytes`` (``only(bytes)``).
 
         It has ``receive(timeout=...)``, too. A message of the other kind closes the connection with 1003, and
-        the call that meets it raises :class:`WebSocketError` with that code.
+        the call that meets it raises :class:`~wsstream.WebSocketError` with that code.
 
         Raises:
             TypeError: `payload` is neither ``str`` nor ``bytes``.
         """
-        return _Only(self._link, self, payload)
+        return Only(self._link, self, payload)
 
     def discard(self) -> None:
         """Drop all messages, received and yet to come, for an application that only sends. Control frames are
@@ -120,7 +120,9 @@ class Readable(Iterator[str | bytes]):
             raise StopIteration from None
 
 
-class _Only(Iterator[Payload], Generic[Payload]):
+class Only(Iterator[Payload], Generic[Payload]):
+    """The messages of `readable`: all ``str``, or all ``bytes``. Made by ``readable.only()``."""
+
     def __init__(self, link: Link, readable: Readable, payload: type[Payload]) -> None:
         self._kind: Kind = kind_of(payload)
         self._link = link
