@@ -37,6 +37,7 @@ LAYERS = [
     {"driver"},
     {"streams"},
     {"upgrade"},
+    {"routing"},
     {"client", "server"},
     {"files", "sync"},
     {"cli", "__main__"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.anyio
 SECRET = "s3cr3t"
 PUBLIC = {name: getattr(wsstream, name) for name in wsstream.__all__}
 ERRORS = [name for name, value in PUBLIC.items() if inspect.isclass(value) and issubclass(value, Exception)]
-COROUTINES = {"join", "pipe", "proxy"}  # coroutine functions: what they return has Python's own repr
+COROUTINES = {"join", "pipe", "proxy", "typed"}  # functions: what they return is shown elsewhere
 
 
 async def idle(ws: wsstream.WebSocketStream) -> None:
@@ -45,6 +46,12 @@ def error(name: str) -> Exception:
     return made
 
 
+def activated() -> wsstream.ActivatedSocket:
+    """A socket as `listen_fds` returns it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return wsstream.ActivatedSocket(fileno=listener.detach())
+
+
 class Witness:
     """Collects the reprs of everything public, made as a user makes it, while a connection lives."""
 
@@ -55,6 +62,10 @@ class Witness:
         self.shown[name] += map(repr, objects)
 
     def see_values(self) -> None:
+        with activated() as listener:
+            self.see("ActivatedSocket", listener)
+        self.see("ActivatedSocket", listener)
+        self.see("listen_fds", wsstream.listen_fds())
         fields = {"Authorization": f"Bearer {SECRET}", "X-Api-Key": SECRET}
         self.see("Headers", Headers(), Headers(fields))
         self.see("Request", Request(f"/?token={SECRET}", Headers(fields)))
@@ -68,6 +79,7 @@ class Witness:
         self.see("CloseInfo", CloseInfo(1000, "\x1b[2J\n", True))
         self.see("Accept", wsstream.Accept(headers=fields, subprotocol=SECRET, state=SECRET))
         self.see("accept", wsstream.accept(memory_pair()[0]))
+        self.see("Router", wsstream.Router())
         for name in ERRORS:
             self.see(name, error(name))
 
@@ -76,6 +88,7 @@ class Witness:
         self.see("Readable", ws.readable, ws.readable.message(), ws.readable.messages())
         self.see("Readable", ws.readable.only(str), ws.readable.only(bytes))
         self.see("Writable", ws.writable, ws.writable.message("text"))
+        self.see("TypedStream", wsstream.typed(ws, bytes, bytes))
         self.see("ConnectionState", ws.state)
         self.see("Statistics", ws.statistics())
         self.see("Request", ws.request)

@@ -1,8 +1,8 @@
 """The programs of the documentation print what it says, on both backends, and the reference is complete.
 
-A block of ``python`` that calls ``anyio.run(main)``, ``asyncio.run(main())`` or ``main()`` is a program, and so
-is a cell of a notebook, which awaits outside of a function. A block of ``text`` right behind it is its output,
-with ``...`` for what differs from run to run. A program that serves for ever runs in a process of its
+A block of ``python`` that calls ``anyio.run(main)``, ``asyncio.run(main())`` or ``main()`` is a program, and
+so is a cell of a notebook, which awaits outside of a function. A block of ``text`` right behind it is its
+output, with ``...`` for what differs from run to run. A program that serves for ever runs in a process of its
 own, and the programs that follow on the page talk to it instead of to port 8080; on a page without one they
 talk to ``examples/echo_server.py``. Blocks with ``pytestmark`` are test modules. Others have to compile.
 """
@@ -203,6 +203,7 @@ def test_only_known_internal_members_are_left_out_of_the_reference() -> None:
         "Writable": {"new_writer", "release", "send_payload"},
         "MessageReader": {"close", "kind", "bytes_received", "complete"},
         "MessageWriter": {"kind", "bytes_sent", "send_range"},
+        "Request": {"forwarded", "route", "tls"},
         "Headers": {"of_lines", "to_lines", "well_formed"},
         "Response": {"received", "status", "headers", "body"},
     }

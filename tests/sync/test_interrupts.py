@@ -262,13 +262,29 @@ def test_leaving_the_block_of_serve_does_not_wait_for_handlers_after_it() -> Non
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_forever_returns_at_a_signal(number: signal.Signals) -> None:
     usual = signal.getsignal(number)
+    seen: list[bool] = []
     with serve(lambda ws: list(ws), "127.0.0.1") as server, connect(server.url) as ws:
+        ws.ping()
         threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
-        server.serve_forever()
-        assert signal.getsignal(number) is usual
-        assert ws.state == "open"
-    assert ws.close_info is not None
-    assert ws.close_info.code == 1000  # the client was left first
+        server.serve_forever(stop=lambda: seen.append(server.listening))
+        assert ws.wait_closed().code == 1001
+        assert not server.listening
+    assert seen == [True]
+    assert signal.getsignal(number) is usual
+
+
+def test_a_second_signal_drops_what_is_left() -> None:
+    handler = Lazy()
+    with serve(handler, "127.0.0.1", shutdown_timeout=60) as server, connect(server.url) as ws:
+        ws.ping()
+
+        def stop() -> None:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        server.serve_forever(stop=stop)
+        handler.go_on.set()
+        assert ws.wait_closed().code == 1001
 
 
 PROGRAM = """
@@ -294,7 +310,7 @@ print("left", ws.close_info.code)
 
 @pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
-    ("wait", "says"), [("receive", "interrupted open\nleft 1000\n"), ("serve_forever", "left 1000\n")]
+    ("wait", "says"), [("receive", "interrupted open\nleft 1000\n"), ("serve_forever", "left 1001\n")]
 )
 def test_a_program_is_interrupted_from_outside(wait: str, says: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PROGRAM, wait]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+import trustme
 from anyio.abc import SocketAttribute
 from anyio.streams.tls import TLSAttribute
 from sync.conftest import echo, until
@@ -234,6 +235,45 @@ def test_a_typed_attribute_that_is_not_known(echo_url: str) -> None:
         assert ws.extra(TLSAttribute.cipher, None) is None
         with pytest.raises(anyio.TypedAttributeLookupError):
             ws.extra(TLSAttribute.cipher)
+
+
+def test_drain_sends_clients_away_one_by_one_after_what_was_sent() -> None:
+    handled = threading.Event()
+
+    def handler(ws: WebSocketStream) -> None:
+        for number in range(100):
+            ws.send(str(number))
+        handled.set()
+        ws.wait_closed()
+
+    with serve(handler, "127.0.0.1") as server, connect(server.url) as ws:
+        handled.wait()
+        assert (server.listening, server.ready) == (True, True)
+        with pytest.raises(ValueError, match="spread must not be longer than timeout"):
+            server.drain(timeout=1, spread=2)
+        server.drain(timeout=30, spread=0)
+        assert (server.listening, server.ready) == (False, False)
+        assert list(ws) == [str(number) for number in range(100)]
+        assert ws.close_info is not None
+        assert ws.close_info.code == 1012
+
+
+def test_another_certificate_for_those_who_come(
+    server_tls: ssl.SSLContext, client_tls: ssl.SSLContext, authority: trustme.CA, tmp_path: Path
+) -> None:
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    fresh = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(fresh)
+    with serve(echo, "127.0.0.1", ssl=fresh) as server:
+        server.reload_certificate(tmp_path / "both.pem")
+        with connect(server.url, ssl=client_tls) as ws:
+            ws.send("x")
+            assert ws.receive() == "x"
+        with pytest.raises(FileNotFoundError):
+            server.reload_certificate(tmp_path / "none.pem")
+    with serve(echo, "127.0.0.1") as server, pytest.raises(ValueError, match="started with ssl"):
+        server.reload_certificate(tmp_path / "both.pem")
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:

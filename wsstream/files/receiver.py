@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import anyio
 from anyio import CancelScope, current_time, to_thread
 
+from wsstream.errors import ConnectionClosed
 from wsstream.files.beside import beside
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
@@ -165,8 +167,9 @@ class _Receiving:
     def _done(self, size: int, digest: str, name: str) -> TransferResult:
         assert self._hash is not None
         done = Done(self._offer.id, size, digest, self._hash, name, size)
-        self._channel.check()
-        self._channel.post(done)
+        with suppress(ConnectionClosed):  # the file is complete all the same: another attempt would find it
+            self._channel.check()
+            self._channel.post(done)
         self._meter.tell("done", size, size)
         return TransferResult(name, size, digest, self._hash, self._moved)
 

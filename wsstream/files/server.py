@@ -17,7 +17,7 @@ from wsstream.files.beside import beside
 from wsstream.files.channel import Channel, hello
 from wsstream.files.errors import TransferError
 from wsstream.files.progress import Meter, OnProgress, Progress
-from wsstream.files.protocol.messages import MAX_ENTRIES, Bye, Entries, Entry, Get, List, Offer
+from wsstream.files.protocol.messages import MAX_ENTRIES, SUBPROTOCOL, Bye, Entries, Entry, Get, List, Offer
 from wsstream.files.receiver import Storage, receive_one, refuse
 from wsstream.files.sender import send_one
 from wsstream.files.storage.locker import FileLocker, Locker
@@ -75,7 +75,7 @@ def serve_files(
 
     Clients use :func:`upload`, :func:`download`, or anything that speaks ``wsstream.file.v1``::
 
-        async with serve(serve_files("shared"), port=8080, subprotocols=[SUBPROTOCOL]) as server:
+        async with serve(serve_files("shared"), port=8080) as server:
             await server.wait_closed()
 
     Nothing outside the folder can be reached, and nothing is seen under its name before all of it has
@@ -135,7 +135,10 @@ class FileHandler:
     Attributes:
         root: the folder.
         windows: of all clients.
+        subprotocols: what :func:`~wsstream.serve` and :class:`~wsstream.Router` agree on for it.
     """
+
+    subprotocols = (SUBPROTOCOL,)
 
     def __init__(
         self,

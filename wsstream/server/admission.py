@@ -11,8 +11,9 @@ Two limits hold, so that clients that never finish a request cannot take the pla
 
 - `max_handshakes` for the *pending*: clients that have not sent a complete request (TCP, TLS, head), and
   rejected ones that have yet to read the response. If there is one too many, the oldest is dropped.
-- `max_connections` for the *admitted*: clients whose request is complete, while the application looks at it
-  and while the connection is open. One too many is answered with 503.
+- `max_connections`, and `max_connections_per_client`, for the *admitted*: clients whose request is complete,
+  while the application looks at it and while the connection is open. They take one of the `Places`; one too
+  many is answered with 503 or 429.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ import anyio
 
 from wsstream.driver.signals import Signal
 from wsstream.errors import WebSocketError
-from wsstream.log import Log
+from wsstream.opening.forwarded import TrustedProxies
 from wsstream.opening.handshake_server import RequestRejected
-from wsstream.opening.http import PeerAddress, Response
+from wsstream.opening.peer import PeerAddress
 from wsstream.server.acceptor import Acceptor
 from wsstream.server.clients import Client, ClientState
+from wsstream.server.connection_log import facts_of_client, log, log_rejection
 from wsstream.server.lobby import Lobby
+from wsstream.server.places import Limits, Places
+from wsstream.server.proxied import read_proxy_header
 from wsstream.streams.close_on_exit import in_cancelled_scope, judge, program_end
 from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop
 from wsstream.transports.sockets import INHERITS_OPTIONS, SocketTransport
 from wsstream.transports.tls import TLSTransport
-from wsstream.upgrade.process_request import ApplicationResponse
 from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy, client_broke
 
 __all__ = ["Admission"]
-
-log = Log("wsstream.server")
 
 _SLOW = 1.0  # seconds after which a pending client may be dropped to free a descriptor
 # A name of the module is found faster than a member of an enum.
@@ -58,38 +59,46 @@ class Admission:
     Args:
         policy: which requests are upgraded.
         ssl: the TLS context, if the server speaks TLS.
-        max_handshakes, max_connections: the limits; ``None`` for none.
+        limits: on the number of clients.
+        proxies: those from which each connection begins with a header of the PROXY protocol; ``None`` if
+            none does.
         handle: called in the client's task with the open connection; the task ends when it returns. It may
             raise only cancellation, ``KeyboardInterrupt`` and ``SystemExit``.
 
     Attributes:
         acceptor: accepts the sockets.
+        places: what the admitted clients take.
     """
 
     def __init__(
         self,
         policy: UpgradePolicy,
         ssl: ssl_module.SSLContext | None,
-        max_handshakes: int | None,
-        max_connections: int | None,
+        limits: Limits,
+        proxies: TrustedProxies | None,
         handle: Callable[[WebSocketStream], Awaitable[None]],
     ) -> None:
         self.acceptor = Acceptor(self._spawn, self._add, self._make_room, self._on_accepting_end)
         self._policy = policy
         self._ssl = ssl
-        self._max_pending = inf if max_handshakes is None else max_handshakes
-        self._max_admitted = inf if max_connections is None else max_connections
+        self._max_pending = limits.handshakes
+        self.places = Places(limits)
+        self._proxies = proxies
         self._handle = handle
         timeout = policy.options.open_timeout
         self._timeout = inf if timeout is None else timeout
         self._loop = event_loop()
         self._now = self._loop.clock()
         self._context = copy_context()  # of the task that enters the block of `serve`
-        self._lobby = Lobby(self._loop if ssl is None else None, self._on_readable, self._on_overdue)
+        has_tasks = ssl is not None or proxies is not None  # from the beginning
+        self._lobby = Lobby(None if has_tasks else self._loop, self._on_readable, self._on_overdue)
         self._clients: set[Client] = set()  # all that are not over
         self._pending: dict[Client, float] = {}  # those that count as pending, since when; oldest first
-        self._admitted = 0
         self._idle = Signal()
+
+    def add_open(self, transport: Transport, peer: PeerAddress) -> None:
+        """Take a client whose transport is open already."""
+        self._start_task(self._new_client(transport, peer))
 
     def drop_handshakes(self) -> None:
         """Drop the clients whose connections are not open yet, or whose handlers have not begun."""
@@ -107,34 +116,45 @@ class Admission:
         while self._clients or self.acceptor.is_running:
             await self._idle.wait()
 
+    async def wait_vacated(self) -> None:
+        """Wait until no client has a place. May be cancelled, and called again."""
+        while self.places.taken:
+            await self._idle.wait()
+
     def _spawn(self, task: Task, over: Callable[[], None]) -> None:
         self._loop.spawn(task, "wsstream server", over, self._context.copy())
 
     # -- clients come and go -----------------------------------------------------------------
 
     def _add(self, sock: socket.socket, peer: PeerAddress) -> None:
+        client = self._new_client(sock, peer)
+        if not self._lobby.enter(client, sock.fileno()):
+            self._start_task(client)
+
+    def _new_client(self, source: socket.socket | Transport, peer: PeerAddress) -> Client:
         while len(self._pending) >= self._max_pending:
             self._drop_oldest(f"more than {self._max_pending} opening handshakes are in progress")
         now = self._now()
-        client = Client(sock, peer, now + self._timeout)
+        client = Client(source, peer, now, now + self._timeout)
         self._clients.add(client)
         self._pending[client] = now
-        if not self._lobby.enter(client):
-            self._start_task(client)
+        return client
 
     def _start_task(self, client: Client, rejected: RequestRejected | None = None) -> None:
         self._spawn(partial(self._serve, client, rejected), partial(self._remove, client))
 
-    def _make_room(self, error: OSError) -> None:
-        self._drop_oldest(f"{error}", _SLOW)
+    def _make_room(self, error: OSError) -> bool:
+        return self._drop_oldest(f"{error}", _SLOW)
 
-    def _drop_oldest(self, why: str, after: float = 0.0) -> None:
+    def _drop_oldest(self, why: str, after: float = 0.0) -> bool:
         """Drop the oldest pending client, if it has been pending for at least `after` seconds."""
         for client, since in self._pending.items():
-            if self._now() - since >= after:
-                del self._pending[client]
-                self._drop(client, why)
-            break
+            if self._now() - since < after:
+                return False
+            del self._pending[client]
+            self._drop(client, why)
+            return True
+        return False
 
     def _drop(self, client: Client, why: str) -> None:
         client.drop(why)
@@ -147,10 +167,10 @@ class Admission:
         self._clients.discard(client)
         self._pending.pop(client, None)
         if client.state is _ADMITTED:
-            self._admitted -= 1
+            self.places.free(client.place)
         self._idle.notify()
         if client.ws is None:
-            client.sock.close()
+            client.source.close()
         elif not ending_of(client.ws).is_done:
             client.ws.abort()
 
@@ -171,7 +191,7 @@ class Admission:
         try:
             upgrade = client.upgrade
             if upgrade is None:
-                upgrade = self._start_upgrade(client, self._plain_transport(client.sock))
+                upgrade = self._start_upgrade(client, self._plain_transport(client.source))
             client.ws = upgrade.advance()
             if client.ws is None and upgrade.request is None:
                 return
@@ -215,7 +235,7 @@ class Admission:
         try:
             upgrade = client.upgrade
             if upgrade is None:
-                upgrade = self._start_upgrade(client, await self._transport(client.sock))
+                upgrade = self._start_upgrade(client, await self._transport(client))
             return await upgrade.run(partial(self._reject, client), rejected)
         except RequestRejected:
             pass  # logged by _reject
@@ -227,13 +247,20 @@ class Admission:
             raise
         return None
 
-    async def _transport(self, sock: socket.socket) -> Transport:
-        if self._ssl is None:
-            return self._plain_transport(sock)
-        return await TLSTransport.server(sock, self._ssl)
+    async def _transport(self, client: Client) -> Transport:
+        source = client.source
+        if self._proxies is not None and isinstance(source, socket.socket):
+            client.is_known = False
+            client.peer = await read_proxy_header(source, client.peer, self._proxies)
+            client.is_known = True
+        if self._ssl is None or not isinstance(source, socket.socket):
+            return self._plain_transport(source)
+        return await TLSTransport.server(source, self._ssl)
 
-    def _plain_transport(self, sock: socket.socket) -> SocketTransport:
-        return SocketTransport(sock, self._loop, has_options=INHERITS_OPTIONS)
+    def _plain_transport(self, source: socket.socket | Transport) -> Transport:
+        if isinstance(source, socket.socket):
+            return SocketTransport(source, self._loop, has_options=INHERITS_OPTIONS)
+        return source
 
     def _start_upgrade(self, client: Client, transport: Transport) -> ServerUpgrade:
         client.upgrade = ServerUpgrade(self._policy, transport, client.peer, partial(self._admit, client))
@@ -241,23 +268,18 @@ class Admission:
 
     def _admit(self, client: Client) -> None:
         self._pending.pop(client, None)
-        if self._admitted >= self._max_admitted:
-            reason = "The server has as many connections as it takes."
-            raise RequestRejected(Response(503, [("Retry-After", "1")], f"{reason}\n"), reason)
-        self._admitted += 1
+        assert client.upgrade is not None
+        assert client.upgrade.request is not None
+        client.place = self.places.take(client.upgrade.request)
         client.state = _ADMITTED
 
     def _reject(self, client: Client, rejected: RequestRejected) -> None:
         if client.state is _ADMITTED:
-            self._admitted -= 1
+            self.places.free(client.place)
         client.state = _REJECTED
         self._pending.pop(client, None)  # it moves to the end: reading the response gets time of its own
         self._pending[client] = self._now()
-        status = rejected.response.status
-        if isinstance(rejected, ApplicationResponse):
-            log.info("%s: answered with status %s", client, status)
-        else:
-            log.info("%s: rejected with status %s: %s", client, status, rejected)
+        log_rejection(client, rejected, self._now() - client.since)
 
     # -- what is logged of those that fail -----------------------------------------------------
 
@@ -265,7 +287,7 @@ class Admission:
         if isinstance(error, anyio.BrokenResourceError):
             error = client_broke(error)
         if isinstance(error, WebSocketError | OSError):
-            log.info("%s: the opening handshake failed: %s", client, error)
+            self._log(client, "the opening handshake failed: %s", error)
         else:
             log.error("%s: the opening handshake failed", client, cause=error)
 
@@ -278,11 +300,16 @@ class Admission:
             log.error("%s: cancelled in the opening handshake by something other than the server", client)
 
     def _log_drop(self, client: Client) -> None:
-        log.info("%s: dropped in the opening handshake: %s", client, client.dropped)
+        self._log(client, "dropped in the opening handshake: %s", client.dropped)
 
     def _log_timeout(self, client: Client) -> None:
         waiting_for = "TLS" if self._ssl is not None else "the client's request"
+        if not client.is_known:
+            waiting_for = "the PROXY protocol"
         if client.upgrade is not None:
             waiting_for = client.upgrade.waiting_for
         timeout = self._policy.options.open_timeout
-        log.info("%s: dropped after open_timeout, %s s, still waiting for %s", client, timeout, waiting_for)
+        self._log(client, "dropped after open_timeout, %s s, still waiting for %s", timeout, waiting_for)
+
+    def _log(self, client: Client, message: str, *args: object) -> None:
+        log.info(f"%s: {message}", client, *args, facts=facts_of_client(client, self._now() - client.since))

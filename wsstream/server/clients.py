@@ -7,8 +7,9 @@ from enum import Enum, auto
 
 import anyio
 
-from wsstream.opening.http import PeerAddress
+from wsstream.opening.peer import PeerAddress
 from wsstream.streams.websocket import WebSocketStream
+from wsstream.transports.base import Transport
 from wsstream.upgrade.client_name import client_name
 from wsstream.upgrade.server import ServerUpgrade
 
@@ -30,29 +31,49 @@ _PENDING = ClientState.PENDING  # a name of the module is found faster than a me
 
 
 class Client:
-    """An accepted socket and its task.
+    """An accepted socket, or a transport that is open already, and its task.
 
     Attributes:
-        sock: the socket, until a transport owns it.
-        peer: the client's address.
+        source: the socket, until a transport owns it; or the transport itself.
+        peer: the client's address; that of its proxy, until it is known.
+        is_known: whether that is the client's own, as far as the PROXY protocol says.
+        since: when it came.
         deadline: of the opening handshake.
         scope: cancels the task, once that runs.
         upgrade: the opening handshake, while it is in progress.
         ws: the connection, once it is open.
         state: where the client stands.
+        place: what the server counts an admitted client under.
         dropped: why the server gave the client up, if not for the deadline.
     """
 
-    __slots__ = ("deadline", "dropped", "peer", "scope", "sock", "state", "upgrade", "ws")
+    __slots__ = (
+        "deadline",
+        "dropped",
+        "is_known",
+        "peer",
+        "place",
+        "scope",
+        "since",
+        "source",
+        "state",
+        "upgrade",
+        "ws",
+    )
 
-    def __init__(self, sock: socket.socket, peer: PeerAddress, deadline: float) -> None:
-        self.sock = sock
+    def __init__(
+        self, source: socket.socket | Transport, peer: PeerAddress, since: float, deadline: float
+    ) -> None:
+        self.source = source
         self.peer = peer
+        self.since = since
+        self.is_known = True
         self.deadline = deadline
         self.scope: anyio.CancelScope | None = None
         self.upgrade: ServerUpgrade | None = None
         self.ws: WebSocketStream | None = None
         self.state = _PENDING
+        self.place: str | None = None
         self.dropped: str | None = None
 
     def drop(self, why: str) -> None:

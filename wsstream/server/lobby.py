@@ -37,24 +37,27 @@ class Lobby:
             self._alarms, self._now = operations.alarms(), operations.clock()
         self._on_readable = on_readable
         self._on_overdue = on_overdue
-        self._clients: dict[Client, None] = {}  # the first is due first
+        self._clients: dict[Client, int] = {}  # and their sockets' numbers; the first is due first
         self._alarm: Alarm | None = None
 
     def __iter__(self) -> Iterator[Client]:
         return iter(tuple(self._clients))
 
-    def enter(self, client: Client) -> bool:
-        """Watch a client, whose deadline is not before those of the others; false: the loop cannot."""
+    def enter(self, client: Client, number: int) -> bool:
+        """Watch a client and its socket, of that number; false: the loop cannot.
+
+        Its deadline is not before those of the others.
+        """
         if self._loop is None:
             return False
         try:
             # The number, not the socket: asyncio shows a socket in an exception that it then drops, and
             # that asks the kernel for both of its addresses.
-            self._loop.add_reader(client.sock.fileno(), self._on_readable, client)
+            self._loop.add_reader(number, self._on_readable, client)
         except NotImplementedError:  # the default event loop of Windows
             self._loop = None
             return False
-        self._clients[client] = None
+        self._clients[client] = number
         if self._alarm is None and client.deadline != inf:
             self._alarm = self._alarms.set(client.deadline, self)
         return True
@@ -65,11 +68,10 @@ class Lobby:
         Its socket is not watched any more, unless somebody else has it `watched` by now, which took the
         place of this watch.
         """
-        if client not in self._clients:
+        if (number := self._clients.pop(client, None)) is None:
             return False
-        del self._clients[client]
         if not watched:
-            self._loop.remove_reader(client.sock.fileno())
+            self._loop.remove_reader(number)
         return True
 
     def close(self) -> None:

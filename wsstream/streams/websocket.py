@@ -103,6 +103,11 @@ class WebSocketStream(ObjectStream[str | bytes]):
         """A short name of this connection in logs, unlike others of the process."""
         return self._ending.id
 
+    @property
+    def path_params(self) -> Mapping[str, str | int]:
+        """The parameters that a :class:`Router` found in the path of the request, by their names."""
+        return self.request.path_params
+
     # -- messages ----------------------------------------------------------------------------
     # These return the coroutines of the two streams, which spares one of their own for each message.
 

@@ -22,7 +22,8 @@ from __future__ import annotations
 from wsstream.sync.client import ConnectOptions, connect, reconnect
 from wsstream.sync.readable import Readable
 from wsstream.sync.reader import MessageReader
-from wsstream.sync.server import ServeOptions, Server, serve
+from wsstream.sync.serve import ServeOptions, serve
+from wsstream.sync.server import Server
 from wsstream.sync.websocket import WebSocketStream
 from wsstream.sync.writable import Writable
 from wsstream.sync.writer import MessageWriter

@@ -11,11 +11,15 @@ from anyio import CancelScope
 
 from wsstream.arguments import check_number
 
-__all__ = ["Call", "check_timeout"]
+__all__ = ["Call", "Cancelled", "check_timeout"]
 
 T = TypeVar("T")
 Post: TypeAlias = Callable[[Callable[[], object]], object]
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]], Callable[[], None]], object]
+
+
+class Cancelled(Exception):
+    """A call was cancelled, by somebody other than the thread that waits for it."""
 
 
 def check_timeout(timeout: object) -> None:
@@ -28,8 +32,7 @@ class Call(Generic[T]):
 
     A wait that times out or is interrupted cancels the coroutine and waits for its end, so what the
     coroutine's contract says about cancellation holds for the thread. A coroutine that succeeded all the same
-    has returned
-    its value: a timeout loses nothing.
+    has returned its value: a timeout loses nothing.
 
     Args:
         function: returns the coroutine.
@@ -88,7 +91,8 @@ class Call(Generic[T]):
         """Have the waiting thread call `note`; what that raises cancels the call."""
         self._mail.put(note)
 
-    def _cancel_now(self) -> None:
+    def cancel(self) -> None:
+        """Cancel the coroutine; unless it succeeds all the same, the thread's wait raises `Cancelled`."""
         self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
@@ -117,6 +121,8 @@ class Call(Generic[T]):
                 raise error
             finally:
                 del error
+        if self._cancelled and not self._succeeded:
+            raise Cancelled
         if not self._succeeded:
             raise RuntimeError("the event loop has ended, as the program ends")
         return getattr(self, "_value", None)  # type: ignore[return-value]
@@ -132,7 +138,7 @@ class Call(Generic[T]):
 
     def _give_up(self, post: Post) -> None:
         try:
-            post(self._cancel_now)
+            post(self.cancel)
         except RuntimeError:
             return  # the event loop has ended, and so has the call
         self._read_mail(None, heed_notes=False)

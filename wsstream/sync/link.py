@@ -49,6 +49,7 @@ class Link:
         self.ending = ending_of(ws)
         self.incoming = Incoming(background, driver.receiver, self.ending)
         self.outgoing = Outgoing(background, driver.sender, self.ending)
+        self.ending.before_close = self.outgoing.hand_over_all
         background.guests.add(self)
 
     @never_raises
@@ -92,10 +93,6 @@ class Link:
 
     # -- in the event loop ---------------------------------------------------------------------
 
-    def _hand_over_now(self) -> None:
-        self.outgoing.hand_over_all()
-        self.incoming.drop()
-
     async def hand_over(self) -> None:
         """All that was accepted from threads leaves before Close, which follows; what was received is
         dropped.
@@ -112,13 +109,14 @@ class Link:
             except BaseException:
                 self.ending.abort()
                 raise
-        self._hand_over_now()
+        self.outgoing.hand_over_all()  # also where the connection has ended: nothing stays behind
+        self.incoming.drop()
 
     def _begin_close(self, code: int | None, reason: str) -> None:
         if self.outgoing.must_wait:
             self.background.spawn(lambda: self._close(code, reason))
         else:
-            self._hand_over_now()
+            self.incoming.drop()
             self.ws.begin_close(code, reason)
 
     def _abort(self, code: int | None, reason: str, with_close: bool) -> None:

@@ -176,8 +176,7 @@ class MessageReader(io.RawIOBase):
         Args:
             max_bytes: the most bytes to take. ``None``: any number.
             progress: called in this thread with the number of bytes written, at most 20 times a second, and
-            at
-                the end.
+                at the end.
             hash: such as ``hashlib.sha256()``: its ``update`` is called with the bytes.
 
         Raises:

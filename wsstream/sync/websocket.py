@@ -29,8 +29,7 @@ class WebSocketStream:
     ``receive``, ``send`` and ``for`` are short forms of the streams' own. Leaving a block of ``with ws``
     closes as leaving that of ``connect`` does. It may be used by several threads: one at a time receives, any
     number send, and closing it in one wakes the others, whose calls raise ``ClosedLocally``. A process that
-    was forked
-    cannot use it: calls raise ``RuntimeError``, and closing does nothing.
+    was forked cannot use it: calls raise ``RuntimeError``, and closing does nothing.
 
     Attributes:
         readable: the peer's messages.

@@ -48,14 +48,12 @@ class Writable:
         message is sent; after Ctrl-C nothing or all of it. Either way `item` may be changed afterwards.
 
         An iterable of ``str`` or of bytes-like objects is one message, whose chunks are sent as they come;
-        the
-        timeout is for each of them. If the iterable raises, the message is aborted: Close 1011.
+        the timeout is for each of them. If the iterable raises, the message is aborted: Close 1011.
 
         Raises:
             TimeoutError: the message could not be accepted within `timeout` seconds.
             TypeError: `item` is neither ``str`` nor bytes-like nor an iterable of these, or is a mapping. A
-            chunk
-                is of another type than the first; the connection fails.
+                chunk is of another type than the first; the connection fails.
             ValueError: a memoryview that is not contiguous; a lone surrogate (``UnicodeEncodeError``).
             ConnectionBroken: the peer has closed, or the connection broke.
             ClosedLocally: the connection was closed on this side.

@@ -24,8 +24,7 @@ class MessageWriter(io.RawIOBase):
 
     Leaving the block of :meth:`Writable.message` finishes the message (FIN). Leaving it by an exception, also
     by Ctrl-C, never does: the peer sees no end of the message, and Close 1011. So `close`, which also a
-    wrapper
-    calls whatever has happened, does not finish it by itself: it only ends writing.
+    wrapper calls whatever has happened, does not finish it by itself: it only ends writing.
 
     Attributes:
         kind (str): ``"text"`` or ``"binary"``.

@@ -14,6 +14,9 @@ A handler is a function of a WebSocket, so pass it one end of a pair and play th
             assert await client.receive() == "hello"
             await client.aclose()
 
+:func:`serving` runs what ``serve`` does, with its limits and its closing: a handler or a router whose clients
+come by ``server.connect("/path")``.
+
 Below the WebSocket are :func:`memory_pair` and :func:`lockstep_pair`, byte streams to pass to
 ``connect(transport=...)`` and ``accept``; wrap them in :class:`SplitStream`, :class:`DelayStream`,
 :class:`StallStream`, :class:`RateStream` or :class:`CutStream` for a bad network. :class:`RawPeer`
@@ -44,6 +47,7 @@ from .frames import (
 from .memory import MemoryStream, MemoryStreamStatistics, lockstep_pair, memory_pair
 from .pair import connected_pair
 from .peer import FrameReader, RawPeer
+from .serving import MemoryServer, serving
 
 __all__ = [
     "EXAMPLE_KEY",
@@ -57,6 +61,7 @@ __all__ = [
     "FrameCase",
     "FrameOptions",
     "FrameReader",
+    "MemoryServer",
     "MemoryStream",
     "MemoryStreamStatistics",
     "PeerError",
@@ -77,6 +82,7 @@ __all__ = [
     "ping",
     "pong",
     "reset_stream",
+    "serving",
     "text",
     "virtual_clock",
 ]

@@ -12,12 +12,18 @@ from wsstream.opening.http import Request, Response
 from wsstream.streams.close_on_exit import in_cancelled_scope, is_closing, judge, program_end
 from wsstream.upgrade.client_name import client_name
 
-__all__ = ["UNCHANGED", "ApplicationResponse", "RequestHook"]
+__all__ = ["UNCHANGED", "ApplicationResponse", "RequestHook", "check_process_request"]
 
 log = Log("wsstream.server")
 
 UNCHANGED = Accept()
 """The decision of an application that has nothing to add."""
+
+
+def check_process_request(function: object) -> None:
+    """Check an argument `process_request`: TypeError if it can neither be called nor is ``None``."""
+    if function is not None and not callable(function):
+        raise TypeError(f"process_request must be a function or None, got {type(function).__name__}")
 
 
 class ApplicationResponse(RequestRejected):
@@ -39,8 +45,7 @@ class RequestHook:
     __slots__ = ("_function", "_own_tasks")
 
     def __init__(self, function: ProcessRequest | None, *, own_tasks: bool) -> None:
-        if function is not None and not callable(function):
-            raise TypeError(f"process_request must be a function or None, got {type(function).__name__}")
+        check_process_request(function)
         self._function = function
         self._own_tasks = own_tasks
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import anyio
@@ -14,16 +16,19 @@ from wsstream.errors import HandshakeError
 from wsstream.opening.decision import Accept, ProcessRequest
 from wsstream.opening.deflate_offer import accept_offer
 from wsstream.opening.extensions import Extension, format_extensions
+from wsstream.opening.forwarded import ForwardedError, TrustedProxies
 from wsstream.opening.handshake import validate_subprotocols
 from wsstream.opening.handshake_server import (
     Offer,
     RequestRejected,
     check_request,
+    rejection,
     select_subprotocol,
-    validate_origins,
 )
-from wsstream.opening.http import PeerAddress, Request, RequestedURL, Response
+from wsstream.opening.http import Request, RequestedURL, Response
 from wsstream.opening.http1 import ServerHandshake
+from wsstream.opening.origins import Hosts, Origins, OriginsArgument
+from wsstream.opening.peer import PeerAddress
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed
 from wsstream.streams.websocket import WebSocketStream
@@ -31,6 +36,7 @@ from wsstream.transports.attributes import TransportAttributes
 from wsstream.transports.base import Transport, receive_now, receive_some, release, send_all
 from wsstream.transports.failures import reported
 from wsstream.upgrade.process_request import UNCHANGED, RequestHook
+from wsstream.upgrade.route_options import RouteOptions
 
 __all__ = ["ServerUpgrade", "UpgradePolicy", "client_broke"]
 
@@ -51,28 +57,62 @@ class UpgradePolicy:
     """Which requests a server upgrades, and what it agrees to.
 
     Args:
-        subprotocols, origins, process_request, options: as in :func:`~wsstream.serve`.
+        subprotocols, origins, process_request, options, hosts, trusted_proxies: as in
+            :func:`~wsstream.serve`.
         own_tasks: see :class:`~wsstream.upgrade.process_request.RequestHook`.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
     """
 
-    __slots__ = ("hook", "options", "origins", "subprotocols")
+    __slots__ = ("_hosts", "_proxies", "hook", "options", "origins", "subprotocols")
 
     def __init__(
         self,
         subprotocols: Iterable[str],
-        origins: Iterable[str | None] | None,
+        origins: OriginsArgument,
         process_request: ProcessRequest | None,
         options: ConnectionOptions,
         *,
+        hosts: Iterable[str] | None = None,
+        trusted_proxies: TrustedProxies | None = None,
         own_tasks: bool = False,
     ) -> None:
         self.hook = RequestHook(process_request, own_tasks=own_tasks)
         self.subprotocols = validate_subprotocols(subprotocols)
-        self.origins = validate_origins(origins)
+        self.origins = None if origins is None else Origins(origins)
         self.options = options
+        self._hosts = None if hosts is None else Hosts(hosts)
+        self._proxies = trusted_proxies
+
+    def see(self, request: Request) -> None:
+        """Learn who the client is, and check that the host it asked for is one of the server's.
+
+        Raises:
+            RequestRejected: it is not, or a trusted proxy said something that is not clear.
+        """
+        if self._proxies is not None and self._proxies.trusts(request.peer):
+            try:
+                request.forwarded = self._proxies.read(request.headers)
+            except ForwardedError as error:
+                raise rejection(400, f"The request came by a trusted proxy, but {error}.") from error
+        if self._hosts is not None and not self._hosts.admit(request.host):
+            raise rejection(421, "The request is for a host that is not served here.")
+
+    def of_route(self, route: object) -> UpgradePolicy:
+        """The policy for a request to `route`, which a router chose: with the options of the route."""
+        changed: RouteOptions | None = getattr(route, "options", None)
+        if not changed:
+            return self
+        policy = copy(self)
+        if "subprotocols" in changed:
+            policy.subprotocols = validate_subprotocols(changed["subprotocols"])
+        if "origins" in changed:
+            origins = changed["origins"]
+            policy.origins = None if origins is None else Origins(origins)
+        if "max_message_size" in changed:
+            policy.options = replace(self.options, max_message_size=changed["max_message_size"])
+        return policy
 
 
 class ServerUpgrade:
@@ -194,7 +234,10 @@ class ServerUpgrade:
         while (data := receive_now(self._transport, _READ_SIZE)) is not None:
             if (request := self._handshake.receive_data(data)) is not None:
                 request.attributes = TransportAttributes(self._transport)
+                if self._transport.extra("ssl_object") is not None:
+                    request.tls = True
                 self.request = request
+                self._policy.see(request)
                 self._on_request()
                 return True
         return False
@@ -203,6 +246,7 @@ class ServerUpgrade:
         """Check the request, agree on what it offers, and make the response."""
         request = self.request
         assert request is not None
+        self._policy = self._policy.of_route(request.route)
         offer = check_request(request, origins=self._policy.origins)
         subprotocol = self._choose_subprotocol(request, accept, offer)
         extensions, deflate = self._choose_extensions(offer)
@@ -227,10 +271,9 @@ class ServerUpgrade:
         connection = Connection(client=False, deflate=opening.deflate)
         driver = Driver(self._transport, connection, self._handshake.trailing, self._policy.options)
         driver.start()
-        scheme = "ws" if self._transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,
-            url=RequestedURL(scheme, request),
+            url=RequestedURL(request),
             subprotocol=opening.subprotocol,
             extensions=opening.extensions,
             request=request,

@@ -59,7 +59,7 @@ class Standard:
 class Dialled:
     """A TCP connection or one to a Unix socket. `target` is host and port, or a path."""
 
-    target: Bind
+    target: Address | str
 
 
 @dataclass(frozen=True, slots=True)

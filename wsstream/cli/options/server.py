@@ -18,7 +18,8 @@ def add_bind_option(parser: argparse.ArgumentParser, *, path: bool = True) -> No
         action="append",
         default=[],
         help="where to listen: [HOST:]PORT, on loopback without a host, on all interfaces with the host *;"
-        " port 0 is a free one; or unix:PATH. May be repeated (:8765)",
+        " port 0 is a free one; or unix:PATH; or systemd, systemd:NAME for the sockets that systemd opened."
+        " May be repeated (:8765)",
     )
     if path:
         parser.add_argument(
@@ -28,7 +29,9 @@ def add_bind_option(parser: argparse.ArgumentParser, *, path: bool = True) -> No
 
 def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:
     """Add the options of a server. With `shared`, those that clients have too are not added again."""
-    group = parser.add_argument_group("server", "'GET /healthz' is answered with 200 while it listens")
+    group = parser.add_argument_group(
+        "server", "'GET /healthz' is answered with 200 while it listens; SIGHUP loads --cert and --key again"
+    )
     if not shared:
         add_tls_files(group, "server")
         group.add_argument(
@@ -55,11 +58,40 @@ def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False)
             help="let in web pages of this origin; may be repeated; * for all (none)",
         )
     group.add_argument(
+        "--allow-host",
+        metavar="HOST",
+        action="append",
+        default=[],
+        dest="hosts",
+        help="a name under which the server may be asked for; others get 421. May be repeated; * for all"
+        " (those of this machine if it listens on loopback only, else all)",
+    )
+    group.add_argument(
+        "--trusted-proxy",
+        metavar="ADDR",
+        action="append",
+        default=[],
+        dest="trusted_proxies",
+        help="believe what the proxy at this address or in this network says of its clients (Forwarded,"
+        " X-Forwarded-*); may be repeated; unix for one on a Unix socket",
+    )
+    group.add_argument(
+        "--proxy-protocol",
+        action="store_true",
+        help="connections come from the trusted proxies only, and begin with the PROXY protocol",
+    )
+    group.add_argument(
         "--max-connections",
         metavar="N",
         type=count,
         default=1000,
         help="how many at a time; others get 503, or wait where bytes come in (1000)",
+    )
+    group.add_argument(
+        "--max-connections-per-client",
+        metavar="N",
+        type=count,
+        help="how many WebSockets one address, or one IPv6 /64, may have; more get 429 (no limit)",
     )
     group.add_argument(
         "--shutdown-timeout",

@@ -1,0 +1,1 @@
+"""Several handlers in one server, chosen by the path of the request."""
