@@ -490,6 +490,18 @@ def test_a_thread_that_does_not_read_stops_the_peer() -> None:
         assert sum(len(ws.receive()) for _ in range(total - 1)) == (total - 1) * 16 * 1024
 
 
+def test_a_batch_holds_a_quarter_of_the_mark_at_most() -> None:
+    def blast(ws: WebSocketStream) -> None:
+        for _ in range(20_000):
+            ws.send(bytes(1024))
+
+    with serving(blast, flow=FLOW) as server, connect(server.url, flow=FLOW) as ws:
+        until(lambda: ws.statistics().reading_paused)
+        ws.receive()
+        assert 8 * 1024 < ws._link.incoming.cost <= 16 * 1024
+        ws.abort()
+
+
 def has_stopped(progress: list[int]) -> bool:
     before = len(progress)
     threading.Event().wait(0.3)

@@ -6,6 +6,7 @@ import gc
 import inspect
 
 import pytest
+from sync.conftest import echo
 
 import wsstream.sync
 from wsstream.sync import connect, reconnect, serve
@@ -21,7 +22,7 @@ CLASSES = [
 
 
 def test_every_object_is_shown_in_one_line_without_secrets() -> None:
-    serving = serve(lambda ws: ws.send(ws.receive()), "127.0.0.1")
+    serving = serve(echo, "127.0.0.1")
     shown = [serving]
     with serving as server, connect(f"{server.url}/?token={SECRET}") as ws:
         ws.send("x")

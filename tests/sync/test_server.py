@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import ssl
@@ -19,6 +20,7 @@ from wsstream import (
     Accept,
     ClosedLocally,
     ConnectionBroken,
+    FlowControl,
     HandshakeRejected,
     Request,
     Response,
@@ -106,6 +108,29 @@ def test_leaving_closes_connections_with_1001_and_waits_for_their_handlers() -> 
         ws.receive()
     assert caught.value.info.code == 1001
     ws.close()
+
+
+def test_what_a_blocked_handler_was_told_is_accepted_leaves_before_the_servers_close() -> None:
+    accepted: list[int] = []
+    full = threading.Event()
+
+    def handler(ws: WebSocketStream) -> None:
+        with contextlib.suppress(TimeoutError):
+            while True:
+                ws.send(bytes(1000), timeout=0.3)
+                accepted.append(1000)
+        full.set()
+        ws.wait_closed()
+
+    flow = FlowControl(receive_high_water=64 * 1024, send_high_water=32 * 1024)
+    with serve(handler, "127.0.0.1", flow=flow) as server, connect(server.url, flow=flow) as ws:
+        full.wait()
+        assert next(iter(server.connections)).statistics().send_buffered > 32 * 1024
+        threading.Thread(target=server.shutdown).start()
+        until(lambda: not server.listening)
+        assert [len(message) for message in ws] == accepted
+        assert ws.close_info is not None
+        assert ws.close_info.code == 1001
 
 
 def test_a_handler_that_does_not_end_is_left_behind() -> None:
