@@ -57,7 +57,7 @@ async def _serve(options: argparse.Namespace, root: SafeRoot, stopping: Stopping
             if options.once:
                 ended.set()
 
-    async with listening(options, handle, binds_of(options), subprotocols=[SUBPROTOCOL]):
+    async with listening(options, handle, binds_of(options), path=options.path, subprotocols=[SUBPROTOCOL]):
         with stopping.by(ended.set):
             await ended.wait()
     return Exit.OK
