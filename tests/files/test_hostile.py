@@ -22,8 +22,11 @@ from kit.storage import ignore_case
 from kit.waiting import until
 
 from wsstream.cli.failures import failure_of
-from wsstream.files import Progress, TransferError, download, upload
+from wsstream.files import Progress, TransferError, download, steps, upload
+from wsstream.files.sender import open_path
+from wsstream.files.storage.listing import Entry, Page
 from wsstream.files.storage.partial import Partial
+from wsstream.files.storage.safe_root import SafeRoot
 
 KIB, MIB = 1 << 10, 1 << 20
 CONTENT = os.urandom(MIB)
@@ -187,6 +190,52 @@ async def test_10_000_parts_are_in_nobodys_way(
     assert os.listdir(tmp_path / "back") == ["file.bin"]
     assert (tmp_path / "back" / "file.bin").read_bytes() == CONTENT
     assert len(os.listdir(folder)) == 20_001
+
+
+# -- what a server lists -----------------------------------------------------------------------------
+
+ENTRIES = {"../up": "invalid-name", ".wsstream-x.part": "invalid-name", "con": "invalid-name"}
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Entry], bool], None]:
+    """``listing(entries, endless)``: what the server answers in place of what is there."""
+
+    def list_these(entries: list[Entry], endless: bool) -> None:
+        page = Page(entries, "more" if endless else None)
+        monkeypatch.setattr(SafeRoot, "entries", lambda *args, **options: page)
+
+    return list_these
+
+
+@in_process
+@pytest.mark.parametrize("name", ENTRIES)
+async def test_a_listed_name_leads_nowhere(
+    serving: Any, path: Path, tmp_path: Path, listing: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The server sends a file under each name that it lists."""
+    monkeypatch.setattr(SafeRoot, "open_source", lambda self, name: open_path(path))
+    listing([Entry(name, "file", len(CONTENT), 0)], False)
+    back = tmp_path / "back"
+    back.mkdir()
+    before = set(tmp_path.rglob("*"))
+    async with serving() as server:
+        assert await refused(download(server.url, back, name="")) == (ENTRIES[name], POLICY)
+    assert set(tmp_path.rglob("*")) == before
+
+
+@in_process
+@pytest.mark.parametrize("kind", ["file", "folder"])
+async def test_folders_without_end_are_given_up(
+    serving: Any, tmp_path: Path, listing: Any, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "_MOST_LISTED", 50_000)
+    listing([Entry("x", kind, 1, 0)], True)
+    async with serving() as server:
+        assert await refused(download(server.url, tmp_path, name="")) == ("too-large", POLICY)
+    listing([Entry("x" * 200, "folder", 0, 0)], False)
+    async with serving() as server:
+        assert await refused(download(server.url, tmp_path, name="")) == ("invalid-name", POLICY)
 
 
 # -- swapped during a transfer ---------------------------------------------------------------------

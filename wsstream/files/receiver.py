@@ -15,11 +15,12 @@ from wsstream.errors import ConnectionClosed
 from wsstream.files.beside import beside
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
+from wsstream.files.expected import FileDigest
 from wsstream.files.progress import Meter
-from wsstream.files.protocol.digests import Digest, available, new_digest
+from wsstream.files.protocol.digests import available, new_digest
 from wsstream.files.protocol.messages import MAX_CHECK, Accept, Cancel, Done, End, Offer, Prefix, Reject
 from wsstream.files.protocol.states import State
-from wsstream.files.protocol.window import MIN_WINDOW, SEGMENT
+from wsstream.files.protocol.window import MIN_WINDOW
 from wsstream.files.result import TransferResult
 from wsstream.files.storage.fence import Fence
 from wsstream.files.storage.locker import FileLocker, Locker
@@ -50,6 +51,7 @@ class Storage:
         quota: most bytes of all files in the folder; ``None``: no limit.
         max_size: most bytes of one file; ``None``: no limit.
         locker: says who may write a part; by default, a :class:`FileLocker`.
+        expect: see `FileDigest`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Storage:
         quota: int | None = None,
         max_size: int | None = None,
         locker: Locker | None = None,
+        expect: str | None = None,
     ) -> None:
         self.root = root
         self.on_exist: OnExist = on_exist
@@ -69,6 +72,7 @@ class Storage:
         self.min_free = min_free
         self.quota = quota
         self.max_size = max_size
+        self.expect = expect
         self.locker: Locker = FileLocker(root) if locker is None else locker
 
     def token(self, name: str, offer: Offer) -> str:
@@ -104,10 +108,10 @@ def refuse(channel: Channel, error: TransferError) -> None:
     session = channel.session
     if error.error == "superseded":
         channel.fail(error)
-    elif session.state in _CANCELS or session.state is State.ASKED:
+    elif session.state in _CANCELS or session.state in (State.ASKED, State.DELETED):
         keep = error.error not in ("changed", "digest-mismatch")
         channel.post(Cancel(session.id, error.error, error.reason, keep=keep))
-    elif session.state in (State.DECIDING, State.REQUESTED, State.LOOKING):
+    elif session.state in (State.DECIDING, State.REQUESTED, State.LOOKING, State.DELETING):
         channel.post(Reject(session.id, error.error, error.reason, error.retry))
 
 
@@ -208,11 +212,11 @@ class _Receiving:
 
     async def _receive(self, part: Partial, kind: str) -> TransferResult:
         offset = part.durable
-        digest = new_digest(kind)
+        digest = FileDigest(kind, self._storage.expect)
         check = await self._prefix(part, kind)
         self._channel.check()
         token = part.token
-        self._channel.post(Accept(self._offer.id, offset, kind, MIN_WINDOW, SEGMENT, token, check))
+        self._channel.post(Accept(self._offer.id, offset, kind, MIN_WINDOW, self._channel.step, token, check))
         self._meter.start(offset, self._offer.size)
         reader = _Reader(part, digest, behind=offset > 0)
         async with beside(partial(self._sync, part), reader.follow):
@@ -221,6 +225,11 @@ class _Receiving:
         if not self._session.verify(digest.hexdigest(), current_time()):
             self._channel.notify()
             self._channel.check()
+        try:
+            digest.check()
+        except TransferError:
+            await self._in_thread(part.discard)
+            raise
         return await self._commit(part, end, digest.hexdigest())
 
     async def _prefix(self, part: Partial, kind: str) -> Prefix | None:
@@ -234,8 +243,10 @@ class _Receiving:
     async def _write(self, part: Partial, reader: _Reader) -> End:
         """Write what comes until the sender ends."""
         while True:
-            if data := self._channel.take_data(_BATCH):
-                self._check_size(part.written + sum(map(len, data)))
+            if data := self._channel.take_data(_BATCH if self._channel.limit is None else 1):
+                size = sum(map(len, data))
+                self._check_size(part.written + size)
+                await self._channel.may_move(size)
                 written = part.written
                 await to_thread.run_sync(reader.write, data)
                 self._moved += part.written - written
@@ -317,7 +328,7 @@ class _StartAgain(Exception):
 class _Reader:
     """Hashes the bytes of a part: while they are written, or behind that if an earlier attempt wrote some."""
 
-    def __init__(self, part: Partial, digest: Digest, *, behind: bool) -> None:
+    def __init__(self, part: Partial, digest: FileDigest, *, behind: bool) -> None:
         self._part = part
         self._digest = digest
         self._hasher = part.hasher(digest) if behind else None

@@ -23,7 +23,7 @@ from wsstream.streams.send_chunks import AnyChunks
 from wsstream.streams.writable import Writable
 from wsstream.transports.attributes import TransportAttributes
 
-__all__ = ["Statistics", "WebSocketStream", "ending_of", "is_client"]
+__all__ = ["Statistics", "WebSocketStream", "driver_of", "ending_of", "is_client"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +217,11 @@ class WebSocketStream(ObjectStream[str | bytes]):
 def ending_of(ws: WebSocketStream) -> Ending:
     """The end of a connection, for those who open connections and close them: clients and servers."""
     return ws._ending
+
+
+def driver_of(ws: WebSocketStream) -> Driver:
+    """What moves the bytes of a connection, for those who hand messages over in batches."""
+    return ws._driver
 
 
 def is_client(ws: WebSocketStream) -> bool:

@@ -10,8 +10,8 @@ from wsstream.cli.options.values import count, duration
 __all__ = ["add_bind_option", "add_server_options"]
 
 
-def add_bind_option(parser: argparse.ArgumentParser, *, path: bool = True) -> None:
-    """Add where to listen; `bridge` has it in its endpoints instead. `path`: with one path to serve."""
+def add_bind_option(parser: argparse.ArgumentParser, *, path: str = "") -> None:
+    """Add where to listen; `bridge` has it in its endpoints instead. `path`: more help for ``--path``."""
     parser.add_argument(
         "--bind",
         metavar="ADDR",
@@ -21,10 +21,11 @@ def add_bind_option(parser: argparse.ArgumentParser, *, path: bool = True) -> No
         " port 0 is a free one; or unix:PATH; or systemd, systemd:NAME for the sockets that systemd opened."
         " May be repeated (:8765)",
     )
-    if path:
-        parser.add_argument(
-            "--path", metavar="PATH", help="serve this path alone, such as /echo; others get 404 (all)"
-        )
+    parser.add_argument(
+        "--path",
+        metavar="PATH",
+        help=f"serve this path alone, such as /{parser.prog.split()[-1]}; others get 404{path} (all)",
+    )
 
 
 def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:
