@@ -55,7 +55,7 @@ nitpick_ignore_regex = [
     ("py:class", r"wsstream\.streams\.save\.Hash"),  # "such as hashlib.sha256()"
     ("py:class", r"wsstream\.files\.server\.FileHandler"),  # "a handler"
     ("py:class", r"wsstream\.routing\.router\._AnyHandler"),  # "the async function below it"
-    ("py:class", r"wsstream\.streams\.typed\.T"),  # "your type"
+    ("py:class", r"wsstream\.streams\.typed\.(R|S)"),  # "your type"
     ("py:class", r"wsstream\.upgrade\.route_options\.RouteOptions"),  # the options that the text lists
     ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists
     ("py:class", r"wsstream\.testing\.Literal"),  # in an annotation that is shown as it is written

@@ -104,7 +104,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self._ending.id
 
     @property
-    def path_params(self) -> Mapping[str, str | int]:
+    def path_params(self) -> Mapping[str, Any]:
         """The parameters that a :class:`Router` found in the path of the request, by their names."""
         return self.request.path_params
 
