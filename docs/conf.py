@@ -57,6 +57,7 @@ nitpick_ignore_regex = [
     ("py:class", r"wsstream\.upgrade\.route_options\.RouteOptions"),  # the options that the text lists
     ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists
     ("py:class", r"wsstream\.testing\.Literal"),  # in an annotation that is shown as it is written
+    ("py:class", r"wsstream\.opening\.peer\.Forwarded"),  # "what a trusted proxy said"
     ("py:class", r"wsstream\.opening\.http\._(T|Default)"),  # the type of an attribute, or of a default
 ]
 

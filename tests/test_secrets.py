@@ -406,7 +406,7 @@ def test_what_is_kept_inside_shows_no_secret(watch: Watch) -> None:
     answering = ServerHandshake()
     request = answering.receive_data(asking.data_to_send())
     assert isinstance(request, Request)
-    watch.see(asking, answering, request, RequestedURL("ws", request))
+    watch.see(asking, answering, request, RequestedURL(request))
     offer = check_request(request)
     accepted = asking.receive_data(answering.accept(offer, subprotocol=SECRET) + b"\x81\x06s3cr3t")
     assert accepted is not None

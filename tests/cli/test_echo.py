@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +79,18 @@ def test_delay_and_rate_take_their_time(command: Command, listen_with: ListenWit
     assert time.monotonic() - start > 0.6 + 0.8
 
 
-@pytest.mark.parametrize("arguments", [["--close-after", "1:1005"], ["--bind", "nonsense"], ["--key", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--close-after", "1:1005"],
+        ["--bind", "nonsense"],
+        ["--key", "x"],
+        ["--trusted-proxy", "a.example"],
+        ["--proxy-protocol"],
+        ["--origin", "a.example"],
+        ["--allow-host", "a b"],
+    ],
+)
 def test_wrong_usage(command: Command, arguments: list[str]) -> None:
     assert command("echo", *arguments).returncode == 2
 
@@ -132,6 +145,29 @@ def test_web_pages_are_let_in_only_if_their_origin_is(command: Command, listen_w
     assert command("connect", url).returncode == 0
     everybody = listen_with("echo", "--bind", ":0", "--origin", "*")
     assert command("connect", everybody, "--origin", "http://bad.example").returncode == 0
+
+
+def test_a_request_for_another_host_is_refused(listen_with: ListenWith) -> None:
+    """On loopback, so that a page whose name leads here (DNS rebinding) gets nothing."""
+    health = listen_with("echo", "--bind", ":0").rstrip("/") + "/healthz"
+    assert get(health, Host="localhost:80") == (200, b"ok\n")
+    assert get(health, Host="rebound.example")[0] == 421
+    for name in ("*", "rebound.example"):
+        health = listen_with("echo", "--bind", ":0", "--allow-host", name).rstrip("/") + "/healthz"
+        assert get(health, Host="rebound.example")[0] == 200
+
+
+def test_a_trusted_proxy_says_for_whom_it_asks(command: Command, listen_with: ListenWith) -> None:
+    url = listen_with("echo", "--bind", ":0", "--trusted-proxy", "127.0.0.1")
+    said = ["-H", "X-Forwarded-Host: a.example", "--origin", "https://a.example"]
+    assert command("connect", url, *said).returncode == 0
+    assert command("connect", listen_with("echo", "--bind", ":0"), *said).returncode == 5
+    proxied = listen_with("echo", "--bind", ":0", "--trusted-proxy", "127.0.0.0/8", "--proxy-protocol")
+    host, port = urllib.parse.urlsplit(proxied).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"PROXY TCP4 192.0.2.1 127.0.0.1 5 80\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+    assert command("connect", proxied).returncode == 3
 
 
 def test_one_connection_too_many_is_refused(command: Command, spawn: Spawn, listen_with: ListenWith) -> None:

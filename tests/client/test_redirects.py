@@ -53,7 +53,7 @@ async def site(tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
     def process_request(request: Request) -> Response | None:
         return sites[0].answer(request)
 
-    async with serve(echo, "127.0.0.1", ssl=tls, process_request=process_request) as server:
+    async with serve(echo, "127.0.0.1", ssl=tls, process_request=process_request, origins=None) as server:
         sites.append(Site(server))
         yield sites[0]
 

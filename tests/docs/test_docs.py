@@ -164,7 +164,7 @@ def test_only_known_internal_members_are_left_out_of_the_reference() -> None:
         "Writable": {"new_writer", "release", "send_payload"},
         "MessageReader": {"close", "kind", "bytes_received", "complete"},
         "MessageWriter": {"kind", "bytes_sent", "send_range"},
-        "Request": {"route"},
+        "Request": {"forwarded", "route", "tls"},
         "Headers": {"of_lines", "to_lines", "well_formed"},
         "Response": {"received", "status", "headers", "body"},
     }

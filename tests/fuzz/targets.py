@@ -61,6 +61,7 @@ from wsstream.opening.http import Request
 from wsstream.opening.http1 import ClientHandshake, ServerHandshake, Upgraded
 from wsstream.opening.http1_heads import MAX_HEAD_SIZE
 from wsstream.opening.http1_request import MAX_BODY_EXCERPT
+from wsstream.opening.origins import Origins
 from wsstream.opening.url import URL, parse_url
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed, Deflate
@@ -484,7 +485,7 @@ def play_server(make: Callable[..., ServerHandshake], reads: Iterable[bytes], op
     try:
         while (request := subject.receive_data(next(rest, b""))) is None:
             pass
-        offer = check_request(request, origins=frozenset({"http://example.com", None}))
+        offer = check_request(request, origins=Origins(["http://example.com", "same", None]))
     except RequestRejected as refused:
         answer = subject.reject(refused.response)
         assert answer.startswith(b"HTTP/1.1 ")

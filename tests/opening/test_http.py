@@ -60,8 +60,9 @@ def test_the_repr_of_a_request_shows_the_path_and_no_query() -> None:
     ],
 )
 def test_the_url_that_was_asked_for_has_the_host_of_the_field(target: str, url: str) -> None:
-    asked_for = RequestedURL("wss", Request(target, Headers({"Host": "h:1"})))
-    assert str(asked_for) == url
+    asked_for = Request(target, Headers({"Host": "h:1"}))
+    asked_for.tls = True
+    assert str(RequestedURL(asked_for)) == url
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from wsstream.cli.opening import connection_keywords, load_certificate
 from wsstream.cli.options.values import Address, address
 from wsstream.cli.report import Reporter
 from wsstream.opening.http import Request, Response
+from wsstream.opening.peer import parse_address
 from wsstream.server.handlers import Handler
 from wsstream.server.serve import Server, serve
 from wsstream.transports.listen import listen_tcp, listen_unix, url_of
@@ -24,6 +25,7 @@ Bind = Address | str
 """Where to listen: host and port, or the path of a Unix socket."""
 
 _DEFAULT_BIND = ":8765"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def binds_of(options: argparse.Namespace) -> list[Bind]:
@@ -94,21 +96,45 @@ async def listening(
     context, token = server_context(options), read_token(options)
     listeners = await listen_on(binds)
     urls = [url_of([listener.getsockname()], secure=context is not None) for listener in listeners]
-    async with serve(
-        handler,
-        listeners=listeners,
-        ssl=context,
-        subprotocols=subprotocols,
-        origins=None if "*" in options.origins else [None, *options.origins],
-        process_request=_gate(path, token),
-        max_connections=1 if options.once else options.max_connections,
-        shutdown_timeout=options.shutdown_timeout,
-        **connection_keywords(options),
-    ) as server:
+    try:
+        server_block = serve(
+            handler,
+            listeners=listeners,
+            ssl=context,
+            subprotocols=subprotocols,
+            origins=None if "*" in options.origins else ["same", None, *options.origins],
+            hosts=_hosts(options, binds),
+            trusted_proxies=options.trusted_proxies,
+            proxy_protocol=options.proxy_protocol,
+            process_request=_gate(path, token),
+            max_connections=1 if options.once else options.max_connections,
+            shutdown_timeout=options.shutdown_timeout,
+            **connection_keywords(options),
+        )
+    except ValueError as error:
+        for listener in listeners:
+            listener.close()
+        raise CommandFailed(Exit.USAGE, str(error)) from None
+    async with server_block as server:
         for url in urls:
             url = url.rstrip("/") + (path or "/") if url.startswith(("ws://", "wss://")) else url
             Reporter(options).note("listening", f"listening on {url}", url=url)
         yield server
+
+
+def _hosts(options: argparse.Namespace, binds: Sequence[Bind]) -> Sequence[str] | None:
+    """Under which names the server may be asked for; ``None``: all."""
+    if "*" in options.hosts:
+        return None
+    names = {bind[0] if isinstance(bind, tuple) and bind[0] is not None else "" for bind in binds}
+    if options.hosts or options.trusted_proxies or not all(map(_is_loopback, names)):
+        return options.hosts or None
+    return [f"[{name}]" if ":" in name else name for name in sorted({*_LOOPBACK, *names})]
+
+
+def _is_loopback(name: str) -> bool:
+    address = parse_address(name)
+    return name in _LOOPBACK or (address is not None and address.is_loopback)
 
 
 def _gate(path: str | None, token: str | None) -> Callable[[Request], Response | None]:

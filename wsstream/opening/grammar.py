@@ -10,16 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["TCHAR", "TOKEN", "is_token", "parse_token_list"]
+__all__ = ["TCHAR", "TOKEN", "is_host", "is_token", "parse_token_list"]
 
 TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """A pattern for one character of a token (RFC 9110 section 5.6.2)."""
 TOKEN = re.compile(rf"{TCHAR}++")
+_HOST = re.compile(r"(?:\[[0-9A-Za-z:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 
 
 def is_token(text: str) -> bool:
     """Whether `text` is a token of HTTP (RFC 9110 section 5.6.2). The empty string is not."""
     return TOKEN.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Whether `text` is a host with an optional port (RFC 3986 section 3.2.2)."""
+    return _HOST.fullmatch(text) is not None
 
 
 def parse_token_list(values: Iterable[str]) -> tuple[str, ...]:

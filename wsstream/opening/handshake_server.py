@@ -10,10 +10,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from wsstream.arguments import check_type
 from wsstream.errors import HandshakeError
 from wsstream.opening.extensions import Extension, format_extensions, parse_extensions
-from wsstream.opening.grammar import parse_token_list
+from wsstream.opening.grammar import is_host, parse_token_list
 from wsstream.opening.handshake import (
     accept_key,
     check_extra,
@@ -23,21 +22,18 @@ from wsstream.opening.handshake import (
 )
 from wsstream.opening.headers import HeaderPairs, Headers, values_by_name
 from wsstream.opening.http import Request, Response
+from wsstream.opening.origins import Origins
 
 __all__ = [
     "Offer",
     "RequestRejected",
     "accepting_headers",
     "check_request",
+    "rejection",
     "select_subprotocol",
-    "validate_origins",
 ]
 
-# RFC 3986 section 3.2.2 with an optional port. Whether this host is ours is not checked here.
-_HOST = re.compile(r"(?:\[[0-9A-Za-z:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]*)?")
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # base64 (RFC 4648 section 4) of 16 bytes
-# What browsers send (RFC 6454 section 6.2): a scheme and a host with an optional port, without a path.
-_ORIGIN = re.compile(r"null|[A-Za-z][A-Za-z0-9+\-.]*://[!-.0->@-~]*")
 # The fields that are in each response 101, in the form that `Headers` keeps.
 _ACCEPTING = b"\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n"
 
@@ -73,40 +69,17 @@ class Offer(NamedTuple):
         return f"<Offer of {len(self.subprotocols)} subprotocols, {format_extensions(self.extensions)!r}>"
 
 
-def validate_origins(origins: Iterable[str | None] | None) -> frozenset[str | None] | None:
-    """Check the origins that a server admits, and return them for :func:`check_request`.
-
-    ``None`` instead of a collection admits all requests; ``None`` in it, those without ``Origin``, which
-    browsers do not send.
-
-    Raises:
-        TypeError: `origins` is itself a ``str``, or an element is neither ``str`` nor ``None``.
-        ValueError: an element is not a possible origin.
-    """
-    if origins is None:
-        return None
-    if isinstance(origins, str):
-        raise TypeError("origins must be a sequence of str or None, got a str")
-    admitted = tuple(origins)
-    for origin in admitted:
-        check_type("an origin", origin, str | None, "a str or None")
-        if origin is not None and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f'an origin must be like "https://a.example" or "null", got {origin[:80]!r}')
-    # RFC 6454 section 4: scheme and host are in lower case.
-    return frozenset(origin and origin.lower() for origin in admitted)
-
-
 def select_subprotocol(offered: Collection[str], supported: Iterable[str]) -> str:
     """The first of `supported`, in the server's order of preference, that was offered; else ``""``."""
     return next((name for name in supported if name in offered), "") if offered else ""
 
 
-def check_request(request: Request, *, origins: Collection[str | None] | None = None) -> Offer:
+def check_request(request: Request, *, origins: Origins | None = None) -> Offer:
     """Check that a request opens a WebSocket.
 
     Args:
         request: as it was parsed.
-        origins: as :func:`validate_origins` returned them.
+        origins: the pages that may connect; ``None`` for all.
 
     Raises:
         RequestRejected: it does not; with the response to send, whose body says why.
@@ -118,7 +91,7 @@ def check_request(request: Request, *, origins: Collection[str | None] | None = 
     # Section 4.2.1, 3 and 4: Upgrade has "websocket", Connection the token "Upgrade", both in any case.
     upgrade, connection = values.get("upgrade", _NONE), values.get("connection", _NONE)
     if not has_item(upgrade, "websocket") or not has_upgrade_option(connection):
-        raise _rejection(
+        raise rejection(
             426,
             "This is a WebSocket endpoint: the request needs Upgrade: websocket and Connection: Upgrade. "
             "A proxy in between may have removed them.",
@@ -126,14 +99,14 @@ def check_request(request: Request, *, origins: Collection[str | None] | None = 
         )
     # Section 4.4: a server that does not speak the version answers with those that it speaks.
     if values.get("sec-websocket-version") != ["13"]:
-        raise _rejection(
+        raise rejection(
             426,
             "The request needs exactly one Sec-WebSocket-Version, and it must be 13.",
             ("Upgrade", "websocket"),
             ("Sec-WebSocket-Version", "13"),
         )
     key = _checked_key(values)
-    _check_origin(values, origins)
+    _check_origin(request, values, origins)
     return Offer(key, _offered_subprotocols(values), _offered_extensions(values))
 
 
@@ -167,7 +140,8 @@ def accepting_headers(
     return Headers.of_lines(lines + Headers.well_formed(fields).to_lines() if fields else lines)
 
 
-def _rejection(status: int, text: str, *fields: tuple[str, str]) -> RequestRejected:
+def rejection(status: int, text: str, *fields: tuple[str, str]) -> RequestRejected:
+    """The exception for a request that gets an answer of `status`, whose body says `text`."""
     return RequestRejected(Response(status, fields, f"{text}\n"), text)
 
 
@@ -175,40 +149,41 @@ def _check_http(request: Request, values: _Values) -> None:
     # Section 4.2.1, 1: a GET of HTTP/1.1 or higher, with a resource name. RFC 9110 section 2.5: a higher
     # minor version is read as the highest one known.
     if not request.http_version.startswith("1.") or request.http_version == "1.0":
-        raise _rejection(
+        raise rejection(
             505,
             "A WebSocket is opened with HTTP/1.1 here. A proxy in between may need to be configured for it.",
         )
     if request.method != "GET":
-        raise _rejection(405, "A WebSocket is opened with GET.", ("Allow", "GET"))
+        raise rejection(405, "A WebSocket is opened with GET.", ("Allow", "GET"))
     if "#" in request.target or not (request.target.startswith("/") or request.path.startswith("/")):
-        raise _rejection(400, "The request target is malformed.")
+        raise rejection(400, "The request target is malformed.")
     # Section 4.2.1, 2.
     host = values.get("host", _NONE)
-    if len(host) != 1 or not _HOST.fullmatch(host[0]):
-        raise _rejection(400, "The request needs exactly one well-formed Host.")
+    if len(host) != 1 or not is_host(host[0]):
+        raise rejection(400, "The request needs exactly one well-formed Host.")
     # Not in RFC 6455: bytes of a body would be read as frames.
     if "transfer-encoding" in values or ", ".join(values.get("content-length", _NONE)).strip("0"):
-        raise _rejection(400, "A request that opens a WebSocket must not have a body.")
+        raise rejection(400, "A request that opens a WebSocket must not have a body.")
 
 
 def _checked_key(values: _Values) -> str:
     # Section 4.2.1, 5: base64 that decodes to 16 bytes.
     keys = values.get("sec-websocket-key", _NONE)
     if len(keys) != 1:
-        raise _rejection(400, "The request needs exactly one Sec-WebSocket-Key.")
+        raise rejection(400, "The request needs exactly one Sec-WebSocket-Key.")
     if not _KEY.fullmatch(keys[0]):
-        raise _rejection(400, "Sec-WebSocket-Key must be 16 bytes in base64.")
+        raise rejection(400, "Sec-WebSocket-Key must be 16 bytes in base64.")
     return keys[0]
 
 
-def _check_origin(values: _Values, origins: Collection[str | None] | None) -> None:
+def _check_origin(request: Request, values: _Values, origins: Origins | None) -> None:
     # Section 4.2.2, 4: a server that does not accept the origin answers with an error such as 403.
     given = values.get("origin", _NONE)
     if len(given) > 1:
-        raise _rejection(400, "The request has several Origin fields.")
-    if origins is not None and (given[0].lower() if given else None) not in origins:
-        raise _rejection(403, "WebSockets from this origin are not accepted here.")
+        raise rejection(400, "The request has several Origin fields.")
+    origin = given[0] if given else None
+    if origins is not None and not origins.admit(origin, request.host):
+        raise rejection(403, "WebSockets from this origin are not accepted here.")
 
 
 def _offered_subprotocols(values: _Values) -> tuple[str, ...]:
@@ -218,7 +193,7 @@ def _offered_subprotocols(values: _Values) -> tuple[str, ...]:
     try:
         return validate_subprotocols(parse_token_list(offered))
     except ValueError as exc:
-        raise _rejection(400, f"Sec-WebSocket-Protocol is malformed: {exc}.") from exc
+        raise rejection(400, f"Sec-WebSocket-Protocol is malformed: {exc}.") from exc
 
 
 def _offered_extensions(values: _Values) -> tuple[Extension, ...]:
@@ -228,4 +203,4 @@ def _offered_extensions(values: _Values) -> tuple[Extension, ...]:
     try:
         return parse_extensions(offered)
     except ValueError as exc:
-        raise _rejection(400, f"Sec-WebSocket-Extensions is malformed: {exc}.") from exc
+        raise rejection(400, f"Sec-WebSocket-Extensions is malformed: {exc}.") from exc

@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 from urllib.parse import parse_qsl
 
 from wsstream.arguments import check_int, check_type
 from wsstream.display import excerpt, never_raises
 from wsstream.opening.grammar import parse_token_list
 from wsstream.opening.headers import HeaderPairs, Headers
+from wsstream.opening.peer import Forwarded, PeerAddress, ip_address_of
 
-__all__ = ["PeerAddress", "Request", "RequestedURL", "Response"]
+__all__ = ["Request", "RequestedURL", "Response"]
 
 _ABSOLUTE_FORM = re.compile(r"(?:https?|wss?)://[^/?]*+", re.IGNORECASE)
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
@@ -22,9 +23,6 @@ _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 _T = TypeVar("_T")
 _Default = TypeVar("_Default")
 _REQUIRED = object()
-
-PeerAddress: TypeAlias = tuple[Any, ...] | str | None
-"""(host, port, …) for a TCP socket, a path for a Unix socket, ``None`` if the address is not known."""
 
 
 class _Attributes(Protocol):
@@ -42,9 +40,13 @@ class Request:
         headers: the header fields.
         http_version: such as ``"1.1"``.
         peer: the address of the peer, or ``None`` if it is not known.
+        tls: whether the peer speaks TLS with this server.
+        forwarded: what a trusted proxy said, or ``None``.
         path_params: the parameters that a :class:`Router` found in the path, by their names.
     """
 
+    forwarded: Forwarded | None = None
+    tls = False
     path_params: Mapping[str, str | int] = MappingProxyType({})
     route: object = None  # which a router chose; read by the router and by the server
 
@@ -140,6 +142,36 @@ class Request:
             return ()
 
     @property
+    def client(self) -> str | None:
+        """The client's IP address, of the peer or as a trusted proxy says.
+
+        ``None`` if the peer has none, as on a Unix socket.
+        """
+        if self.forwarded is not None and self.forwarded.client is not None:
+            return self.forwarded.client
+        address = ip_address_of(self.peer)
+        return None if address is None else str(address)
+
+    @property
+    def scheme(self) -> str:
+        """``"https"`` if the client speaks TLS, with the server or with a trusted proxy that says so; else
+        ``"http"``.
+        """
+        if self.forwarded is not None and self.forwarded.scheme is not None:
+            return self.forwarded.scheme
+        return "https" if self.tls else "http"
+
+    @property
+    def host(self) -> str:
+        """The host that the client asked for, with a port if it named one.
+
+        It is the value of ``Host``, or what a trusted proxy says; ``""`` if there is none.
+        """
+        if self.forwarded is not None and self.forwarded.host is not None:
+            return self.forwarded.host
+        return self.headers.get("host") or ""
+
+    @property
     def origin(self) -> str | None:
         """The origin of the page that connects (RFC 6454); ``None`` if the client is not a browser."""
         return self.headers.get("origin")
@@ -152,11 +184,11 @@ class Request:
 class RequestedURL(NamedTuple):
     """The URL that a client requested. ``str()`` makes it, so that no second copy of the target is kept."""
 
-    scheme: str
     request: Request
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.request.headers['host']}{self.request.resource}"
+        scheme = "wss" if self.request.scheme == "https" else "ws"
+        return f"{scheme}://{self.request.host}{self.request.resource}"
 
 
 class Response:

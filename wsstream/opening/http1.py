@@ -20,9 +20,10 @@ from wsstream.opening.handshake import NONCE_SIZE
 from wsstream.opening.handshake_client import check_response, client_request_headers
 from wsstream.opening.handshake_server import Offer, RequestRejected, accepting_headers
 from wsstream.opening.headers import HeaderPairs, Headers
-from wsstream.opening.http import PeerAddress, Request, Response
+from wsstream.opening.http import Request, Response
 from wsstream.opening.http1_heads import HeadBuffer, decoded, not_a_request, read_by_h11, read_opening
 from wsstream.opening.http1_request import RequestResponse
+from wsstream.opening.peer import PeerAddress
 from wsstream.opening.url import URL
 
 __all__ = ["ClientHandshake", "ServerHandshake", "Upgraded"]

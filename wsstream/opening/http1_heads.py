@@ -63,8 +63,8 @@ _BODY = re.compile(rb"\n(?i:content-length|transfer-encoding):")  # h11 checks t
 _FIELD = re.compile(rb"(%b)([ \t]*+):" % _TOKEN)
 
 _PROXY_PROTOCOL = (
-    "this looks like the PROXY protocol, which this server does not read; "
-    "the proxy in front of it must send HTTP alone"
+    "this looks like the PROXY protocol, which this server reads with proxy_protocol=True only; "
+    "otherwise the proxy in front of it must send HTTP alone"
 )
 _FOREIGN = {  # how other protocols begin, and the reason to give
     b"\x16\x03": "this looks like TLS, which this port does not speak: a URL for it begins with ws://",

@@ -13,6 +13,8 @@ from anyio.abc import ByteStream
 from wsstream.display import never_raises
 from wsstream.driver.options import ConnectionOptions, ServerKeywords
 from wsstream.opening.decision import ProcessRequest
+from wsstream.opening.forwarded import TrustedProxies
+from wsstream.opening.origins import OriginsArgument
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.close_on_exit import leave
 from wsstream.streams.websocket import WebSocketStream, ending_of
@@ -26,7 +28,9 @@ def accept(
     transport: ByteStream,
     *,
     subprotocols: Iterable[str] = (),
-    origins: Iterable[str | None] | None = None,
+    origins: OriginsArgument = "same",
+    hosts: Iterable[str] | None = None,
+    trusted_proxies: Iterable[str] = (),
     process_request: ProcessRequest | None = None,
     **options: Unpack[ServerKeywords],
 ) -> AbstractAsyncContextManager[WebSocketStream]:
@@ -37,7 +41,7 @@ def accept(
 
     Args:
         transport: the stream; owned from now on.
-        subprotocols, origins, process_request: as for :func:`serve`.
+        subprotocols, origins, hosts, trusted_proxies, process_request: as for :func:`serve`.
         options: those of :func:`serve` that concern one connection: `max_message_size`, `compression`,
             `flow`, `open_timeout`, `close_timeout`, `ping_interval`, `ping_timeout`, `receive_timeout` and
             `receive_rate`, with the same defaults.
@@ -49,7 +53,15 @@ def accept(
         TimeoutError: on entering: `open_timeout` has passed; the message says what was waited for.
     """
     checked = ConnectionOptions.of_keywords("accept", options)
-    return _Accept(transport, UpgradePolicy(subprotocols, origins, process_request, checked))
+    policy = UpgradePolicy(
+        subprotocols,
+        origins,
+        process_request,
+        checked,
+        hosts=hosts,
+        trusted_proxies=TrustedProxies(trusted_proxies),
+    )
+    return _Accept(transport, policy)
 
 
 class _Accept(AsyncBlock[WebSocketStream]):

@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from wsstream.driver.signals import Latch, Signal
 from wsstream.log import Log
-from wsstream.opening.http import PeerAddress
+from wsstream.opening.peer import PeerAddress
 from wsstream.transports.eventloop import Task, event_loop
 from wsstream.transports.listen import accept_now, close_listener
 from wsstream.transports.sockets import INHERITS_OPTIONS, set_options

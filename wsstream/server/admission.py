@@ -29,11 +29,14 @@ import anyio
 from wsstream.driver.signals import Signal
 from wsstream.errors import WebSocketError
 from wsstream.log import Log
+from wsstream.opening.forwarded import TrustedProxies
 from wsstream.opening.handshake_server import RequestRejected
-from wsstream.opening.http import PeerAddress, Response
+from wsstream.opening.http import Response
+from wsstream.opening.peer import PeerAddress
 from wsstream.server.acceptor import Acceptor
 from wsstream.server.clients import Client, ClientState
 from wsstream.server.lobby import Lobby
+from wsstream.server.proxied import read_proxy_header
 from wsstream.streams.close_on_exit import in_cancelled_scope, judge, program_end
 from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.base import Transport
@@ -59,6 +62,8 @@ class Admission:
         policy: which requests are upgraded.
         ssl: the TLS context, if the server speaks TLS.
         max_handshakes, max_connections: the limits; ``None`` for none.
+        proxies: those from which each connection begins with a header of the PROXY protocol; ``None`` if
+            none does.
         handle: called in the client's task with the open connection; the task ends when it returns. It may
             raise only cancellation, ``KeyboardInterrupt`` and ``SystemExit``.
 
@@ -72,6 +77,7 @@ class Admission:
         ssl: ssl_module.SSLContext | None,
         max_handshakes: int | None,
         max_connections: int | None,
+        proxies: TrustedProxies | None,
         handle: Callable[[WebSocketStream], Awaitable[None]],
     ) -> None:
         self.acceptor = Acceptor(self._spawn, self._add, self._make_room, self._on_accepting_end)
@@ -79,13 +85,15 @@ class Admission:
         self._ssl = ssl
         self._max_pending = inf if max_handshakes is None else max_handshakes
         self._max_admitted = inf if max_connections is None else max_connections
+        self._proxies = proxies
         self._handle = handle
         timeout = policy.options.open_timeout
         self._timeout = inf if timeout is None else timeout
         self._loop = event_loop()
         self._now = self._loop.clock()
         self._context = copy_context()  # of the task that enters the block of `serve`
-        self._lobby = Lobby(self._loop if ssl is None else None, self._on_readable, self._on_overdue)
+        has_tasks = ssl is not None or proxies is not None  # from the beginning
+        self._lobby = Lobby(None if has_tasks else self._loop, self._on_readable, self._on_overdue)
         self._clients: set[Client] = set()  # all that are not over
         self._pending: dict[Client, float] = {}  # those that count as pending, since when; oldest first
         self._admitted = 0
@@ -223,7 +231,7 @@ class Admission:
         try:
             upgrade = client.upgrade
             if upgrade is None:
-                upgrade = self._start_upgrade(client, await self._transport(client.source))
+                upgrade = self._start_upgrade(client, await self._transport(client))
             return await upgrade.run(partial(self._reject, client), rejected)
         except RequestRejected:
             pass  # logged by _reject
@@ -235,7 +243,12 @@ class Admission:
             raise
         return None
 
-    async def _transport(self, source: socket.socket | Transport) -> Transport:
+    async def _transport(self, client: Client) -> Transport:
+        source = client.source
+        if self._proxies is not None and isinstance(source, socket.socket):
+            client.is_known = False
+            client.peer = await read_proxy_header(source, client.peer, self._proxies)
+            client.is_known = True
         if self._ssl is None or not isinstance(source, socket.socket):
             return self._plain_transport(source)
         return await TLSTransport.server(source, self._ssl)
@@ -292,6 +305,8 @@ class Admission:
 
     def _log_timeout(self, client: Client) -> None:
         waiting_for = "TLS" if self._ssl is not None else "the client's request"
+        if not client.is_known:
+            waiting_for = "the PROXY protocol"
         if client.upgrade is not None:
             waiting_for = client.upgrade.waiting_for
         timeout = self._policy.options.open_timeout

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 import anyio
 
-from wsstream.opening.http import PeerAddress
+from wsstream.opening.peer import PeerAddress
 from wsstream.streams.websocket import WebSocketStream
 from wsstream.transports.base import Transport
 from wsstream.upgrade.client_name import client_name
@@ -35,7 +35,8 @@ class Client:
 
     Attributes:
         source: the socket, until a transport owns it; or the transport itself.
-        peer: the client's address.
+        peer: the client's address; that of its proxy, until it is known.
+        is_known: whether that is the client's own, as far as the PROXY protocol says.
         deadline: of the opening handshake.
         scope: cancels the task, once that runs.
         upgrade: the opening handshake, while it is in progress.
@@ -44,11 +45,12 @@ class Client:
         dropped: why the server gave the client up, if not for the deadline.
     """
 
-    __slots__ = ("deadline", "dropped", "peer", "scope", "source", "state", "upgrade", "ws")
+    __slots__ = ("deadline", "dropped", "is_known", "peer", "scope", "source", "state", "upgrade", "ws")
 
     def __init__(self, source: socket.socket | Transport, peer: PeerAddress, deadline: float) -> None:
         self.source = source
         self.peer = peer
+        self.is_known = True
         self.deadline = deadline
         self.scope: anyio.CancelScope | None = None
         self.upgrade: ServerUpgrade | None = None

@@ -20,8 +20,10 @@ from wsstream.display import never_raises, without_query
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
 from wsstream.opening.decision import ProcessRequest
+from wsstream.opening.forwarded import TrustedProxies
 from wsstream.opening.handshake import validate_subprotocols
-from wsstream.opening.http import PeerAddress
+from wsstream.opening.origins import OriginsArgument
+from wsstream.opening.peer import PeerAddress
 from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
 from wsstream.routing.router import Router
@@ -49,7 +51,10 @@ def serve(
     listeners: Iterable[socket.socket] | None = None,
     ssl: ssl_module.SSLContext | None = None,
     subprotocols: Iterable[str] = (),
-    origins: Iterable[str | None] | None = None,
+    origins: OriginsArgument = "same",
+    hosts: Iterable[str] | None = None,
+    trusted_proxies: Iterable[str] = (),
+    proxy_protocol: bool = False,
     process_request: ProcessRequest | None = None,
     max_handshakes: int | None = 1024,
     max_connections: int | None = None,
@@ -87,7 +92,19 @@ def serve(
         ssl: the TLS context; with it the server speaks ``wss``.
         subprotocols: those the server speaks, the preferred first; by default the handler's attribute
             `subprotocols`, if it has one.
-        origins: the ``Origin`` values to admit, ``None`` for requests without one; by default all.
+        origins: the web pages that may connect, by the ``Origin`` that browsers send; others get 403. By
+            default ``"same"``: those whose host is the one asked for, and programs other than browsers, which
+            send none. ``None``: all. Or a sequence of ``"https://a.example"``, ``"https://*.a.example"``,
+            ``"same"``, and ``None`` for requests without ``Origin``.
+        hosts: the names under which the server may be asked for, such as ``"files.example"``,
+            ``"*.files.example"`` or ``"[::1]:8080"``; others get 421. ``None``: any name, which lets web
+            pages in by *DNS rebinding*.
+        trusted_proxies: addresses and networks of the proxies whose ``Forwarded`` and ``X-Forwarded-For``,
+            ``-Proto`` and ``-Host`` are believed, and ``"unix"`` for peers on a Unix socket. Then
+            ``request.client``, ``request.scheme`` and ``request.host`` are the client's, and the checks of
+            `origins` and `hosts` use them.
+        proxy_protocol: each connection begins with a header of the PROXY protocol, version 1 or 2, which must
+            come from a trusted proxy. Then ``request.peer`` is the client's address.
         process_request: sees each HTTP request first; may be asynchronous. Returns ``None`` to go on, an
             :class:`Accept` to take part in the response, or a :class:`Response` to send instead.
         max_handshakes: how many clients may be at sending their request. If there is one too many, the oldest
@@ -139,9 +156,30 @@ def serve(
     if isinstance(handler, Router):
         check_process_request(process_request)
         process_request = partial(handler.process_request, first=process_request)
-    policy = UpgradePolicy(spoken, origins, process_request, options, own_tasks=True)
+    proxies = TrustedProxies(trusted_proxies)
+    check_type("proxy_protocol", proxy_protocol, bool, "a bool")
+    if proxy_protocol and not proxies:
+        raise ValueError("proxy_protocol needs trusted_proxies: the header says who the client is")
+    policy = UpgradePolicy(
+        spoken,
+        origins,
+        process_request,
+        options,
+        hosts=hosts,
+        trusted_proxies=proxies,
+        own_tasks=True,
+    )
 
-    make_server = partial(Server, handler, policy, ssl, max_handshakes, max_connections, shutdown_timeout)
+    make_server = partial(
+        Server,
+        handler,
+        policy,
+        ssl,
+        max_handshakes,
+        max_connections,
+        proxies if proxy_protocol else None,
+        shutdown_timeout,
+    )
     return _Serve(listen, make_server)
 
 
@@ -170,6 +208,7 @@ class Server:
         ssl: ssl_module.SSLContext | None,
         max_handshakes: int | None,
         max_connections: int | None,
+        proxies: TrustedProxies | None,
         shutdown_timeout: float | None,
     ) -> None:
         runner = HandlerRunner(handler, lambda: self._admission.acceptor.cancelled)
@@ -177,7 +216,7 @@ class Server:
         self._ssl = ssl
         self._shutdown_timeout = shutdown_timeout
         self._names: list[SocketName | str | bytes] = []  # of the listeners
-        self._admission = Admission(policy, ssl, max_handshakes, max_connections, runner.run)
+        self._admission = Admission(policy, ssl, max_handshakes, max_connections, proxies, runner.run)
         self._error_raised = False
 
     @never_raises

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import anyio
 
 from wsstream.opening.authority import bracketed
-from wsstream.opening.http import PeerAddress
+from wsstream.opening.peer import PeerAddress
 from wsstream.opening.url import unix_url
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.resolve import Address, SocketName, resolve

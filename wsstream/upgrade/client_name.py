@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from http import HTTPMethod
 
-from wsstream.opening.http import PeerAddress, Request
+from wsstream.opening.http import Request
+from wsstream.opening.peer import PeerAddress
 
 __all__ = ["client_name"]
 

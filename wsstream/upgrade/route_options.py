@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from wsstream.arguments import check_int
 from wsstream.opening.handshake import validate_subprotocols
-from wsstream.opening.handshake_server import validate_origins
+from wsstream.opening.origins import Origins, OriginsArgument
 
 __all__ = ["RouteOptions", "check_route_options", "handler_subprotocols"]
 
@@ -16,7 +16,7 @@ class RouteOptions(TypedDict, total=False):
     """Those that are left out are the server's."""
 
     subprotocols: Iterable[str]
-    origins: Iterable[str | None] | None
+    origins: OriginsArgument
     max_message_size: int | None
 
 
@@ -33,8 +33,9 @@ def check_route_options(options: RouteOptions) -> RouteOptions:
             raise TypeError(f"a route has no option {name!r}; it takes {known}")
     if "subprotocols" in options:
         checked["subprotocols"] = validate_subprotocols(options["subprotocols"])
-    if "origins" in options:
-        checked["origins"] = validate_origins(options["origins"])
+    if (origins := options.get("origins")) is not None:
+        checked["origins"] = kept = origins if isinstance(origins, str) else tuple(origins)
+        Origins(kept)
     if "max_message_size" in options:
         check_int("max_message_size", options["max_message_size"], 0, optional=True)
     return checked

@@ -16,16 +16,19 @@ from wsstream.errors import HandshakeError
 from wsstream.opening.decision import Accept, ProcessRequest
 from wsstream.opening.deflate_offer import accept_offer
 from wsstream.opening.extensions import Extension, format_extensions
+from wsstream.opening.forwarded import ForwardedError, TrustedProxies
 from wsstream.opening.handshake import validate_subprotocols
 from wsstream.opening.handshake_server import (
     Offer,
     RequestRejected,
     check_request,
+    rejection,
     select_subprotocol,
-    validate_origins,
 )
-from wsstream.opening.http import PeerAddress, Request, RequestedURL, Response
+from wsstream.opening.http import Request, RequestedURL, Response
 from wsstream.opening.http1 import ServerHandshake
+from wsstream.opening.origins import Hosts, Origins, OriginsArgument
+from wsstream.opening.peer import PeerAddress
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.deflate import Agreed
 from wsstream.streams.websocket import WebSocketStream
@@ -54,28 +57,47 @@ class UpgradePolicy:
     """Which requests a server upgrades, and what it agrees to.
 
     Args:
-        subprotocols, origins, process_request, options: as in :func:`~wsstream.serve`.
+        subprotocols, origins, process_request, options, hosts, trusted_proxies: as in
+            :func:`~wsstream.serve`.
         own_tasks: see :class:`~wsstream.upgrade.process_request.RequestHook`.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
     """
 
-    __slots__ = ("hook", "options", "origins", "subprotocols")
+    __slots__ = ("_hosts", "_proxies", "hook", "options", "origins", "subprotocols")
 
     def __init__(
         self,
         subprotocols: Iterable[str],
-        origins: Iterable[str | None] | None,
+        origins: OriginsArgument,
         process_request: ProcessRequest | None,
         options: ConnectionOptions,
         *,
+        hosts: Iterable[str] | None = None,
+        trusted_proxies: TrustedProxies | None = None,
         own_tasks: bool = False,
     ) -> None:
         self.hook = RequestHook(process_request, own_tasks=own_tasks)
         self.subprotocols = validate_subprotocols(subprotocols)
-        self.origins = validate_origins(origins)
+        self.origins = None if origins is None else Origins(origins)
         self.options = options
+        self._hosts = None if hosts is None else Hosts(hosts)
+        self._proxies = trusted_proxies
+
+    def see(self, request: Request) -> None:
+        """Learn who the client is, and check that the host it asked for is one of the server's.
+
+        Raises:
+            RequestRejected: it is not, or a trusted proxy said something that is not clear.
+        """
+        if self._proxies is not None and self._proxies.trusts(request.peer):
+            try:
+                request.forwarded = self._proxies.read(request.headers)
+            except ForwardedError as error:
+                raise rejection(400, f"The request came by a trusted proxy, but {error}.") from error
+        if self._hosts is not None and not self._hosts.admit(request.host):
+            raise rejection(421, "The request is for a host that is not served here.")
 
     def of_route(self, route: object) -> UpgradePolicy:
         """The policy for a request to `route`, which a router chose: with the options of the route."""
@@ -86,7 +108,8 @@ class UpgradePolicy:
         if "subprotocols" in changed:
             policy.subprotocols = validate_subprotocols(changed["subprotocols"])
         if "origins" in changed:
-            policy.origins = validate_origins(changed["origins"])
+            origins = changed["origins"]
+            policy.origins = None if origins is None else Origins(origins)
         if "max_message_size" in changed:
             policy.options = replace(self.options, max_message_size=changed["max_message_size"])
         return policy
@@ -211,7 +234,10 @@ class ServerUpgrade:
         while (data := receive_now(self._transport, _READ_SIZE)) is not None:
             if (request := self._handshake.receive_data(data)) is not None:
                 request.attributes = TransportAttributes(self._transport)
+                if self._transport.extra("ssl_object") is not None:
+                    request.tls = True
                 self.request = request
+                self._policy.see(request)
                 self._on_request()
                 return True
         return False
@@ -245,10 +271,9 @@ class ServerUpgrade:
         connection = Connection(client=False, deflate=opening.deflate)
         driver = Driver(self._transport, connection, self._handshake.trailing, self._policy.options)
         driver.start()
-        scheme = "ws" if self._transport.extra("ssl_object") is None else "wss"
         return WebSocketStream(
             driver,
-            url=RequestedURL(scheme, request),
+            url=RequestedURL(request),
             subprotocol=opening.subprotocol,
             extensions=opening.extensions,
             request=request,

@@ -21,9 +21,9 @@ from wsstream.opening.handshake_server import (
     RequestRejected,
     check_request,
     select_subprotocol,
-    validate_origins,
 )
 from wsstream.opening.http1 import ServerHandshake
+from wsstream.opening.origins import Origins
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -262,7 +262,7 @@ def answer_to(pieces: list[bytes]) -> bytes:
             pytest.fail("the request did not come to its end")
         if (response := process(parsed)) is not None:
             return handshake.reject(response)
-        offer = check_request(parsed, origins=validate_origins(ORIGINS))
+        offer = check_request(parsed, origins=Origins(ORIGINS))
     except RequestRejected as refused:
         return handshake.reject(refused.response)
     accepted = accept_offer(Deflate(), offer.extensions)

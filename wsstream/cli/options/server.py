@@ -55,6 +55,29 @@ def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False)
             help="let in web pages of this origin; may be repeated; * for all (none)",
         )
     group.add_argument(
+        "--allow-host",
+        metavar="HOST",
+        action="append",
+        default=[],
+        dest="hosts",
+        help="a name under which the server may be asked for; others get 421. May be repeated; * for all"
+        " (those of this machine if it listens on loopback only, else all)",
+    )
+    group.add_argument(
+        "--trusted-proxy",
+        metavar="ADDR",
+        action="append",
+        default=[],
+        dest="trusted_proxies",
+        help="believe what the proxy at this address or in this network says of its clients (Forwarded,"
+        " X-Forwarded-*); may be repeated; unix for one on a Unix socket",
+    )
+    group.add_argument(
+        "--proxy-protocol",
+        action="store_true",
+        help="connections come from the trusted proxies only, and begin with the PROXY protocol",
+    )
+    group.add_argument(
         "--max-connections",
         metavar="N",
         type=count,
