@@ -19,7 +19,8 @@ from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import ConnectionClosed, HandshakeError, WebSocketError, check_close_arguments
 from wsstream.opening.decision import Accept, Decision
 from wsstream.opening.handshake_server import RequestRejected, check_request
-from wsstream.opening.http import PeerAddress, Request, Response
+from wsstream.opening.http import Request, Response
+from wsstream.opening.peer import PeerAddress
 from wsstream.streams.close_on_exit import is_closing, leave
 from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.base import Transport

@@ -155,7 +155,7 @@ class _FromScope(_Block):
         request = _request_of(scope)
         return WebSocketStream(
             driver,
-            url=RequestedURL(scope.get("scheme", "ws"), request),
+            url=RequestedURL(request),
             subprotocol=self._accepting["subprotocol"] or "",
             extensions="",
             request=request,
@@ -196,9 +196,11 @@ def _request_of(scope: Scope) -> Request:
     target = b"?".join((path, query) if query else (path,)).decode("latin-1")
     fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
     client = scope.get("client")
-    return Request(
+    request = Request(
         target,
         Headers.well_formed(fields),
         http_version=scope.get("http_version", "1.1"),
         peer=tuple(client) if client else None,
     )
+    request.tls = scope.get("scheme") == "wss"
+    return request

@@ -14,7 +14,7 @@ from wsstream.asgi.session import Session
 from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import HandshakeError
 from wsstream.opening.handshake_server import RequestRejected
-from wsstream.opening.http import PeerAddress
+from wsstream.opening.peer import PeerAddress
 from wsstream.protocol.deflate import Deflate
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.protocol_transport import ProtocolTransport
