@@ -86,7 +86,8 @@ class ProtocolTransport(Transport):
         self._readable: anyio.Event | None = None
         self._writable: anyio.Event | None = None
         self._is_over: anyio.Event | None = None
-        transport.set_write_buffer_limits(high=0)
+        # Not 0: over TLS, asyncio would then pause at 0 bytes, and never resume.
+        transport.set_write_buffer_limits(high=1, low=0)
         with self._socket() as sock:
             if sock is not None:
                 set_options(sock)
