@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from kit.processes import run_program, run_pytest, server
+from kit.processes import environment, run_program, run_pytest, server
+
+import wsstream.sync
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = ["asyncio", "trio"]
@@ -21,6 +27,7 @@ SAYS = {
     "reconnect.py": r"^(update \d\n){4}lost: .*\n(update \d\n){4}lost: .*\nupdate 8\nupdate 9\n$",
     "tcp_tunnel.py": r"^1000000 bytes\n$",
 }
+WITHOUT_ASYNC = {"sync_download.py", "sync_server.py"}
 
 
 @pytest.mark.heavy_after_first
@@ -41,6 +48,47 @@ def test_echo_client_and_echo_server_talk(backend: str) -> None:
     assert output.endswith("CloseInfo(code=1000, reason='', clean=True)\n")
 
 
+def test_the_download_without_async_saves_all_of_it() -> None:
+    assert run_program(str(EXAMPLES / "sync_download.py")) == "67108864 bytes in disk.img\n"
+
+
+@pytest.mark.heavy
+def test_the_chat_without_async_tells_the_others() -> None:
+    with (
+        server(str(EXAMPLES / "sync_server.py"), "0") as url,
+        wsstream.sync.connect(url) as first,
+        wsstream.sync.connect(url) as second,
+    ):
+        first.ping()  # both have their handlers
+        second.send("hello")
+        assert first.receive(timeout=30) == "hello"
+
+
+@pytest.mark.heavy_after_first
+@pytest.mark.skipif(sys.platform != "linux", reason="there SO_REUSEPORT does not share out connections")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_several_processes_serve_one_port_until_a_signal(backend: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(EXAMPLES / "several_processes.py"), str(port), backend]
+    with subprocess.Popen(
+        command, env=environment(measured=False), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            lines = [process.stdout.readline().split() for _ in range(2)]
+            assert len({line[1] for line in lines}) == 2
+            assert {line[3] for line in lines} == {f"ws://127.0.0.1:{port}"}
+            output = run_program(str(EXAMPLES / "echo_client.py"), lines[0][3], backend)
+            assert "CloseInfo(code=1000" in output
+            process.send_signal(signal.SIGTERM)
+            assert process.communicate(timeout=20) == ("", "")
+            assert process.returncode == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.heavy
 def test_the_testing_example_passes() -> None:
     pytest.importorskip("trio")  # it runs on both
@@ -51,7 +99,15 @@ def test_the_testing_example_passes() -> None:
 
 
 def test_every_example_is_executed_here_and_is_short() -> None:
-    covered = {*SAYS, "echo_server.py", "echo_client.py", "testing_your_app.py", "fastapi_upload.py"}
+    covered = {
+        *SAYS,
+        *WITHOUT_ASYNC,
+        "echo_server.py",
+        "echo_client.py",
+        "testing_your_app.py",
+        "several_processes.py",
+        "fastapi_upload.py",
+    }
     files = sorted(EXAMPLES.glob("*.py"))
     assert {file.name for file in files} == covered
     for file in files:

@@ -40,7 +40,7 @@ LAYERS = [
     {"routing"},
     {"client", "server"},
     {"asgi"},
-    {"files"},
+    {"files", "sync"},
     {"cli", "__main__"},
 ]
 OUTSIDE = {"__init__", "public", "testing"}  # re-exports only; a product of its own, which may import all
@@ -169,7 +169,7 @@ def test_imports_point_only_downwards() -> None:
 
 def test_only_applications_of_the_library_use_the_public_names_of_the_whole() -> None:
     users = {part_of(each.source) for each in imports() if each.target == "wsstream"}
-    assert users <= {"cli", "files", "__main__"}
+    assert users <= {"cli", "files", "sync", "__main__"}
 
 
 def test_nothing_in_the_library_imports_its_testing() -> None:
@@ -201,6 +201,7 @@ ALLOWED = {
     "server": {"anyio"},
     "asgi": {"anyio"},
     "files": {"anyio", "blake3"},
+    "sync": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},
     "testing": {"anyio", "trio"},
     "__init__": set(),

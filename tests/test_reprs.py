@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -45,6 +46,12 @@ def error(name: str) -> Exception:
     return made
 
 
+def activated() -> wsstream.ActivatedSocket:
+    """A socket as `listen_fds` returns it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return wsstream.ActivatedSocket(fileno=listener.detach())
+
+
 class Witness:
     """Collects the reprs of everything public, made as a user makes it, while a connection lives."""
 
@@ -55,6 +62,10 @@ class Witness:
         self.shown[name] += map(repr, objects)
 
     def see_values(self) -> None:
+        with activated() as listener:
+            self.see("ActivatedSocket", listener)
+        self.see("ActivatedSocket", listener)
+        self.see("listen_fds", wsstream.listen_fds())
         fields = {"Authorization": f"Bearer {SECRET}", "X-Api-Key": SECRET}
         self.see("Headers", Headers(), Headers(fields))
         self.see("Request", Request(f"/?token={SECRET}", Headers(fields)))

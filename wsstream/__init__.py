@@ -19,7 +19,7 @@ A server that sends back what it receives, and a client::
 The names, by purpose:
 
 - Opening: `connect`, `reconnect` with its `Target` and `Backoff`; `serve` with its `Server`, `accept`;
-  `Router`, for several handlers.
+  `Router`, for several handlers. `listen_fds` takes the sockets of systemd, each an `ActivatedSocket`.
 - A connection: `WebSocketStream`, whose halves are `Readable` and `Writable`. A message in chunks:
   `MessageReader`, `MessageWriter`. What is known of it: `ConnectionState`, `Statistics`.
 - From stream to stream: `pipe`, `proxy`, `join`. Messages as objects: `typed` makes a `TypedStream`.

@@ -5,6 +5,9 @@ worth a connection, so such an error is printed here, as :mod:`logging` prints t
 
 Some arguments come from peers: header lines, paths, close reasons. So each argument is cut, and characters
 that could forge a line or move a cursor are escaped.
+
+A line about a connection also has its facts one by one, for handlers that write JSON: the record's attribute
+`wsstream` is a ``dict`` of them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
 
 from wsstream.display import excerpt
 
@@ -26,9 +30,23 @@ class Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def info(self, message: str, *args: object) -> None:
+    @property
+    def wants_info(self) -> bool:
+        """Whether what is normal is logged, for those who would have to gather it first."""
+        return self._logger.isEnabledFor(logging.INFO)
+
+    @property
+    def wants_debug(self) -> bool:
+        """As `wants_info`, for the details."""
+        return self._logger.isEnabledFor(logging.DEBUG)
+
+    def debug(self, message: str, *args: object) -> None:
+        """Log a detail."""
+        self._log(logging.DEBUG, message, args)
+
+    def info(self, message: str, *args: object, facts: Mapping[str, object] | None = None) -> None:
         """Log what is normal."""
-        self._log(logging.INFO, message, args)
+        self._log(logging.INFO, message, args, facts=facts)
 
     def warning(self, message: str, *args: object) -> None:
         """Log what may need attention."""
@@ -39,12 +57,18 @@ class Log:
         self._log(logging.ERROR, message, args, cause)
 
     def _log(
-        self, level: int, message: str, args: tuple[object, ...], cause: BaseException | None = None
+        self,
+        level: int,
+        message: str,
+        args: tuple[object, ...],
+        cause: BaseException | None = None,
+        facts: Mapping[str, object] | None = None,
     ) -> None:
         if not self._logger.isEnabledFor(level):
             return
         try:
-            self._logger.log(level, message, *map(_text, args), exc_info=cause, stacklevel=3)
+            extra = None if facts is None else {"wsstream": dict(facts)}
+            self._logger.log(level, message, *map(_text, args), exc_info=cause, extra=extra, stacklevel=3)
         except Exception as error:
             if cause is None:
                 _print(error)

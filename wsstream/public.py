@@ -33,8 +33,8 @@ from wsstream.protocol.arrival import ReceiveRate as ReceiveRate
 from wsstream.protocol.deflate import Deflate as Deflate
 from wsstream.routing.router import Router as Router
 from wsstream.server.accept import accept as accept
-from wsstream.server.serve import Server as Server
 from wsstream.server.serve import serve as serve
+from wsstream.server.server import Server as Server
 from wsstream.streams.condition import ConnectionState as ConnectionState
 from wsstream.streams.join import join as join
 from wsstream.streams.pipe import pipe as pipe
@@ -47,3 +47,5 @@ from wsstream.streams.websocket import Statistics as Statistics
 from wsstream.streams.websocket import WebSocketStream as WebSocketStream
 from wsstream.streams.writable import Writable as Writable
 from wsstream.streams.writer import MessageWriter as MessageWriter
+from wsstream.transports.activation import ActivatedSocket as ActivatedSocket
+from wsstream.transports.activation import listen_fds as listen_fds

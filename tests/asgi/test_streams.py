@@ -98,10 +98,10 @@ async def test_a_block_closes_as_connect_does() -> None:
 @pytest.mark.virtual_time
 async def test_a_message_in_chunks_has_a_limit() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        async with from_scope(scope, receive, send, max_message_size=1000) as ws:
-            async with ws.writable.message("binary") as out:
-                for _ in range(100):
-                    await out.send(bytes(1000))
+        limited = from_scope(scope, receive, send, max_message_size=1000)
+        async with limited as ws, ws.writable.message("binary") as out:
+            for _ in range(100):
+                await out.send(bytes(1000))
 
     with pytest.raises(WebSocketError):
         async with asgi_connect(app) as ws:

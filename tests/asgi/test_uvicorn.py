@@ -203,7 +203,11 @@ async def test_the_scope_tells_of_the_request(http: str, tmp_path: Path) -> None
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scopes.append(scope)
-        await echo(scope, receive, send)
+        await send({**ACCEPT, "subprotocol": "two"})
+        await receive()  # connect
+        await receive()
+        await send({"type": "websocket.send", "text": "x"})
+        await receive()
 
     with serving(app, None, tmp_path, http=http, root_path="/mounted") as (_, url):
         fields = {"X-Latin": "caf\xe9"}

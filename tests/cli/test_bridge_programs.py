@@ -5,15 +5,13 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.programs import find_program, free_port, wait_for_port
 
 ListenWith = Callable[..., str]
 
@@ -21,30 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.time_limit(180)]
 
 backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 SIZE = 20 << 20  # bytes
-
-
-def find(name: str) -> str:
-    """The path of a program; where it is not installed, the test is skipped, or fails in CI."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/libexec:/usr/lib/git-core")
-    if path is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is not installed")
-    assert path is not None
-    return path
-
-
-def wait_for_port(port: int) -> None:
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail("the server does not listen")
-
-
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
 
 
 @pytest.fixture
@@ -97,11 +71,12 @@ def ssh(
     program: list[str],
 ) -> list[str]:
     """An ssh that reaches a server of its own, with keys of its own, through a bridge as its ProxyCommand."""
-    find("ssh")
-    sshd = find("sshd")
+    find_program("ssh")
+    sshd = find_program("sshd")
     for name in ("host", "user"):
         subprocess.run(
-            [find("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True
+            [find_program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)],
+            check=True,
         )
     (tmp_path / "authorized").write_bytes((tmp_path / "user.pub").read_bytes())
     if os.getuid() == 0:
@@ -136,7 +111,7 @@ def test_ssh_carries_bytes_both_ways_and_the_exit_status(run: Any, ssh: list[str
 
 
 def test_rsync_over_ssh(run: Any, ssh: list[str], data: Path, tmp_path: Path) -> None:
-    arguments = [find("rsync"), "-a", "-e", shlex.join(ssh)]
+    arguments = [find_program("rsync"), "-a", "-e", shlex.join(ssh)]
     run(*arguments, f"{data}/", f"host:{tmp_path}/up/")
     run(*arguments, f"host:{tmp_path}/up/", f"{tmp_path}/down/")
     run("diff", "-r", str(data), str(tmp_path / "down"))
@@ -168,7 +143,7 @@ def test_an_rsync_daemon(
     owner = f"uid = {os.getuid()}\ngid = {os.getgid()}\n" if os.getuid() == 0 else ""
     (tmp_path / "rsyncd").write_text(f"use chroot = no\n{owner}[data]\npath = {data}\nread only = no\n")
     port = serve_with(
-        find("rsync"),
+        find_program("rsync"),
         "--daemon",
         "--no-detach",
         "--config",
@@ -200,7 +175,11 @@ def test_a_git_daemon(
     make_repository(run, data)
     (data / ".git" / "git-daemon-export-ok").touch()
     port = serve_with(
-        find("git-daemon"), "--port=PORT", "--listen=127.0.0.1", f"--base-path={tmp_path}", "--reuseaddr"
+        find_program("git-daemon"),
+        "--port=PORT",
+        "--listen=127.0.0.1",
+        f"--base-path={tmp_path}",
+        "--reuseaddr",
     )
     url = listen_with("bridge", "ws-listen:0", f"tcp:127.0.0.1:{port}", "--backend", backend)
     entrance = listen_with("bridge", "tcp-listen:0", url, "--backend", backend)

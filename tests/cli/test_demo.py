@@ -11,9 +11,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import blake3
 import pytest
 
-from wsstream.cli.demo_data import MadeUpSource, Tally
+from wsstream.cli.demo_data import MadeUpSource
+from wsstream.files.protocol.digests import new_digest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -24,32 +26,34 @@ _LIMIT = 60 << 20  # bytes of peak memory for each process
 backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 
-def _sha256_of_made_up(size: int) -> str:
-    tally = Tally()
+def _digest_of_made_up(size: int, kind: str) -> str:
+    digest = new_digest(kind)
     with MadeUpSource(size) as source:
         while chunk := source.read():
-            tally.add(chunk)
-    return tally.sha256
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @pytest.mark.heavy_after_first
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("loop", ["asyncio", "asyncio (uvloop)", "trio"])
-def test_a_message_comes_back_as_it_was_sent_and_neither_process_grows(
-    run: Run, module_path: Path, loop: str, tls: bool
+@pytest.mark.parametrize("raw", [False, True], ids=["file", "raw"])
+def test_what_was_sent_comes_back_as_it_was_and_neither_process_grows(
+    run: Run, module_path: Path, loop: str, tls: bool, raw: bool
 ) -> None:
     if loop == "asyncio":
         (module_path / "uvloop.py").write_text("raise ImportError('as if it were not installed')")
     elif loop == "asyncio (uvloop)":
         pytest.importorskip("uvloop")
     size = 8 << 20
-    done = run("demo", "--json", "--size", "8M", "--backend", loop.split()[0], *["--tls"] * tls)
+    arguments = ["--size", "8M", "--backend", loop.split()[0], *["--tls"] * tls, *["--raw"] * raw]
+    done = run("demo", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    digest = _sha256_of_made_up(size)
+    digest = _digest_of_made_up(size, result["hash"])
     assert result["ok"] is True
     assert result["bytes"] == {"sent": size, "passed": size, "received": size}
-    assert result["sha256"] == {"sent": digest, "passed": digest, "received": digest}
+    assert result["digests"] == {"sent": digest, "passed": digest, "received": digest}
     assert result["backend"] == loop
     assert (result["tls"] or "").startswith("TLSv1" if tls else "")
     assert bool(result["tls"]) is tls
@@ -60,34 +64,36 @@ def test_a_message_comes_back_as_it_was_sent_and_neither_process_grows(
 @pytest.mark.slow
 @backends
 def test_a_gibibyte_takes_no_more_memory_than_a_little(run: Run, backend: str) -> None:
-    peaks = [
-        json.loads(run("demo", "--json", "-q", "--size", size, "--backend", backend).stdout)["peak_memory"]
-        for size in ("8M", "1G")
-    ]
+    options = ["--json", "-q", "--raw", "--backend", backend]
+    peaks = [json.loads(run("demo", "--size", size, *options).stdout)["peak_memory"] for size in ("8M", "1G")]
     assert all(peaks[1][who] < min(_LIMIT, peaks[0][who] + (6 << 20)) for who in ("client", "server"))
 
 
-@pytest.mark.heavy
+@pytest.mark.heavy_after_first
+@pytest.mark.parametrize("raw", [False, True], ids=["file", "raw"])
 @backends
-def test_a_file_comes_back_and_the_table_tells_its_digest(run: Run, tmp_path: Path, backend: str) -> None:
+def test_a_file_comes_back_and_the_table_tells_its_digest(
+    run: Run, tmp_path: Path, backend: str, raw: bool
+) -> None:
     path, data = tmp_path / "file", os.urandom((3 << 20) + 17)
     path.write_bytes(data)
-    done = run("demo", str(path), "--backend", backend)
+    done = run("demo", str(path), "--backend", backend, *["--raw"] * raw)
     assert done.returncode == 0, done.stderr
     assert str(path) in done.stdout
     assert f"{len(data)} bytes" in done.stdout
-    assert hashlib.sha256(data).hexdigest() in done.stdout
+    assert (hashlib.sha256(data) if raw else blake3.blake3(data)).hexdigest() in done.stdout
     assert "verdict      ok" in done.stdout
 
 
 @pytest.mark.heavy
-def test_an_empty_file_is_an_empty_message(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("raw", [False, True], ids=["file", "raw"])
+def test_an_empty_file_comes_back_empty(run: Run, tmp_path: Path, raw: bool) -> None:
     (tmp_path / "empty").touch()
-    done = run("demo", "--json", str(tmp_path / "empty"))
+    done = run("demo", "--json", str(tmp_path / "empty"), *["--raw"] * raw)
     result = json.loads(done.stdout)
     assert (done.returncode, result["ok"]) == (0, True)
     assert result["bytes"] == {"sent": 0, "passed": 0, "received": 0}
-    assert result["sha256"]["passed"] == hashlib.sha256().hexdigest()
+    assert result["digests"]["passed"] == new_digest(result["hash"]).hexdigest()
 
 
 @pytest.mark.heavy
@@ -102,7 +108,7 @@ def test_a_file_that_cannot_be_opened_exits_with_11(run: Run, tmp_path: Path, pa
 @backends
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that fails when it is read")
 def test_a_file_that_fails_when_it_is_read_exits_with_11(run: Run, backend: str) -> None:
-    done = run("demo", "-q", "/proc/self/mem", "--backend", backend)
+    done = run("demo", "-q", "--raw", "/proc/self/mem", "--backend", backend)
     assert (done.returncode, done.stdout) == (11, "")
     assert done.stderr == "wsstream demo: /proc/self/mem: Input/output error\n"
 
@@ -121,17 +127,15 @@ def test_a_result_that_cannot_be_written_exits_with_11(run: Run) -> None:
 
 def _start_and_wait_for_transfer(start: Start, backend: str) -> tuple[subprocess.Popen[str], int]:
     """A demo without end, in the middle of its message, and the process id of its server."""
-    process = start("demo", "-v", "--size", "1T", "--backend", backend)
+    process = start("demo", "-v", "--raw", "--size", "1T", "--backend", backend)
     assert process.stderr is not None
-    server, wanted = 0, {"process", "open", "to"}
+    server, wanted = 0, {"process", "to"}
     while wanted:
         line = process.stderr.readline()
         assert line, "the demo ended early"
         if found := re.search(r"the server is process (\d+)", line):
             server = int(found[1])
             wanted.discard("process")
-        elif re.search(r"connection 1 \(.*\): open$", line):
-            wanted.discard("open")
         elif line.startswith("made-up data to"):
             wanted.discard("to")
     return process, server
@@ -147,7 +151,7 @@ def test_the_first_signal_closes_with_1001_and_leaves_no_server(
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=20)  # the end of stderr is the end of both processes
     assert (process.returncode, stdout) == (status, "")
-    assert f"code=1001, reason='interrupted by {number.name}'" in stderr
+    assert f"closed with 1001 interrupted by {number.name} after " in stderr
     assert stderr.endswith(f"wsstream demo: interrupted by {number.name}\n")
     assert "Traceback" not in stderr
     with pytest.raises(ProcessLookupError):
@@ -236,6 +240,115 @@ def _rest_of_stderr(process: subprocess.Popen[str], server: int) -> str:
         raise
 
 
+# -- the file on the way, and what is left of it ---------------------------------------------------
+
+
+@pytest.fixture
+def slow_server(break_server: BreakServer, environment: dict[str, str], tmp_path: Path) -> Path:
+    """The server writes 5 MiB a second, into the folder that is returned."""
+    break_server("""
+        import time
+        from wsstream.files.storage.partial import Partial
+
+        write = Partial.write
+
+        def write_slowly(part, chunks):
+            time.sleep(sum(map(len, chunks)) / 5_000_000)
+            write(part, chunks)
+
+        Partial.write = write_slowly
+    """)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    environment["TMPDIR"] = str(folder)
+    return folder
+
+
+def _start_and_wait_for_file(start: Start, backend: str) -> tuple[subprocess.Popen[str], int]:
+    """A demo whose file is on its way, and the process id of its server."""
+    process = start("demo", "-v", "--json", "--size", "64M", "--backend", backend)
+    assert process.stderr is not None
+    server = 0
+    for line in process.stderr:
+        if found := re.search(r"the server is process (\d+)", line):
+            server = int(found[1])
+        elif '"phase": "sending"' in line and '"acknowledged": 0' not in line:
+            return process, server
+    raise AssertionError("the demo ended early")
+
+
+@pytest.mark.slow
+@backends
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_server_and_no_file(
+    start: Start, slow_server: Path, backend: str, number: signal.Signals, status: int
+) -> None:
+    process, server = _start_and_wait_for_file(start, backend)
+    assert list(slow_server.rglob(".wsstream-*.part"))
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout) == (status, "")
+    assert f"interrupted by {number.name}" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
+    assert not list(slow_server.iterdir())
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+
+
+@pytest.mark.slow
+@backends
+@pytest.mark.parametrize("killed", ["client", "server"])
+def test_whoever_is_killed_the_other_removes_the_file(
+    start: Start, slow_server: Path, backend: str, killed: str
+) -> None:
+    process, server = _start_and_wait_for_file(start, backend)
+    os.kill(server if killed == "server" else process.pid, signal.SIGKILL)
+    stderr = _rest_of_stderr(process, server)
+    assert process.returncode == (6 if killed == "server" else -signal.SIGKILL)
+    assert "Traceback" not in stderr
+    assert not list(slow_server.iterdir())
+
+
+@pytest.mark.heavy
+def test_a_disk_without_room_exits_with_11(run: Run) -> None:
+    done = run("demo", "-q", "--size", "1000000G")
+    assert (done.returncode, done.stdout) == (11, "")
+    assert "too little for 976.6 TiB: choose a smaller --size, or another TMPDIR" in done.stderr
+
+
+@pytest.mark.heavy
+def test_a_temporary_folder_that_is_missing_exits_with_11(
+    run: Run, environment: dict[str, str], module_path: Path
+) -> None:
+    (module_path / "sitecustomize.py").write_text("import tempfile\ntempfile.tempdir = '/nonexistent'\n")
+    done = run("demo", "-q", "--size", "1k")
+    assert (done.returncode, done.stdout) == (11, "")
+    assert "no folder can be made" in done.stderr
+
+
+@pytest.mark.heavy
+def test_a_file_that_the_server_has_changed_exits_with_9_and_shows_the_result(
+    run: Run, break_server: BreakServer
+) -> None:
+    break_server("""
+        from wsstream.files.storage.source import Source
+
+        pread = Source.pread
+
+        def pread_wrongly(source, size, offset):
+            data = pread(source, size, offset)
+            return data if offset else bytes([data[0] ^ 1]) + data[1:]
+
+        Source.pread = pread_wrongly
+    """)
+    done = run("demo", "--json", "--size", "1M")
+    assert done.returncode == 9
+    result = json.loads(done.stdout)
+    assert result["ok"] is False
+    assert result["digests"]["sent"] == result["digests"]["passed"] != result["digests"]["received"]
+    assert "the data that came back differs from the data sent" in done.stderr
+
+
 # -- a server that does not do what it should ----------------------------------------------------
 
 
@@ -253,11 +366,11 @@ def test_one_wrong_byte_exits_with_9_and_shows_the_result(run: Run, break_server
 
         MessageWriter.send = send_with_a_wrong_byte
     """)
-    done = run("demo", "--json", "--size", "1M")
+    done = run("demo", "--json", "--raw", "--size", "1M")
     assert done.returncode == 9
     result = json.loads(done.stdout)
     assert result["ok"] is False
-    assert result["sha256"]["sent"] == result["sha256"]["passed"] != result["sha256"]["received"]
+    assert result["digests"]["sent"] == result["digests"]["passed"] != result["digests"]["received"]
     assert "the data that came back differs from the data sent" in done.stderr
 
 
@@ -302,7 +415,7 @@ def test_a_server_that_closes_with_an_error_code_exits_with_7(
 
         Readable.message = refuse
     """)
-    done = run("demo", "-q", "--size", "1M", "--backend", backend)
+    done = run("demo", "-q", "--raw", "--size", "1M", "--backend", backend)
     assert (done.returncode, done.stdout) == (7, "")
     assert done.stderr.endswith("(close code 1008: 'enough')\n")
 

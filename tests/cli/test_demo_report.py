@@ -10,9 +10,12 @@ from wsstream.cli.demo_report import Account, Report
 _GOOD = Account(1 << 20, "a" * 64)
 _REPORT = Report(
     source="data",
+    way="one message each way",
+    hash="sha256",
     sent=_GOOD,
     passed=_GOOD,
     received=_GOOD,
+    seconds=2.0,
     up_seconds=0.5,
     down_seconds=2.0,
     client_peak=30 << 20,
@@ -35,7 +38,7 @@ def test_one_account_that_differs_in_digest_or_length_is_a_mismatch(wrong: Accou
     ):
         problem = report.mismatch()
         assert problem is not None
-        assert f"{wrong.bytes} bytes {wrong.sha256}" in problem
+        assert f"{wrong.bytes} bytes {wrong.digest}" in problem
         assert problem in report.as_table()
         assert json.loads(report.as_json())["ok"] is False
 
@@ -63,8 +66,9 @@ def test_json_is_one_line_with_the_same_results() -> None:
         "ok": True,
         "source": "data",
         "bytes": {"sent": 1 << 20, "passed": 1 << 20, "received": 1 << 20},
-        "sha256": {"sent": "a" * 64, "passed": "a" * 64, "received": "a" * 64},
-        "seconds": {"up": 0.5, "down": 2.0},
+        "hash": "sha256",
+        "digests": {"sent": "a" * 64, "passed": "a" * 64, "received": "a" * 64},
+        "seconds": {"all": 2.0, "up": 0.5, "down": 2.0},
         "mib_per_second": {"up": 2.0, "down": 0.5},
         "peak_memory": {"client": 30 << 20, "server": None},
         "backend": "trio",

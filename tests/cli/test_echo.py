@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -241,3 +243,95 @@ def test_an_address_in_use_is_a_failure(command: Command, listen_with: ListenWit
     done = command("echo", "--bind", f":{port}")
     assert done.returncode == 3
     assert b"cannot listen" in done.stderr
+
+
+# -- what a service manager needs ----------------------------------------------------------------
+
+
+@pytest.mark.heavy_after_first
+@backends
+def test_sighup_loads_the_certificate_again(
+    spawn: Spawn, tmp_path: Path, authority: trustme.CA, client_tls: ssl.SSLContext, backend: str
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def write_certificate() -> None:
+        made = authority.issue_cert("127.0.0.1")
+        made.cert_chain_pems[0].write_to_path(cert)
+        made.private_key_pem.write_to_path(key)
+
+    def serial() -> str:
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            client_tls.wrap_socket(plain, server_hostname="127.0.0.1") as tls,
+        ):
+            return str(tls.getpeercert()["serialNumber"])
+
+    write_certificate()
+    process = spawn(
+        "echo", "--bind", "127.0.0.1:0", "--cert", str(cert), "--key", str(key), "--backend", backend
+    )
+    port = int(process.stderr.readline().decode().rstrip("/\n").rpartition(":")[2])
+    before = serial()
+    write_certificate()
+    assert serial() == before
+    process.send_signal(signal.SIGHUP)
+    assert b"certificate loaded again" in process.stderr.readline()
+    after = serial()
+    assert after != before
+    key.write_text("")
+    process.send_signal(signal.SIGHUP)
+    assert b"the certificate stays as it was" in process.stderr.readline()
+    assert serial() == after
+
+
+@pytest.mark.parametrize(("bind", "works"), [("systemd", True), ("systemd:chat", True), ("systemd:x", False)])
+def test_sockets_of_systemd_are_served(bind: str, works: bool, environment: dict[str, str]) -> None:
+    program = (
+        "import os, runpy; os.environ['LISTEN_PID'] = str(os.getpid());"
+        "runpy.run_module('wsstream', run_name='__main__')"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number, port = listener.fileno(), listener.getsockname()[1]
+
+        def pass_on() -> None:
+            os.dup2(number, 3)
+            os.set_inheritable(3, True)
+
+        with subprocess.Popen(
+            [sys.executable, "-c", program, "echo", "--bind", bind],
+            env={**environment, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "chat"},
+            preexec_fn=pass_on,
+            close_fds=False,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                assert process.stderr is not None
+                line = process.stderr.readline()
+                if works:
+                    assert f"127.0.0.1:{port}/".encode() in line
+                    assert get(f"ws://127.0.0.1:{port}/healthz") == (200, b"ok\n")
+                    process.send_signal(signal.SIGTERM)
+                    assert process.wait(10) == 0
+                else:
+                    assert b"systemd has passed no such socket" in line
+                    assert process.wait(10) == 3
+            finally:
+                process.kill()
+
+
+def test_without_systemd_there_is_no_socket_to_serve(command: Command) -> None:
+    done = command("echo", "--bind", "systemd")
+    assert done.returncode == 3
+    assert b"systemd has passed no such socket" in done.stderr
+
+
+def test_an_address_may_have_a_limit_of_its_own(
+    spawn: Spawn, command: Command, listen_with: ListenWith
+) -> None:
+    url = listen_with("echo", "--bind", ":0", "--max-connections-per-client", "1")
+    client = spawn("connect", url, "--json")
+    assert b"open" in client.stderr.readline()
+    done = command("connect", url)
+    assert done.returncode == 5
+    assert b"429" in done.stderr

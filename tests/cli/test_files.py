@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -151,6 +153,169 @@ def test_stdin_is_sent_under_a_name(command: Command, serve: ListenWith, folder:
 
 
 @pytest.mark.slow
+def test_stdin_that_is_a_file_has_a_size(serve: ListenWith, spawn: Spawn, path: Path, folder: Path) -> None:
+    with path.open("rb") as file:
+        file.seek(1009)
+        sending = spawn("send", "-", serve() + "piped", "--json", stdin=file.fileno())
+        _, stderr = sending.communicate(timeout=30)
+    assert {event["size"] for event in events(stderr) if event["event"] == "progress"} == {
+        len(CONTENT) - 1009
+    }
+    assert (folder / "piped").read_bytes() == CONTENT[1009:]
+
+
+@pytest.mark.slow
+def test_an_existing_name_leaves_stdin_alone(command: Command, serve: ListenWith, folder: Path) -> None:
+    (folder / "piped").write_bytes(b"old")
+    url = serve() + "piped"
+    assert command("send", "-", url, input=b"new").returncode == 10
+    assert command("send", "-", url, "--on-exist", "skip", input=b"new").returncode == 0
+    assert (folder / "piped").read_bytes() == b"old"
+    assert not list(folder.glob(".wsstream-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_lost_server_ends_sending_stdin_with_6(
+    spawn: Spawn, folder: Path, path: Path, backend: str
+) -> None:
+    server = spawn("serve", "files", str(folder), "--bind", ":0", "--allow", "put")
+    assert server.stderr is not None
+    url = server.stderr.readline().decode().split()[-1]
+    process = spawn("send", "-", url + "piped", "--json", "--limit-rate", "1M", "--backend", backend)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(b"begun")
+    process.stdin.flush()
+    for line in process.stderr:
+        if json.loads(line).get("phase") == "sending":
+            break
+    server.kill()
+    process.stdin.write(CONTENT[:1000])
+    process.stdin.close()
+    *_, last = process.stderr
+    assert process.wait(20) == 6
+    assert "stdin was read in part, and cannot be read again: begin anew." in json.loads(last)["message"]
+
+
+# -- to stdout -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_file_goes_to_stdout_and_nothing_else(
+    command: Command, serve: ListenWith, folder: Path, backend: str
+) -> None:
+    (folder / "file.bin").write_bytes(CONTENT)
+    (folder / "empty").write_bytes(b"")
+    url = serve()
+    done = command("receive", url + "file.bin", "-", "--expect", DIGEST, "--backend", backend)
+    assert (done.returncode, done.stdout == CONTENT) == (0, True), done.stderr
+    assert done.stderr.splitlines()[1].startswith(b"1 file, 5.8 MiB, in ")
+    empty = command("receive", url + "empty", "-", "--backend", backend)
+    assert (empty.returncode, empty.stdout) == (0, b"")
+    other = command("receive", url + "file.bin", "-", "--expect", "0" * 64, "--backend", backend)
+    assert other.returncode == 9
+    assert DIGEST.encode() in other.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_exit_status_of_stdout(
+    spawn: Spawn, command: Command, serve: ListenWith, folder: Path, dead: str, backend: str
+) -> None:
+    (folder / "file.bin").write_bytes(CONTENT)
+    url = serve()
+    on = ["--backend", backend]
+    assert command("receive", url, "-", *on).returncode == 2
+    assert command("receive", dead + "/file.bin", "-", *on).returncode == 3
+    assert command("receive", url + "none", "-", *on).returncode == 10
+    assert command("receive", url + "file.bin", "-", "--max-size", "1k", *on).returncode == 10
+    with open("/dev/full", "wb") as full:
+        process = spawn("receive", url + "file.bin", "-", *on, stdout=full.fileno())
+        assert process.wait(20) == 11
+    process = spawn("receive", url + "file.bin", "-", *on)
+    assert process.stdout is not None
+    assert process.stdout.read(10) == CONTENT[:10]
+    process.stdout.close()
+    assert process.wait(20) == 11
+    assert process.stderr is not None
+    assert process.stderr.read() == b"wsstream receive: standard output: Broken pipe\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_stdout_goes_on_after_a_lost_server_with_no_byte_twice(
+    spawn: Spawn, folder: Path, backend: str
+) -> None:
+    (folder / "file.bin").write_bytes(CONTENT)
+
+    def start(bind: str) -> tuple[subprocess.Popen[bytes], str]:
+        server = spawn("serve", "files", str(folder), "--bind", bind)
+        assert server.stderr is not None
+        return server, server.stderr.readline().decode().split()[-1]
+
+    server, url = start(":0")
+    process = spawn("receive", url + "file.bin", "-", "--limit-rate", "2M", "--backend", backend)
+    assert process.stdout is not None
+    received = process.stdout.read(1 << 20)
+    server.kill()
+    server.wait(10)
+    start(url.removeprefix("ws://").rstrip("/"))
+    received += process.stdout.read()
+    assert process.wait(20) == 0
+    assert received == CONTENT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_slow_reader_of_stdout_holds_the_server_back_and_a_signal_ends_it(
+    spawn: Spawn, serve: ListenWith, folder: Path, backend: str
+) -> None:
+    with (folder / "large").open("wb") as file:
+        file.truncate(200 << 20)
+    process = spawn("receive", serve() + "large", "-", "--json", "--backend", backend)
+    assert process.stderr is not None
+    time.sleep(2)  # stdout is a pipe that nobody reads
+    peak = 0
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            peak = int(line.split()[1]) << 10
+    assert 0 < peak < 80 << 20
+    process.send_signal(signal.SIGTERM)
+    *_, last = events(process.stderr.read())
+    assert process.wait(10) == 128 + signal.SIGTERM
+    assert last["message"] == "interrupted by SIGTERM"
+
+
+@pytest.mark.slow
+def test_128_mib_through_pipes_take_less_than_80_mib(
+    program: list[str], environment: dict[str, str], serve: ListenWith, folder: Path, tmp_path: Path
+) -> None:
+    """As a shell would: ``cat | send -``, then ``receive - | sha256sum``, each with its peak memory."""
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        for _ in range(32):
+            file.write(os.urandom(4 << 20))
+    code = "import runpy, sys; from wsstream.cli import main; status = main(sys.argv[1:]); "
+    code += (
+        "from wsstream.cli.memory import peak_memory; print(peak_memory(), file=sys.stderr); sys.exit(status)"
+    )
+    measured = f"\"{sys.executable}\" -c '{code}'"
+    url = serve() + "piped"
+    shell = f'cat "{large}" | {measured} send - {url} -q && {measured} receive {url} - -q | sha256sum'
+    done = subprocess.run(shell, shell=True, env=environment, capture_output=True, timeout=60, check=True)
+    with large.open("rb") as file:
+        assert done.stdout.split()[0].decode() == hashlib.file_digest(file, "sha256").hexdigest()
+    peaks = [int(line) for line in done.stderr.split()]
+    assert len(peaks) == 2
+    assert max(peaks) < 80 << 20
+
+
+# -- waiting for stdin ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_signal_ends_waiting_for_stdin(spawn: Spawn, serve: ListenWith, folder: Path, backend: str) -> None:
     process = spawn("send", "-", serve() + "piped", "--json", "--backend", backend)
@@ -259,6 +424,8 @@ def test_the_exit_status_says_what_was_wrong(
     large.write_bytes(bytes(2 << 20))
     (folder / "old").write_bytes(b"old")
     url, reading = serve("--max-size", "1M"), listen_with("serve", "files", str(folder), "--bind", ":0")
+    alone = listen_with("serve", "files", str(folder), "--bind", ":0", "--path", "/files")
+    alone = alone.removesuffix("files")
     there = str(tmp_path / "old")
     cases: dict[str, tuple[list[str], int]] = {
         "two files, one name": (["send", str(small), str(large), url + "x"], 2),
@@ -275,6 +442,10 @@ def test_the_exit_status_says_what_was_wrong(
         "no such file there": (["receive", url + "none", there], 10),
         "larger than wanted": (["receive", url + "old", there, "--max-size", "2"], 10),
         "another file": (["receive", url + "old", there, "--expect", DIGEST], 9),
+        "which was not stored": (["receive", url + "old", there], 0),
+        "a rate below 1k": (["receive", url + "old", there, "--limit-rate", "5"], 2),
+        "another path than the server's": (["receive", alone + "old", there], 5),
+        "the server's path": (["receive", alone + "files", there + "2", "--name", "old"], 0),
         "it exists here": (["receive", url + "old", there], 10),
         "it exists here, and is the other file": (
             ["receive", url + "old", there, "--on-exist", "skip", "--expect", DIGEST],

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import re
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from wsstream.cli.exits import Exit
 from wsstream.cli.failures import failure_of
-from wsstream.cli.transfer.display import describe, gauge, share, showing, time_left
+from wsstream.cli.transfer.display import _bar, describe, gauge, share, showing, time_left
 from wsstream.cli.transfer.run import delays_of, report
 from wsstream.files.errors import TransferError
-from wsstream.files.progress import Progress
+from wsstream.files.progress import Progress, Totals
 from wsstream.files.result import TransferResult
 
 MIB = 1 << 20
@@ -48,6 +51,38 @@ def test_a_line_has_all_of_it() -> None:
     line = "a.bin: sending, 25 %, 1.0 MiB/s, 0:00:03 left, 512.0 KiB of 1.0 MiB on the way"
     assert describe(progress()) == line
     assert describe(progress(phase="waiting", acknowledged=0, rate=0.0, window=0)) == "a.bin: waiting, 0 %"
+
+
+def totals(**changes: Any) -> Totals:
+    values = {"files": 12, "files_done": 3, "size": 8 * MIB, "acknowledged": 2 * MIB, "rate": float(MIB)}
+    return Totals(**{**values, **changes})
+
+
+def test_of_several_files_the_line_has_all(capsys: pytest.CaptureFixture[str]) -> None:
+    line = describe(progress(totals=totals()))
+    assert line.endswith("; 3 of 12 files, 2.0 MiB of 8.0 MiB, 0:00:06 left")
+    assert describe(progress(totals=totals(size=None, rate=0.0))).endswith("; 3 of 12 files, 2.0 MiB")
+    with showing(options(json=True)) as show:
+        show(progress(totals=totals()))
+    assert json.loads(capsys.readouterr().err)["totals"] == {
+        "files": 12,
+        "files_done": 3,
+        "acknowledged": 2 * MIB,
+        "size": 8 * MIB,
+        "rate": MIB,
+        "seconds_left": 6.0,
+    }
+
+
+def test_on_a_terminal_the_bar_is_that_of_all_files() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=120)
+    with _bar(console) as show:
+        show(progress(totals=totals()))
+    shown = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", output.getvalue())
+    assert "3 of 12 files: a.bin" in shown
+    assert " 25 %" in shown
+    assert "0:00:06" in shown
 
 
 def test_without_a_terminal_there_is_a_line_every_five_seconds(

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ from wsstream.files import (
     serve_files,
     upload,
 )
+from wsstream.files.channel import Channel, hello
+from wsstream.files.protocol.messages import Get, Offer, Reject
 from wsstream.files.storage.partial import Partial
+from wsstream.files.transfer import until_ready
 
 KIB, MIB = 1024, 1024 * 1024
 CONTENT = os.urandom(1009) * 6000  # nearly 6 MiB
@@ -175,6 +179,78 @@ async def test_progress_tells_of_each_phase(serving: Any, path: Path, tmp_path: 
         seen.clear()
         await download(server.url, tmp_path / "copy", name="file.bin", progress=seen.append)
         assert {each.phase for each in seen} >= {"waiting", "receiving", "verifying", "syncing", "done"}
+
+
+async def test_progress_of_several_files_tells_of_all(serving: Any, folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "tree"
+    (source / "sub").mkdir(parents=True)
+    sizes = {"a": 0, "sub/b": MIB, "sub/c": 2 * MIB}
+    for name, size in sizes.items():
+        (source / name).write_bytes(CONTENT[:size])
+    (tmp_path / "back").mkdir()
+    seen: list[Progress] = []
+    async with serving() as server:
+        await upload(server.url, source, progress=seen.append)
+        up = [each.totals for each in seen]
+        seen.clear()
+        await download(server.url + "/tree/", tmp_path / "back", progress=seen.append)
+        down = [each.totals for each in seen]
+        seen.clear()
+        (tmp_path / "back" / "tree" / "sub" / "c").unlink()
+        again = tmp_path / "back"
+        await download(server.url + "/tree/", again, on_exist="skip", progress=seen.append)
+        left_out = [each.totals for each in seen]
+        seen.clear()
+        await upload(server.url, source / "a", name="alone", progress=seen.append)
+    assert {each.totals for each in seen} == {None}, "there is one file only"
+    for totals in (up, down):
+        assert all(each is not None and (each.files, each.size) == (3, 3 * MIB) for each in totals)
+        known = [each for each in totals if each is not None]
+        assert [each.files_done for each in known] == sorted(each.files_done for each in known)
+        assert [each.acknowledged for each in known] == sorted(each.acknowledged for each in known)
+        assert (known[-1].files_done, known[-1].acknowledged) == (3, 3 * MIB)
+        assert known[-1].seconds_left in (0, None)
+    assert left_out[-1] is not None
+    assert (left_out[-1].files, left_out[-1].size) == (3, 2 * MIB), "what is left out does not count"
+    assert (tmp_path / "back" / "tree" / "sub" / "c").stat().st_size == 2 * MIB
+
+
+async def test_another_file_than_the_expected_one_is_not_stored(
+    serving: Any, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "file.bin").write_bytes(CONTENT)
+    back = tmp_path / "back"
+    back.mkdir()
+    async with serving() as server:
+        get = partial(download, server.url + "/file.bin", back, delays=[0.0] * 5)
+        assert await refused(get(expect="0" * 64)) == "digest-mismatch"
+        assert list(back.iterdir()) == []
+        await get(expect=sha256(CONTENT).hexdigest())
+        (back / "file.bin").unlink()
+        await get(expect=blake3.blake3(CONTENT).hexdigest())
+        with pytest.raises(ValueError, match="it is the digest of one file"):
+            await download(server.url, back, expect="0" * 64)
+    assert visible(back) == {"file.bin"}
+
+
+async def test_a_refused_file_leaves_nothing(serving: Any, folder: Path, path: Path) -> None:
+    (folder / "file.bin").write_bytes(b"another")
+    async with serving() as server:
+        assert await refused(upload(server.url, path)) == "exists"
+    assert [entry.name for entry in folder.iterdir()] == ["file.bin"]
+
+
+@pytest.mark.virtual_time(idle=0.02)
+async def test_all_files_of_a_call_share_one_limit(serving: Any, folder: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("1", "2", "3")]
+    for each in paths:
+        each.write_bytes(bytes(200 * KIB))
+    async with serving() as server:
+        began = anyio.current_time()
+        await upload(server.url, paths, limit_rate=300 * KIB)
+        assert anyio.current_time() - began >= 1.8
+        with pytest.raises(ValueError, match="limit_rate must be at least 1024"):
+            await upload(server.url, paths, limit_rate=5)
 
 
 # -- resumed ones ----------------------------------------------------------------------------------
@@ -523,6 +599,22 @@ async def test_what_breaks_the_protocol_ends_the_connection(serving: Any, messag
             await ws.receive()
         assert ws.close_info is not None
         assert ws.close_info.code == 1002
+
+
+async def test_a_request_right_after_one_that_the_client_ended_is_answered(
+    serving: Any, folder: Path
+) -> None:
+    (folder / "file.bin").write_bytes(CONTENT)
+    async with serving() as server, wsstream.connect(server.url, subprotocols=[SUBPROTOCOL]) as ws:
+        channel = Channel(ws, hello(), client=True)
+        async with channel.run():
+            await until_ready(channel)
+            for id in (1, 3, 5):
+                channel.post(Get(id, "file.bin"))
+                offer = await channel.event()
+                assert isinstance(offer, Offer)
+                assert offer.id == id
+                channel.post(Reject(id, "exists", "", "never"))
 
 
 async def test_a_server_refuses_clients_without_the_subprotocol(serving: Any) -> None:

@@ -12,6 +12,8 @@ from wsstream.files.protocol.messages import (
     Accept,
     Ack,
     Cancel,
+    Delete,
+    Done,
     End,
     Get,
     List,
@@ -89,6 +91,8 @@ def in_state(state: State, *, client: bool = True, now: float = 0.0, **changes: 
             subject.receive_text("x", now)
         case State.LISTED:
             subject.send(List(ours, ""), now)
+        case State.DELETED:
+            subject.send(Delete(ours, "a.bin"), now)
         case State.ASKED | State.CANCELLING:
             subject.send(Get(ours, "a.bin"), now)
             if state is State.CANCELLING:
@@ -98,8 +102,9 @@ def in_state(state: State, *, client: bool = True, now: float = 0.0, **changes: 
         case State.OFFERED | State.CHECKING | State.SENDING | State.SENT:
             subject.send(offer(ours), now)
             bring_sender(subject, state, ours, now)
-        case State.REQUESTED | State.LOOKING:
-            feed(subject, (Get if state is State.REQUESTED else List)(theirs, "a.bin"), now=now)
+        case State.REQUESTED | State.LOOKING | State.DELETING:
+            request = {State.REQUESTED: Get, State.LOOKING: List, State.DELETING: Delete}[state]
+            feed(subject, request(theirs, "a.bin"), now=now)
             id = theirs
         case State.DECIDING | State.RESUMING | State.RECEIVING | State.VERIFYING:
             feed(subject, offer(theirs), now=now)
@@ -137,7 +142,9 @@ def bring_receiver(subject: Session, state: State, id: int, now: float) -> None:
 
 
 def fitting(subject: Session, message: Message) -> Message:
-    """The message with sizes that fit to what has passed so far."""
+    """The message with sizes that fit to what has passed so far; Done without a digest if that answers."""
+    if isinstance(message, Done) and subject.state in (State.DELETED, State.DELETING):
+        return replace(message, digest=None, hash=None)
     if isinstance(message, Ack) and subject.credit is not None:
         return replace(message, written=subject.credit.sent)
     if isinstance(message, End) and subject.grant is not None:

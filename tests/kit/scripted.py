@@ -136,7 +136,10 @@ def scripted_server() -> Iterator[Scripted]:
 
     async def main() -> None:
         options = {"subprotocols": ["chat", "binary"], "max_message_size": None, "shutdown_timeout": 0.5}
-        async with serve(script.handle, "127.0.0.1", process_request=script.decide, **options) as server:
+        decide = script.decide
+        async with serve(
+            script.handle, "127.0.0.1", process_request=decide, origins=None, **options
+        ) as server:
             script.url = server.url.rstrip("/")
             ready.set()
             while not stop.is_set():

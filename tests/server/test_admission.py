@@ -257,7 +257,7 @@ async def test_none_means_no_limit(limit: str) -> None:
         await check_echo(ws)
 
 
-async def test_without_descriptors_slow_handshakes_make_room() -> None:
+async def test_without_descriptors_slow_handshakes_make_room(caplog: pytest.LogCaptureFixture) -> None:
     """Silent clients cannot keep others out by taking all the descriptors that the system has."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serve(echo, "127.0.0.1") as server:
@@ -283,6 +283,9 @@ async def test_without_descriptors_slow_handshakes_make_room() -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             assert _received(silent[0]) == b""
             assert [_received(client) for client in silent[1:]] == [None] * 4
+    # Though it tried again and again for a second.
+    (record,) = [each for each in caplog.records if each.levelno > logging.INFO]
+    assert "cannot accept connections" in record.getMessage()
 
 
 # -- clients that do not behave --------------------------------------------------------------

@@ -86,6 +86,28 @@ async def test_a_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system has no SO_REUSEPORT")
+async def test_two_servers_share_a_port_if_both_ask_for_it() -> None:
+    async with (
+        serve(echo, "127.0.0.1", reuse_port=True) as one,
+        serve(echo, "127.0.0.1", one.port, reuse_port=True) as other,
+    ):
+        assert one.port == other.port
+        one.close()
+        async with connect(other.url) as ws:
+            await check_echo(ws)
+        with pytest.raises(OSError):
+            async with serve(echo, "127.0.0.1", one.port):
+                pytest.fail("listens")
+
+
+async def test_a_system_that_cannot_share_a_port_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(OSError, match="SO_REUSEPORT"):
+        async with serve(echo, "127.0.0.1", reuse_port=True):
+            pytest.fail("listens")
+
+
 @pytest.mark.parametrize("given", [False, True])
 async def test_connections_send_without_delay_and_hold_little_unsent(given: bool) -> None:
     async def tell_options(ws: WebSocketStream) -> None:
@@ -120,6 +142,9 @@ async def test_listeners_may_be_given_and_are_closed_at_the_end() -> None:
         ({"host": "127.0.0.1", "listeners": []}, ValueError, "either host and port, or path, or listeners"),
         ({"path": "/tmp/x", "listeners": []}, ValueError, "either host and port, or path, or listeners"),
         ({"listeners": []}, ValueError, "listeners must not be empty"),
+        ({"path": "/tmp/x", "reuse_port": True}, ValueError, "reuse_port needs a host or a port"),
+        ({"listeners": [1], "reuse_port": True}, ValueError, "reuse_port needs a host or a port"),
+        ({"reuse_port": 1}, TypeError, "reuse_port must be a bool, got int"),
         ({"max_connections": 0}, ValueError, "max_connections must be at least 1 or None, got 0"),
         ({"max_connections": -1}, ValueError, "max_connections must be at least 1 or None, got -1"),
         ({"max_connections": "5"}, TypeError, "max_connections must be an int or None, got str"),

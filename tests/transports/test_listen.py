@@ -73,11 +73,11 @@ def test_a_free_port_that_is_taken_on_another_address_is_given_up_after_some_att
 def test_a_free_port_that_is_taken_on_another_address_is_exchanged(opened, monkeypatch):
     ports = []
 
-    def listen_unless_second(address: Address, backlog: int) -> socket.socket:
+    def listen_unless_second(address: Address, *options: object) -> socket.socket:
         ports.append(address.sockaddr[1])
         if len(ports) == 2:
             raise OSError(errno.EADDRINUSE, "taken meanwhile")
-        return really_listen(address, backlog)
+        return really_listen(address, *options)
 
     really_listen = listen._listen
     monkeypatch.setattr(listen, "_listen", listen_unless_second)

@@ -1,36 +1,52 @@
-"""``wsstream demo``: the main job of the library in one command.
+"""``wsstream demo``: the main job in one command.
 
-A server in a second process streams one message of any size back while it arrives. The data is digested where
-it is sent, where it passes through the server, and where it comes back, and the three digests are compared.
+A server in a second process stores a file, and serves it. The file goes up by the code of ``wsstream send``
+and comes back by that of ``receive``; what came back is dropped. The digests of what was sent, of what the
+server stored, and of what came back are compared. ``--raw`` does it without the protocol for files.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
+import ssl
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import IO, TypeVar, cast
 
-import anyio
 from anyio.streams.tls import TLSAttribute
 
 from wsstream.cli.backends import describe_backend, require
-from wsstream.cli.demo_data import DemoFile, MadeUpSource, Source, Tally
+from wsstream.cli.demo_data import DemoFile, MadeUpSource
 from wsstream.cli.demo_process import second_process
+from wsstream.cli.demo_raw import stream_one_message
 from wsstream.cli.demo_report import Account, Report
 from wsstream.cli.exits import CommandFailed, Exit
-from wsstream.cli.failures import reason_of
 from wsstream.cli.memory import peak_memory
-from wsstream.cli.progress import Progress, choose_progress
+from wsstream.cli.report import Reporter
 from wsstream.cli.running import run_command
-from wsstream.cli.signals import Stopping
+from wsstream.cli.signals import Stopping, before_exit
+from wsstream.cli.transfer.display import showing
+from wsstream.cli.units import format_size
 from wsstream.client.connect import connect
-from wsstream.close_codes import CloseCode
-from wsstream.errors import ConnectionClosed
-from wsstream.streams.websocket import WebSocketStream
+from wsstream.files.client import download_into
+from wsstream.files.progress import OnProgress, Progress
+from wsstream.files.protocol.messages import SUBPROTOCOL
+from wsstream.files.result import TransferResult
+from wsstream.files.transfer import send_file
 
 __all__ = ["demo"]
+
+_T = TypeVar("_T")
+
+_NAME = "demo.bin"  # on the server
+_SPARE = 64 << 20  # bytes of the disk that stay free
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -42,101 +58,102 @@ def demo(options: argparse.Namespace) -> int:
     if options.tls:
         require("trustme", extra="cli", what="--tls")
     with MadeUpSource(options.size) if options.file is None else DemoFile(options.file) as source:
-        progress = choose_progress(quiet=options.quiet, bars=not options.verbose)
-        report = run_command(options, _Demo(options, source, progress).run)
+        run = stream_one_message if options.raw else _send_and_receive
+        report = run_command(options, partial(run, options, source))
     _print(report.as_json() if options.json else report.as_table())
     if problem := report.mismatch():
         raise CommandFailed(Exit.MISMATCH, problem)
     return Exit.OK
 
 
-class _Demo:
-    """One run: the state that its tasks share."""
+async def _send_and_receive(
+    options: argparse.Namespace, source: MadeUpSource | DemoFile, stopping: Stopping
+) -> Report:
+    """Send the file and receive it. A signal cancels that, and leaves nothing behind."""
+    async with (
+        _folder(source.size) as folder,
+        second_process(
+            options.backend, tls=options.tls, verbose=bool(options.verbose), folder=folder
+        ) as server,
+    ):
+        text = f"{source.name} to {server.url} and back, {format_size(source.size)}"
+        Reporter(options).note("begin", text, source=source.name, url=server.url, size=source.size)
+        with showing(options) as show:
+            told = partial(_tell, show, source.name)
+            (up, tls_version), up_seconds = await _timed(
+                lambda: _send(server.url, server.context, source, told)
+            )
+            down, down_seconds = await _timed(
+                lambda: download_into(
+                    server.url, _Nowhere(), name=_NAME, delays=(), progress=told, ssl=server.context
+                )
+            )
+        server_peak = await server.end()
+    return Report(
+        source=source.name,
+        way="one file, up and back",
+        hash=up.hash,
+        sent=Account(source.size, up.digest),
+        passed=Account(up.size, up.digest),  # both ends have compared their digests
+        received=Account(down.size, down.digest),
+        seconds=up_seconds + down_seconds,
+        up_seconds=up_seconds,
+        down_seconds=down_seconds,
+        client_peak=peak_memory(),
+        server_peak=server_peak,
+        backend=describe_backend(options.backend),
+        tls=tls_version,
+    )
 
-    def __init__(self, options: argparse.Namespace, source: Source, progress: Progress) -> None:
-        self._options = options
-        self._source = source
-        self._progress = progress
-        self._sent = Tally()
-        self._received = Tally()
-        self._began = self._up_seconds = self._down_seconds = 0.0
 
-    async def run(self, stopping: Stopping) -> Report:
-        """Stream there and back. The first signal closes the connection with 1001, if it is open."""
-        try:
-            return await self._run_both_processes(stopping)
-        except (BaseExceptionGroup, ConnectionClosed) as error:
-            reason = reason_of(error) if isinstance(error, BaseExceptionGroup) else error
-            if isinstance(reason, ConnectionClosed):
-                stopping.check()
-            raise
+async def _send(
+    url: str, context: ssl.SSLContext | None, source: MadeUpSource | DemoFile, progress: OnProgress
+) -> tuple[TransferResult, str | None]:
+    """Send the file; return what has arrived, and the version of TLS."""
+    async with connect(url, ssl=context, subprotocols=[SUBPROTOCOL]) as ws:
+        tls = ws.extra(TLSAttribute.ssl_object, None)
+        if isinstance(source, DemoFile):
+            result = await send_file(ws, source.path, name=_NAME, progress=progress)
+        else:
+            data = cast(IO[bytes], source)
+            result = await send_file(ws, data, name=_NAME, size=source.size, progress=progress)
+        return result, None if tls is None else tls.version()
 
-    async def _run_both_processes(self, stopping: Stopping) -> Report:
-        options, source = self._options, self._source
-        async with (
-            second_process(options.backend, tls=options.tls, verbose=bool(options.verbose)) as (url, context),
-            connect(url, ssl=context) as ws,
-        ):
-            tls = ws.extra(TLSAttribute.ssl_object, None)
-            tls_version = None if tls is None else tls.version()
-            self._progress.begin(f"{source.name} to {url} and back", source.size)
-            with stopping.by(lambda: ws.begin_close(CloseCode.GOING_AWAY, stopping.reason)):
-                try:
-                    await self._exchange(ws)
-                finally:
-                    self._progress.end()
-                report = self._report(await ws.receive(), tls_version)
-        stopping.check()
-        return report
 
-    async def _exchange(self, ws: WebSocketStream) -> None:
-        """Send one message and receive one, at the same time, and show the progress."""
-        async with anyio.create_task_group() as showing:
-            showing.start_soon(self._show_progress)
-            async with anyio.create_task_group() as tasks:
-                self._began = perf_counter()
-                tasks.start_soon(self._send, ws)
-                await self._receive(ws)
-            showing.cancel_scope.cancel()
-        self._progress.show(self._sent.bytes, self._received.bytes)
+async def _timed(call: Callable[[], Awaitable[_T]]) -> tuple[_T, float]:
+    began = perf_counter()
+    result = await call()
+    return result, perf_counter() - began
 
-    async def _send(self, ws: WebSocketStream) -> None:
-        async with ws.writable.message() as message:
-            while chunk := await anyio.to_thread.run_sync(self._read):
-                await message.send(chunk)
-        self._up_seconds = perf_counter() - self._began
 
-    async def _receive(self, ws: WebSocketStream) -> None:
-        async with ws.readable.message() as message:
-            async for chunk in message:
-                self._received.add(chunk)
-        self._down_seconds = perf_counter() - self._began
+def _tell(show: OnProgress, name: str, progress: Progress) -> None:
+    show(replace(progress, name=name))
 
-    def _read(self) -> bytes:
-        """The next chunk, read and digested away from the event loop."""
-        chunk = self._source.read()
-        self._sent.add(chunk)
-        return chunk
 
-    async def _show_progress(self) -> None:
-        while True:
-            await anyio.sleep(self._progress.interval)
-            self._progress.show(self._sent.bytes, self._received.bytes)
+class _Nowhere:
+    """Drops what came back; its digest is known by then."""
 
-    def _report(self, passed: str | bytes, tls_version: str | None) -> Report:
-        server = json.loads(passed)
-        return Report(
-            source=self._source.name,
-            sent=Account(self._sent.bytes, self._sent.sha256),
-            passed=Account(server["bytes"], server["sha256"]),
-            received=Account(self._received.bytes, self._received.sha256),
-            up_seconds=self._up_seconds,
-            down_seconds=self._down_seconds,
-            client_peak=peak_memory(),
-            server_peak=server["peak_memory"],
-            backend=describe_backend(self._options.backend),
-            tls=tls_version,
-        )
+    async def send(self, item: bytes) -> None:
+        """Drop it."""
+
+
+@asynccontextmanager
+async def _folder(size: int) -> AsyncIterator[str]:
+    """A folder with room for `size` bytes, for the block. It is removed even at the second signal.
+
+    Raises:
+        CommandFailed: there is too little room, or it cannot be made.
+    """
+    try:
+        temporary = TemporaryDirectory(prefix="wsstream-demo-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise CommandFailed(Exit.LOCAL_IO, f"no folder can be made: {error}") from None
+    with temporary as folder, before_exit(partial(shutil.rmtree, folder, ignore_errors=True)):
+        free = shutil.disk_usage(folder).free
+        if size + _SPARE > free:
+            text = f"{folder} has {format_size(free)} free, which is too little for {format_size(size)}"
+            raise CommandFailed(Exit.LOCAL_IO, f"{text}: choose a smaller --size, or another TMPDIR")
+        yield folder
 
 
 def _print(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The data of the demo's message: a file, or made-up data."""
+"""The data of the demo: a file, or made-up data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Source(Protocol):
     size: int
 
     def read(self) -> bytes:
-        """Return the next chunk, ``b""`` at the end. Blocks."""
+        """Return the next chunk, ``b""`` at the end. Waits for the disk."""
         ...
 
     def __enter__(self) -> Source: ...
@@ -58,9 +58,13 @@ class DemoFile:
 
     Raises:
         CommandFailed: it cannot be opened or read, or is not a regular file, which might block for ever.
+
+    Attributes:
+        path: as given.
     """
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self.name = path if path.isprintable() else ascii(path)
         try:
             status = os.stat(path)
@@ -104,9 +108,9 @@ class MadeUpSource:
         self._chunks = 0
         self._pool = shake_128(b"wsstream").digest(_POOL)
 
-    def read(self) -> bytes:
-        """The next chunk, ``b""`` at the end."""
-        size = min(CHUNK, self._left)
+    def read(self, size: int = CHUNK) -> bytes:
+        """The next chunk, of at most `size` bytes; ``b""`` at the end."""
+        size = min(CHUNK, size, self._left)
         start = self._chunks * _STEP % (_POOL - CHUNK)
         self._chunks += 1
         self._left -= size

@@ -19,7 +19,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.signals import before_exit
 
-__all__ = ["second_process"]
+__all__ = ["SecondProcess", "second_process"]
 
 _START_TIMEOUT = 30.0  # seconds
 _END_TIMEOUT = 5.0  # seconds for it to end by itself
@@ -28,12 +28,63 @@ _MAX_HELLO = 64 * 1024  # bytes of the line that it prints
 logger = logging.getLogger("wsstream.cli.demo")
 
 
+class SecondProcess:
+    """The server that runs.
+
+    Attributes:
+        url: its URL.
+        context: a TLS context that trusts only its certificate; ``None`` without TLS.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        output: BufferedByteReceiveStream,
+        url: str,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self.url = url
+        self.context = context
+        self._process = process
+        self._output = output
+
+    @classmethod
+    async def begin(cls, process: Process) -> SecondProcess:
+        """Read the server's first line: its URL, and the authority of its certificate.
+
+        Raises:
+            CommandFailed: it did not start.
+        """
+        assert process.stdout is not None
+        output = BufferedByteReceiveStream(process.stdout)
+        try:
+            with anyio.fail_after(_START_TIMEOUT):
+                line = await output.receive_until(b"\n", _MAX_HELLO)
+        except (anyio.IncompleteRead, TimeoutError) as error:
+            raise CommandFailed(Exit.NO_CONNECTION, "the server did not start") from error
+        hello = json.loads(line)
+        logger.info("the server is process %d at %s", process.pid, hello["url"])
+        authority = hello["authority"]
+        context = None if authority is None else ssl.create_default_context(cadata=authority)
+        return cls(process, output, hello["url"], context)
+
+    async def end(self) -> int | None:
+        """End it; return its peak memory in bytes, or ``None`` if that is not known."""
+        assert self._process.stdin is not None
+        await self._process.stdin.aclose()
+        try:
+            with anyio.fail_after(_END_TIMEOUT):
+                peak = json.loads(await self._output.receive_until(b"\n", _MAX_HELLO))["peak_memory"]
+        except (anyio.IncompleteRead, TimeoutError):
+            return None
+        return None if peak is None else int(peak)
+
+
 @asynccontextmanager
 async def second_process(
-    backend: str, *, tls: bool, verbose: bool
-) -> AsyncIterator[tuple[str, ssl.SSLContext | None]]:
-    """Run the server while the block runs. Yields its URL, and a TLS context that trusts only its
-    certificate.
+    backend: str, *, tls: bool, verbose: bool, folder: str | None = None
+) -> AsyncIterator[SecondProcess]:
+    """Run the server while the block runs: of the files in `folder`, or without one of single messages.
 
     If cancelled, or at a second signal, the process is killed.
 
@@ -41,7 +92,7 @@ async def second_process(
         CommandFailed: the server did not start.
     """
     process = await anyio.open_process(
-        _command(backend, tls=tls, verbose=verbose),
+        _command(backend, tls=tls, verbose=verbose, folder=folder),
         stdin=PIPE,
         stdout=PIPE,
         stderr=None,
@@ -50,7 +101,7 @@ async def second_process(
     )
     try:
         with before_exit(partial(_kill, process)):
-            yield await _read_hello(process)
+            yield await SecondProcess.begin(process)
     except anyio.get_cancelled_exc_class():
         process.kill()
         raise
@@ -67,21 +118,8 @@ def _kill(process: Process) -> None:
     os.waitpid(process.pid, 0)
 
 
-def _command(backend: str, *, tls: bool, verbose: bool) -> list[str]:
+def _command(backend: str, *, tls: bool, verbose: bool, folder: str | None) -> list[str]:
     """The command; with -P, as the working directory is searched only if it is in this process's path."""
     flags = ["--tls"] * tls + ["--verbose"] * verbose
+    flags += [] if folder is None else ["--files", folder]
     return [sys.executable, "-P", "-m", "wsstream.cli.demo_server", backend, *flags]
-
-
-async def _read_hello(process: Process) -> tuple[str, ssl.SSLContext | None]:
-    """Read the server's first line: its URL, and the authority of its certificate."""
-    assert process.stdout is not None
-    try:
-        with anyio.fail_after(_START_TIMEOUT):
-            line = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _MAX_HELLO)
-    except (anyio.IncompleteRead, TimeoutError) as error:
-        raise CommandFailed(Exit.NO_CONNECTION, "the server did not start") from error
-    hello = json.loads(line)
-    logger.info("the server is process %d at %s", process.pid, hello["url"])
-    authority = hello["authority"]
-    return hello["url"], None if authority is None else ssl.create_default_context(cadata=authority)

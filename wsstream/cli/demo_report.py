@@ -9,31 +9,40 @@ from wsstream.cli.units import format_size, mebibytes
 
 __all__ = ["Account", "Report"]
 
+_NAMES = {"sha256": "SHA-256", "blake3": "BLAKE3"}
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The bytes counted at one place: their number, and their SHA-256 in hexadecimal."""
+    """The bytes counted at one place: their number, and their digest in hexadecimal."""
 
     bytes: int
-    sha256: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The result. Times are seconds from the first read to the end of each direction; sizes are bytes.
+    """The result. Times are seconds; sizes are bytes.
 
     Attributes:
         source: the name of the data.
+        way: how it went there and back.
+        hash: the kind of the digests.
         sent, passed, received: the bytes that the client sent, the server passed on, and the client received.
+        seconds: of all.
+        up_seconds, down_seconds: of each direction.
         client_peak, server_peak: the peak resident memory, ``None`` if the system does not report it.
         backend: the event loop of both processes.
         tls: the version of TLS, or ``None`` without TLS.
     """
 
     source: str
+    way: str
+    hash: str
     sent: Account
     passed: Account
     received: Account
+    seconds: float
     up_seconds: float
     down_seconds: float
     client_peak: int | None
@@ -46,7 +55,7 @@ class Report:
         accounts = {"sent": self.sent, "passed on": self.passed, "received": self.received}
         if len(set(accounts.values())) == 1:
             return None
-        differing = (f"{name} {it.bytes} bytes {it.sha256}" for name, it in accounts.items())
+        differing = (f"{name} {it.bytes} bytes {it.digest}" for name, it in accounts.items())
         return "the data that came back differs from the data sent: " + ", ".join(differing)
 
     def as_table(self) -> str:
@@ -55,14 +64,14 @@ class Report:
         memory = (f"{name} {'unknown' if it is None else format_size(it)}" for name, it in peaks.items())
         rows = {
             "source": self.source,
-            "size": f"{self.sent.bytes} bytes ({format_size(self.sent.bytes)}), one message each way",
-            "time": f"{self.down_seconds:.2f} s",
+            "size": f"{self.sent.bytes} bytes ({format_size(self.sent.bytes)}), {self.way}",
+            "time": f"{self.seconds:.2f} s",
             "up": f"{self._rate(self.sent, self.up_seconds)} MiB/s",
             "down": f"{self._rate(self.received, self.down_seconds)} MiB/s",
             "peak memory": ", ".join(memory),
             "backend": self.backend,
             "TLS": self.tls or "no",
-            "SHA-256": self.sent.sha256,
+            _NAMES.get(self.hash, self.hash): self.sent.digest,
             "verdict": self.mismatch() or "ok: sent, passed on and received are the same",
         }
         return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
@@ -75,8 +84,13 @@ class Report:
                 "ok": self.mismatch() is None,
                 "source": self.source,
                 "bytes": {name: it.bytes for name, it in accounts.items()},
-                "sha256": {name: it.sha256 for name, it in accounts.items()},
-                "seconds": {"up": round(self.up_seconds, 6), "down": round(self.down_seconds, 6)},
+                "hash": self.hash,
+                "digests": {name: it.digest for name, it in accounts.items()},
+                "seconds": {
+                    "all": round(self.seconds, 6),
+                    "up": round(self.up_seconds, 6),
+                    "down": round(self.down_seconds, 6),
+                },
                 "mib_per_second": {
                     "up": self._rate(self.sent, self.up_seconds),
                     "down": self._rate(self.received, self.down_seconds),

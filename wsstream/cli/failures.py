@@ -113,7 +113,8 @@ def _closed(error: ConnectionClosed) -> CommandFailed:
     cause = error.__cause__
     lost = error.info.code == CloseCode.ABNORMAL or isinstance(cause, KeepaliveTimeout)
     message = f"{error}; {cause}" if cause is not None and str(cause) else str(error)
-    return CommandFailed(Exit.LOST if lost else Exit.CLOSED, message)
+    lines = [message, *getattr(error, "__notes__", ())]
+    return CommandFailed(Exit.LOST if lost else Exit.CLOSED, "\n".join(lines))
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

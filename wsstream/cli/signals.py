@@ -11,13 +11,12 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import TypeVar
 
 import anyio
-from anyio.abc import TaskStatus
 
 from wsstream.cli.exits import CommandFailed, Exit
+from wsstream.transports.signals import StopSignals
 
 __all__ = ["Stopping", "before_exit", "run_until_signal"]
 
@@ -56,15 +55,9 @@ class Stopping:
         """For a Close frame: which signal it was."""
         return "" if self.number is None else f"interrupted by {self.number.name}"
 
-    async def watch(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Wait for the first signal, and have the next one end the process."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            async for number in signals:
-                self.number = number
-                break
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _exit_now)
+    def first(self, number: signal.Signals) -> None:
+        """The first signal has come."""
+        self.number = number
         self._action()
 
 
@@ -81,7 +74,7 @@ def before_exit(action: Callable[[], object]) -> Iterator[None]:
         _before_exit.remove(action)
 
 
-def _exit_now(number: int, frame: FrameType | None) -> None:
+def _exit_now(number: signal.Signals) -> None:
     for action in _before_exit:
         with suppress(Exception):  # nothing may keep it from ending
             action()
@@ -94,14 +87,12 @@ async def run_until_signal(function: Callable[[Stopping], Awaitable[T]]) -> T:
     Raises:
         CommandFailed: a signal has cancelled it; the status is 128 plus its number.
     """
-    stopping = None
-    async with anyio.create_task_group() as tasks:
-        stopping = Stopping(tasks.cancel_scope)
-        if sys.platform != "win32":  # on Windows, Ctrl-C stays a KeyboardInterrupt
-            await tasks.start(stopping.watch)
-        result = await function(stopping)
-        tasks.cancel_scope.cancel()
-        return result
-    assert stopping is not None
+    scope = anyio.CancelScope()
+    stopping = Stopping(scope)
+    with scope:
+        if sys.platform == "win32":  # there Ctrl-C stays a KeyboardInterrupt
+            return await function(stopping)
+        with StopSignals(stopping.first, _exit_now):
+            return await function(stopping)
     stopping.check()
     raise AssertionError("the scope is cancelled by a signal only")

@@ -60,6 +60,7 @@ from wsstream.protocol.keepalive import STANDSTILL, Action
 from wsstream.protocol.state import State
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import EventLoop, event_loop
+from wsstream.transports.frame_log import with_frame_log
 
 __all__ = ["Driver"]
 
@@ -102,9 +103,9 @@ class Driver:
     ) -> None:
         loop = event_loop()
         now = loop.clock()
-        self.transport = transport
         self.connection = connection
         self.ending = ending = Ending(connection, EndTimer(options.close_timeout, now), self)
+        self.transport = transport = with_frame_log(transport, ending.id, received)
         flow = options.flow
         inbox = Inbox(flow, connection.inflater, options.max_message_size)
         read_step = new_read_step(transport, connection, inbox)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from wsstream.files.client import delete as delete
 from wsstream.files.client import download as download
+from wsstream.files.client import download_into as download_into
 from wsstream.files.client import upload as upload
 from wsstream.files.errors import TransferError as TransferError
 from wsstream.files.progress import Progress as Progress
+from wsstream.files.progress import Totals as Totals
 from wsstream.files.protocol.messages import SUBPROTOCOL as SUBPROTOCOL
 from wsstream.files.result import TransferResult as TransferResult
 from wsstream.files.server import Allow as Allow

@@ -21,6 +21,7 @@ from wsstream.files.protocol.messages import SUBPROTOCOL, VERSION, Ack, Hello, M
 from wsstream.files.protocol.session import Session
 from wsstream.files.protocol.states import State, WrongState
 from wsstream.files.protocol.window import SEGMENT
+from wsstream.files.rate import RateLimit
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["WINDOW_LIMIT", "Channel", "hello"]
@@ -58,13 +59,15 @@ class Channel:
         client: whether this end opened the connection.
         window_limit: the largest window to grant.
         cancelled: the error that the peer is told when a transfer is cancelled here.
+        limit: on the rate of files in either direction; ``None``: no limit. As an attribute, it may be
+            changed between transfers.
 
     Raises:
         TransferError: ``unsupported``: the two ends have not agreed on the subprotocol.
 
     Attributes:
         session: the state of the protocol.
-        cancelled: as given.
+        cancelled, limit: as given.
         kept: whether the peer keeps its part of a file, according to the last `Stopped`.
     """
 
@@ -76,11 +79,13 @@ class Channel:
         client: bool,
         window_limit: int = WINDOW_LIMIT,
         cancelled: str = "cancelled",
+        limit: RateLimit | None = None,
     ) -> None:
         if ws.subprotocol != SUBPROTOCOL:
             raise TransferError("unsupported", f"the peer does not speak {SUBPROTOCOL}")
         self.session = Session(hello, client=client, now=current_time(), window_limit=window_limit)
         self.cancelled = cancelled
+        self.limit = limit
         self.kept = True
         self._ws = ws
         self._events: deque[Event] = deque()
@@ -228,11 +233,15 @@ class Channel:
         if self._ended is None:
             await self._changed.wait()
 
-    async def until_idle(self) -> None:
-        """Return when no request is active, or the connection is over. The protocol has a timeout for it."""
-        while self.session.state not in (State.IDLE, State.CLOSED) and self._ended is None:
+    async def until_over(self, id: int) -> None:
+        """Return when the request `id` is over, or the connection is. The protocol has a timeout for it.
+
+        The peer's next request may be active by then.
+        """
+        session = self.session
+        while session.id == id and session.state not in (State.IDLE, State.CLOSED) and self._ended is None:
             await self._changed.wait()
-        self._data.clear()
+        self._data.clear()  # none is of the next request, which nobody has accepted
 
     async def send_data(self, data: memoryview) -> bool:
         """Send a segment; waits as a message does. Returns false if it is not the time for it any more.
@@ -264,6 +273,19 @@ class Channel:
             taken.append(self._data.popleft())
             size += len(taken[-1])
         return taken
+
+    @property
+    def step(self) -> int:
+        """The most bytes of a file in one message."""
+        return SEGMENT if self.limit is None else self.limit.step
+
+    async def may_move(self, size: int) -> None:
+        """Return when so many bytes of a file may be sent, or be said to be written. Can be cancelled.
+
+        A receiver that waits here reads on: the sender gets no credit for what is not written.
+        """
+        if self.limit is not None:
+            await self.limit.wait(size)
 
     @asynccontextmanager
     async def telling(self, phase: str, done: Callable[[], int], total: int | None) -> AsyncIterator[None]:

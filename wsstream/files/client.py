@@ -1,34 +1,29 @@
-"""`upload` and `download`: files to and from a server, through lost connections."""
+"""What clients call: files to and from a server, through lost connections."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, Unpack
+from typing import Unpack
 from urllib.parse import unquote
 
 from anyio import to_thread
 
 from wsstream.client.attempts import ConnectOptions
-from wsstream.client.reconnect import reconnect
-from wsstream.display import quoted
-from wsstream.errors import ConnectionClosed
-from wsstream.files.channel import Channel, hello
-from wsstream.files.errors import TransferError
+from wsstream.files.expected import check_expected
+from wsstream.files.into_stream import ByteSink, StreamTarget
 from wsstream.files.progress import OnProgress
-from wsstream.files.protocol.digests import available, new_digest
-from wsstream.files.protocol.messages import SUBPROTOCOL, Entries, List
 from wsstream.files.receiver import Storage
 from wsstream.files.result import TransferResult
-from wsstream.files.sender import open_path
+from wsstream.files.steps import DeleteFile, Download, ListFolder, PassOn, Step, Transfers, Upload
 from wsstream.files.storage.names import normal_name
-from wsstream.files.storage.safe_root import SafeRoot, digest_of
+from wsstream.files.storage.safe_root import SafeRoot
 from wsstream.files.storage.target import OnExist
-from wsstream.files.transfer import ask_for, name_of, offer_file, until_ready
+from wsstream.files.transfer import name_of
 from wsstream.opening.retry import Backoff
 from wsstream.opening.url import parse_url
 
-__all__ = ["DELAYS", "download", "split_dest", "target_of", "upload"]
+__all__ = ["DELAYS", "delete", "download", "download_into", "split_dest", "target_of", "upload"]
 
 Path = str | os.PathLike[str]
 
@@ -42,6 +37,7 @@ async def upload(
     *,
     name: str | None = None,
     skip_existing: bool = False,
+    limit_rate: int | None = None,
     delays: Iterable[float] = DELAYS,
     progress: OnProgress | None = None,
     **options: Unpack[ConnectOptions],
@@ -59,9 +55,10 @@ async def upload(
             and their own; or several of them.
         name: what to call the one file or folder; replaces the path of `url`.
         skip_existing: leave out files of whose name the server has another one, in place of an error.
+        limit_rate: the most bytes a second, at least 1,024. ``None``: no limit.
         delays: seconds to wait before each further attempt; they begin again after a connection that lasted
             a minute. If they end, the last error is raised. The first attempt to connect must succeed.
-        progress: called with a :class:`Progress`, at most 20 times a second.
+        progress: called with a :class:`Progress`, at most 20 times a second for each file.
         options: those of :func:`~wsstream.connect`, but `subprotocols`.
 
     Raises:
@@ -72,8 +69,10 @@ async def upload(
     """
     sources = [path] if isinstance(path, str | os.PathLike) else list(path)
     files = await to_thread.run_sync(_find_files, sources, target_of(url, name))
-    queue = [_Upload(file, called, skip_existing) for file, called in files]
-    return await _Transfers(url, queue, delays, progress, options).run()
+    steps = [Upload(file, called, size, skip_existing) for file, called, size in files]
+    return await Transfers(
+        url, steps, delays=delays, progress=progress, limit_rate=limit_rate, options=options
+    ).run()
 
 
 async def download(
@@ -83,6 +82,8 @@ async def download(
     name: str | None = None,
     on_exist: OnExist = "fail",
     max_size: int | None = None,
+    expect: str | None = None,
+    limit_rate: int | None = None,
     delays: Iterable[float] = DELAYS,
     progress: OnProgress | None = None,
     **options: Unpack[ConnectOptions],
@@ -98,22 +99,101 @@ async def download(
         on_exist: what happens if there is a file of that name: ``"fail"``, ``"skip"``, ``"overwrite"`` or
             ``"rename"``, which stores the new one as ``name (1)``.
         max_size: the most bytes of one file to take. ``None``: any number.
+        expect: the SHA-256 that the file must have, or its digest of the kind that the two ends use, as 64
+            hexadecimal digits. Another file fails with ``digest-mismatch``, and is not stored.
+        limit_rate: the most bytes a second, at least 1,024; the server gets less credit. ``None``: no limit.
         delays, progress, options: as for :func:`upload`.
 
     Raises:
         TransferError, OSError, HandshakeError, ConnectionClosed, TypeError, ValueError: as :func:`upload`.
     """
     wanted = target_of(url, name)
+    check_expected(expect)
+    if expect is not None and _is_folder(wanted):
+        raise ValueError("expect must be None for a folder: it is the digest of one file")
     folder, store_as = await to_thread.run_sync(split_dest, os.fspath(dest), wanted)
     root = await to_thread.run_sync(SafeRoot, folder)
     with root:
-        storage = Storage(root, on_exist=on_exist, max_size=max_size)
-        queue: list[_Step] = [
-            _ListFolder(wanted, store_as, storage)
-            if not wanted or wanted.endswith("/")
-            else _Download(wanted, store_as, storage)
-        ]
-        return await _Transfers(url, queue, delays, progress, options).run()
+        storage = Storage(root, on_exist=on_exist, max_size=max_size, expect=expect)
+        step = (ListFolder if _is_folder(wanted) else Download)(wanted, store_as, storage)
+        return await Transfers(
+            url, [step], delays=delays, progress=progress, limit_rate=limit_rate, options=options
+        ).run()
+
+
+async def download_into(
+    url: str,
+    stream: ByteSink,
+    *,
+    name: str | None = None,
+    max_size: int | None = None,
+    expect: str | None = None,
+    limit_rate: int | None = None,
+    delays: Iterable[float] = DELAYS,
+    progress: OnProgress | None = None,
+    **options: Unpack[ConnectOptions],
+) -> TransferResult:
+    """Get a file from a server of ``wsstream.file.v1``, and pass its bytes on while they arrive.
+
+    Nothing is stored. A slow stream slows the server: at most 32 MiB wait here, far less for a stream that
+    was slow all the time. A lost connection is opened again, after a pause, and the file goes on after the
+    last byte that was passed on. A later call begins at 0.
+
+    The digest is known at the end. So what was passed on is to be thrown away if this raises.
+
+    If this is cancelled, a part of the file was passed on.
+
+    Args:
+        url: the server's; its path is the name of the file.
+        stream: takes the bytes by ``await stream.send(data)``, as every anyio byte stream. It is not closed.
+        name: the file to ask for; replaces the path of `url`.
+        max_size, expect, limit_rate, delays, progress, options: as for :func:`download`.
+
+    Raises:
+        TransferError: also ``changed``, if the file is another one after a connection was lost; and
+            ``digest-mismatch``.
+        Exception: what `stream` raises.
+        OSError, HandshakeError, ConnectionClosed, TypeError, ValueError: as :func:`upload`.
+    """
+    wanted = target_of(url, name)
+    check_expected(expect)
+    if _is_folder(wanted):
+        raise ValueError("the name must be that of a file, not of a folder")
+    step = PassOn(wanted, StreamTarget(stream, max_size=max_size, expect=expect))
+    (result,) = await Transfers(
+        url, [step], delays=delays, progress=progress, limit_rate=limit_rate, options=options
+    ).run()
+    return result
+
+
+async def delete(
+    url: str,
+    *,
+    name: str | None = None,
+    etag: str | None = None,
+    delays: Iterable[float] = DELAYS,
+    **options: Unpack[ConnectOptions],
+) -> None:
+    """Delete a file of a server of ``wsstream.file.v1`` for good. The server has to allow ``"delete"``.
+
+    If this is cancelled, the file is deleted or not.
+
+    Args:
+        url: the server's; its path is the name of the file.
+        name: the file; replaces the path of `url`.
+        etag: the version that is meant, as the server calls it; ``None``: whichever it is.
+        delays, options: as for :func:`upload`.
+
+    Raises:
+        TransferError: ``denied``, ``not-found``, ``changed`` for another version, or the server failed.
+        OSError, HandshakeError, ConnectionClosed, TypeError, ValueError: as :func:`upload`.
+    """
+    step: Step = DeleteFile(target_of(url, name), etag)
+    await Transfers(url, [step], delays=delays, progress=None, limit_rate=None, options=options).run()
+
+
+def _is_folder(name: str) -> bool:
+    return not name or name.endswith("/")
 
 
 def target_of(url: str, name: str | None) -> str:
@@ -121,16 +201,16 @@ def target_of(url: str, name: str | None) -> str:
     return unquote(parse_url(url).target.partition("?")[0].lstrip("/")) if name is None else name
 
 
-def _find_files(sources: Sequence[Path], target: str) -> list[tuple[Path, str]]:
-    """The files to send, with their names on the server."""
-    if target and not target.endswith("/") and len(sources) != 1:
+def _find_files(sources: Sequence[Path], target: str) -> list[tuple[Path, str, int]]:
+    """The files to send, with their names on the server, and their sizes."""
+    if not _is_folder(target) and len(sources) != 1:
         raise ValueError("the name must end in / for several files: it is that of a folder")
-    found: list[tuple[Path, str]] = []
+    found: list[tuple[Path, str, int]] = []
     for source in sources:
         base = name_of(source)
-        called = target + base if not target or target.endswith("/") else target
+        called = target + base if _is_folder(target) else target
         if not os.path.isdir(source):
-            found.append((source, called))
+            found.append((source, called, _size_of(source)))
             continue
         for folder, below, names in os.walk(source):
             below.sort()
@@ -139,8 +219,16 @@ def _find_files(sources: Sequence[Path], target: str) -> list[tuple[Path, str]]:
             for each in sorted(names):
                 path = os.path.join(folder, each)
                 if os.path.isfile(path) and not os.path.islink(path):
-                    found.append((path, normal_name(f"{prefix}/{each}")))
+                    found.append((path, normal_name(f"{prefix}/{each}"), _size_of(path)))
     return found
+
+
+def _size_of(path: Path) -> int:
+    """As it is now; 0 for a file that is missing, which the attempt to open it reports."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def split_dest(dest: str, wanted: str) -> tuple[str, str]:
@@ -150,145 +238,3 @@ def split_dest(dest: str, wanted: str) -> tuple[str, str]:
         return dest, last
     folder, own = os.path.split(os.path.abspath(dest))
     return folder, own
-
-
-class _Step:
-    """One thing to do on a connection. It may be repeated on another one.
-
-    Attributes:
-        name: of the file or folder, on the server.
-    """
-
-    name: str
-
-    async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | list[_Step] | None:
-        """Do it; return the file that has arrived, or what is to be done in place of this."""
-        raise NotImplementedError
-
-
-class _Upload(_Step):
-    def __init__(self, path: Path, name: str, skip_existing: bool) -> None:
-        self._path = path
-        self.name = name
-        self._skip = skip_existing
-
-    async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | None:
-        try:
-            return await offer_file(channel, self._path, self.name, progress)
-        except TransferError as error:
-            if error.error != "exists" or channel.session.close is not None:
-                raise
-        # Perhaps it is this file: an earlier attempt ended after the last byte, and before Done.
-        digest = await to_thread.run_sync(self._digest)
-        try:
-            return await offer_file(channel, self._path, self.name, progress, digest)
-        except TransferError as error:
-            if error.error == "exists" and self._skip:
-                return None
-            raise
-
-    def _digest(self) -> str:
-        with open_path(self._path) as source:
-            return digest_of(source, new_digest(available()[0]))
-
-
-class _Download(_Step):
-    def __init__(self, name: str, store_as: str, storage: Storage) -> None:
-        self.name = name
-        self._store_as = store_as
-        self._storage = storage
-
-    async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | None:
-        try:
-            return await ask_for(channel, self.name, self._storage, self._store_as, progress)
-        except TransferError as error:
-            if error.error == "exists" and self._storage.on_exist == "skip":
-                return None
-            raise
-
-
-class _ListFolder(_Step):
-    def __init__(self, name: str, store_as: str, storage: Storage) -> None:
-        self.name = name.rstrip("/")
-        self._store_as = store_as
-        self._storage = storage
-
-    async def run(self, channel: Channel, progress: OnProgress | None) -> list[_Step]:
-        steps: list[_Step] = []
-        cursor = None
-        while True:
-            channel.post(List(channel.session.next_id, self.name, cursor))
-            while not isinstance(page := await channel.event(), Entries):
-                pass
-            for entry in page.entries:
-                name = f"{self.name}/{entry.name}" if self.name else entry.name
-                store_as = f"{self._store_as}/{entry.name}" if self._store_as else entry.name
-                kind = _ListFolder if entry.kind == "folder" else _Download
-                steps.append(kind(name, store_as, self._storage))
-            if (cursor := page.cursor) is None:
-                return steps
-
-
-class _Transfers:
-    """Steps, one after the other, on as many connections as it takes."""
-
-    def __init__(
-        self,
-        url: str,
-        steps: Sequence[_Step],
-        delays: Iterable[float],
-        progress: OnProgress | None,
-        options: ConnectOptions,
-    ) -> None:
-        self._url = url
-        self._steps = list(steps)
-        self._delays = delays
-        self._progress = progress
-        self._options = options
-        self._results: list[TransferResult] = []
-        self._connected = False
-
-    async def run(self) -> list[TransferResult]:
-        options: dict[str, Any] = {**self._options, "subprotocols": [SUBPROTOCOL]}
-        connections = reconnect(self._url, delays=self._delays, retry=self._is_worth_it, **options)
-        error: TransferError | None = None
-        while True:
-            try:
-                ws = await anext(connections)
-            except ConnectionClosed:
-                if error is not None:  # this end has closed, for that reason
-                    raise error from None
-                raise
-            self._connected, error = True, None
-            async with ws:
-                try:
-                    await self._use(Channel(ws, hello(), client=True))
-                    return self._results
-                except TransferError as raised:
-                    if raised.retry == "never":
-                        raise
-                    error = raised
-                except ConnectionClosed:
-                    pass  # `reconnect` knows how it ended
-
-    async def _use(self, channel: Channel) -> None:
-        async with channel.run():
-            await until_ready(channel)
-            await self._do_steps(channel)
-
-    async def _do_steps(self, channel: Channel) -> None:
-        while self._steps:
-            step = self._steps[0]
-            try:
-                done = await step.run(channel, self._progress)
-            except TransferError as error:
-                error.add_note(f"This was {quoted(step.name)}.")
-                raise
-            del self._steps[0]
-            if isinstance(done, list):
-                self._steps[:0] = done
-            elif done is not None:
-                self._results.append(done)
-
-    def _is_worth_it(self, error: Exception) -> bool | None:
-        return None if self._connected else False

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import anyio
 from anyio import CancelScope, current_time, to_thread
 
+from wsstream.errors import ConnectionClosed
 from wsstream.files.beside import beside
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
+from wsstream.files.expected import FileDigest
 from wsstream.files.progress import Meter
-from wsstream.files.protocol.digests import Digest, available, new_digest
+from wsstream.files.protocol.digests import available, new_digest
 from wsstream.files.protocol.messages import MAX_CHECK, Accept, Cancel, Done, End, Offer, Prefix, Reject
 from wsstream.files.protocol.states import State
-from wsstream.files.protocol.window import MIN_WINDOW, SEGMENT
+from wsstream.files.protocol.window import MIN_WINDOW
 from wsstream.files.result import TransferResult
 from wsstream.files.storage.fence import Fence
 from wsstream.files.storage.locker import FileLocker, Locker
@@ -48,6 +51,7 @@ class Storage:
         quota: most bytes of all files in the folder; ``None``: no limit.
         max_size: most bytes of one file; ``None``: no limit.
         locker: says who may write a part; by default, a :class:`FileLocker`.
+        expect: see `FileDigest`.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Storage:
         quota: int | None = None,
         max_size: int | None = None,
         locker: Locker | None = None,
+        expect: str | None = None,
     ) -> None:
         self.root = root
         self.on_exist: OnExist = on_exist
@@ -67,6 +72,7 @@ class Storage:
         self.min_free = min_free
         self.quota = quota
         self.max_size = max_size
+        self.expect = expect
         self.locker: Locker = FileLocker(root) if locker is None else locker
 
     def token(self, name: str, offer: Offer) -> str:
@@ -102,10 +108,10 @@ def refuse(channel: Channel, error: TransferError) -> None:
     session = channel.session
     if error.error == "superseded":
         channel.fail(error)
-    elif session.state in _CANCELS or session.state is State.ASKED:
+    elif session.state in _CANCELS or session.state in (State.ASKED, State.DELETED):
         keep = error.error not in ("changed", "digest-mismatch")
         channel.post(Cancel(session.id, error.error, error.reason, keep=keep))
-    elif session.state in (State.DECIDING, State.REQUESTED, State.LOOKING):
+    elif session.state in (State.DECIDING, State.REQUESTED, State.LOOKING, State.DELETING):
         channel.post(Reject(session.id, error.error, error.reason, error.retry))
 
 
@@ -165,8 +171,9 @@ class _Receiving:
     def _done(self, size: int, digest: str, name: str) -> TransferResult:
         assert self._hash is not None
         done = Done(self._offer.id, size, digest, self._hash, name, size)
-        self._channel.check()
-        self._channel.post(done)
+        with suppress(ConnectionClosed):  # the file is complete all the same: another attempt would find it
+            self._channel.check()
+            self._channel.post(done)
         self._meter.tell("done", size, size)
         return TransferResult(name, size, digest, self._hash, self._moved)
 
@@ -190,17 +197,18 @@ class _Receiving:
             check = storage.root.check_room
             await self._in_thread(partial(check, rest, min_free=storage.min_free, quota=storage.quota))
         except BaseException:
-            part.close()
+            with CancelScope(shield=True):
+                await to_thread.run_sync(part.close if part.durable else part.discard)
             raise
         return part
 
     async def _receive(self, part: Partial, kind: str) -> TransferResult:
         offset = part.durable
-        digest = new_digest(kind)
+        digest = FileDigest(kind, self._storage.expect)
         check = await self._prefix(part, kind)
         self._channel.check()
         token = part.token
-        self._channel.post(Accept(self._offer.id, offset, kind, MIN_WINDOW, SEGMENT, token, check))
+        self._channel.post(Accept(self._offer.id, offset, kind, MIN_WINDOW, self._channel.step, token, check))
         self._meter.start(offset, self._offer.size)
         reader = _Reader(part, digest, behind=offset > 0)
         async with beside(partial(self._sync, part), reader.follow):
@@ -209,6 +217,11 @@ class _Receiving:
         if not self._session.verify(digest.hexdigest(), current_time()):
             self._channel.notify()
             self._channel.check()
+        try:
+            digest.check()
+        except TransferError:
+            await self._in_thread(part.discard)
+            raise
         return await self._commit(part, end, digest.hexdigest())
 
     async def _prefix(self, part: Partial, kind: str) -> Prefix | None:
@@ -222,8 +235,10 @@ class _Receiving:
     async def _write(self, part: Partial, reader: _Reader) -> End:
         """Write what comes until the sender ends."""
         while True:
-            if data := self._channel.take_data(_BATCH):
-                self._check_size(part.written + sum(map(len, data)))
+            if data := self._channel.take_data(_BATCH if self._channel.limit is None else 1):
+                size = sum(map(len, data))
+                self._check_size(part.written + size)
+                await self._channel.may_move(size)
                 written = part.written
                 await to_thread.run_sync(reader.write, data)
                 self._moved += part.written - written
@@ -248,7 +263,9 @@ class _Receiving:
             if late or part.written - part.durable >= _SYNC_BYTES:
                 durable = await to_thread.run_sync(part.sync)
                 synced_at = current_time()
-                self._session.durable(durable)
+                # The thread that writes may be ahead of what the session was told.
+                written = durable if self._session.grant is None else self._session.grant.written
+                self._session.durable(min(durable, written))
                 self._channel.notify()
 
     async def _hash_rest(self, reader: _Reader, size: int) -> None:
@@ -299,7 +316,7 @@ class _StartAgain(Exception):
 class _Reader:
     """Hashes the bytes of a part: while they are written, or behind that if an earlier attempt wrote some."""
 
-    def __init__(self, part: Partial, digest: Digest, *, behind: bool) -> None:
+    def __init__(self, part: Partial, digest: FileDigest, *, behind: bool) -> None:
         self._part = part
         self._digest = digest
         self._hasher = part.hasher(digest) if behind else None

@@ -35,15 +35,20 @@ _HASH_STEP = 16 << 20  # bytes that are hashed in one trip
 class StreamSource:
     """A stream of bytes that can be read once, such as a pipe. It cannot be resumed.
 
+    Args:
+        file: what is read.
+        size: how many bytes it has; ``None``: not known.
+
     Attributes:
-        size, mtime_ns: not known.
+        size: as given.
+        mtime_ns: not known.
         etag: one of its own.
     """
 
-    size: int | None = None
     mtime_ns: int | None = None
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], size: int | None = None) -> None:
+        self.size = size
         self.etag = secrets.token_hex(16)
         self._file = file
         self._offset = 0
@@ -141,6 +146,8 @@ class _Sending:
             self._meter.start(answer.offset, self._offer.size)
             answer = await self._send(answer)
         self._meter.tell("done", answer.size, answer.durable)
+        assert answer.digest is not None  # the session has compared it
+        assert answer.hash is not None
         return TransferResult(answer.name, answer.size, answer.digest, answer.hash, self._moved)
 
     async def _offer_it(self, offer: Offer) -> Accept | Done:
@@ -191,14 +198,16 @@ class _Sending:
         view = memoryview(block)
         while view:
             self._channel.check()
-            size = min(self._session.may_send(), len(view))
-            if not size:
+            if not (size := self._session.may_send()):
                 self._tell("sending")
                 await self._channel.change()
-            elif await self._channel.send_data(view[:size]):
-                self._moved += size
-                view = view[size:]
-        self._tell("sending")
+                continue
+            piece = view[: min(size, self._channel.step)]
+            await self._channel.may_move(len(piece))
+            if await self._channel.send_data(piece):
+                self._moved += len(piece)
+                view = view[len(piece) :]
+                self._tell("sending")
 
     async def _end(self, accept: Accept, digest: Digest, resumed: bool) -> None:
         credit = self._session.credit

@@ -9,7 +9,7 @@ from functools import partial
 from math import inf
 from typing import Literal, TypeAlias
 
-from anyio import current_time, to_thread
+from anyio import CancelScope, current_time, to_thread
 
 from wsstream.arguments import check_int
 from wsstream.errors import ConnectionClosed
@@ -17,7 +17,18 @@ from wsstream.files.beside import beside
 from wsstream.files.channel import Channel, hello
 from wsstream.files.errors import TransferError
 from wsstream.files.progress import Meter, OnProgress, Progress
-from wsstream.files.protocol.messages import MAX_ENTRIES, SUBPROTOCOL, Bye, Entries, Entry, Get, List, Offer
+from wsstream.files.protocol.messages import (
+    MAX_ENTRIES,
+    SUBPROTOCOL,
+    Bye,
+    Delete,
+    Done,
+    Entries,
+    Entry,
+    Get,
+    List,
+    Offer,
+)
 from wsstream.files.receiver import Storage, receive_one, refuse
 from wsstream.files.sender import send_one
 from wsstream.files.storage.locker import FileLocker, Locker
@@ -31,10 +42,11 @@ __all__ = ["Allow", "Authorize", "Deny", "FileHandler", "Op", "serve_files"]
 
 log = Log("wsstream.files")
 
-Op: TypeAlias = Literal["get", "list", "put", "overwrite"]
+Op: TypeAlias = Literal["get", "list", "put", "overwrite", "delete"]
 _EXPIRE_AFTER = 7 * 86400.0  # seconds in which nobody has written to a partial file
 _EXPIRE_EVERY = 3600.0  # seconds between two looks
-_OPS = ("get", "list", "put", "overwrite")
+_OPS = ("get", "list", "put", "overwrite", "delete")
+_ASKED = ("get", "list", "put", "delete")  # those that are requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +95,8 @@ def serve_files(
 
     Args:
         root: the folder. Or a :class:`SafeRoot`, which the caller closes.
-        allow: what clients may do: ``"get"``, ``"list"``, ``"put"``, and ``"overwrite"``, which takes
-            ``"put"`` and replaces files of the same name.
+        allow: what clients may do: ``"get"``, ``"list"``, ``"put"``, ``"overwrite"``, which takes ``"put"``
+            and replaces files of the same name, and ``"delete"``.
         authorize: called with who asks, what for, the name and, for ``"put"``, the size, if it is known; says
             :class:`Allow` or :class:`Deny`. What `allow` leaves out is never asked for.
         identify: who the client is, for `authorize` and for resuming: nobody goes on with somebody else's
@@ -174,7 +186,7 @@ class FileHandler:
             TransferError: it does not speak the protocol, or failed.
         """
         identity = None if self._identify is None else self._identify(ws)
-        ops = tuple(op for op in ("get", "list", "put") if op in self._ops)
+        ops = tuple(op for op in _ASKED if op in self._ops)
         channel = Channel(ws, hello(*ops, max_size=self._max_size), client=False, cancelled="shutdown")
         async with beside(self._expire), channel.run():
             try:
@@ -236,6 +248,7 @@ class _Client:
     async def serve(self) -> None:
         channel = self._channel
         while True:
+            request = None
             try:
                 request = await channel.event()
                 match request:
@@ -245,14 +258,19 @@ class _Client:
                         await self._list(request)
                     case Offer():
                         await self._receive(request)
+                    case Delete():
+                        await self._delete(request)
                     case Bye():
                         pass  # it finishes, and closes
             except TransferError as error:
                 log.info("%s: %s", self._ws.id, error)
                 if channel.session.close is not None:
                     raise
-                refuse(channel, error)
-                await channel.until_idle()
+                # The client may have ended that request, and have made the next one already.
+                id = getattr(request, "id", 0)
+                if channel.session.id == id:
+                    refuse(channel, error)
+                await channel.until_over(id)
 
     async def _send(self, get: Get) -> None:
         name = await self._handler.decide(self._identity, "get", get.name, None)
@@ -282,3 +300,11 @@ class _Client:
         with self._handler.windows.share(self._channel.session):
             meter = self._handler.meter(self._ws, name, offer.size)
             await receive_one(self._channel, offer, self._handler.storage(self._identity), name, meter)
+
+    async def _delete(self, request: Delete) -> None:
+        name = await self._handler.decide(self._identity, "delete", request.name, None)
+        with CancelScope(shield=True):  # who asked is told what was done
+            size = await to_thread.run_sync(partial(self._handler.root.delete, name, request.etag))
+            log.info("%s: %r is deleted", self._ws.id, name)
+            self._channel.check()
+            self._channel.post(Done(request.id, size, None, None, request.name, size))

@@ -10,10 +10,14 @@ from weakref import WeakKeyDictionary
 
 from anyio import to_thread
 
+from wsstream.arguments import check_int
 from wsstream.files.channel import Channel, hello
 from wsstream.files.errors import TransferError
+from wsstream.files.expected import check_expected
+from wsstream.files.into_stream import StreamTarget, receive_into
 from wsstream.files.progress import Meter, OnProgress
 from wsstream.files.protocol.messages import Bye, Get, Offer
+from wsstream.files.rate import RateLimit
 from wsstream.files.receiver import Storage, receive_one, refuse
 from wsstream.files.result import TransferResult
 from wsstream.files.sender import FileSource, StreamSource, open_path, send_one
@@ -22,16 +26,18 @@ from wsstream.files.storage.safe_root import SafeRoot
 from wsstream.files.storage.target import OnExist
 from wsstream.streams.websocket import WebSocketStream, is_client
 
-__all__ = ["ask_for", "name_of", "offer_file", "receive_file", "send_file", "until_ready"]
+__all__ = ["ask_for", "ask_into", "name_of", "offer_file", "receive_file", "send_file", "until_ready"]
 
 _channels: WeakKeyDictionary[WebSocketStream, Channel] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def _channel_of(ws: WebSocketStream) -> AsyncIterator[Channel]:
+async def _channel_of(ws: WebSocketStream, limit_rate: int | None) -> AsyncIterator[Channel]:
     """The connection's channel, which goes on from call to call."""
+    limit = None if limit_rate is None else RateLimit(limit_rate)
     if (channel := _channels.get(ws)) is None:
         channel = _channels[ws] = Channel(ws, hello("put"), client=is_client(ws))
+    channel.limit = limit
     async with channel.run():
         try:
             yield channel
@@ -50,6 +56,8 @@ async def send_file(
     path: str | os.PathLike[str] | IO[bytes],
     *,
     name: str | None = None,
+    size: int | None = None,
+    limit_rate: int | None = None,
     progress: OnProgress | None = None,
 ) -> TransferResult:
     """Send one file; the peer is in :func:`receive_file`, or in :func:`serve_files` that allows ``"put"``.
@@ -65,15 +73,19 @@ async def send_file(
         path: a regular file, or a binary file object that is read once, from its position, such as a pipe.
             That cannot be resumed.
         name: what to call it; by default the last part of `path`.
+        size: how many bytes a file object has, so that the peer can refuse it and progress can tell the time
+            left. ``None``: not known.
+        limit_rate: the most bytes a second, at least 1,024. ``None``: no limit.
         progress: called with a :class:`Progress`, at most 20 times a second.
 
     Raises:
         TransferError: the peer does not take it, the file changed, or the transfer failed.
         ConnectionClosed: the connection has ended.
-        TypeError: `path` is no path and no file, or has no name of its own.
+        TypeError, ValueError: an argument is wrong, or a file object has no name of its own.
     """
-    async with _channel_of(ws) as channel:
-        return await offer_file(channel, path, name, progress)
+    check_int("size", size, 0, optional=True)
+    async with _channel_of(ws, limit_rate) as channel:
+        return await offer_file(channel, path, name, progress, size=size)
 
 
 async def offer_file(
@@ -82,6 +94,7 @@ async def offer_file(
     name: str | None,
     progress: OnProgress | None,
     digest: str | None = None,
+    size: int | None = None,
 ) -> TransferResult:
     """As `send_file`, on a channel that is run. `digest`: that of the file, by the first kind, if known."""
     if isinstance(path, str | os.PathLike):
@@ -92,7 +105,7 @@ async def offer_file(
         raise TypeError(f"path must be a path or a binary file, got {type(path).__name__}")
     if name is None:
         raise TypeError("name must be given for a file object")
-    return await _offer(channel, StreamSource(path), name, progress, None)
+    return await _offer(channel, StreamSource(path, size), name, progress, None)
 
 
 async def _offer(
@@ -109,6 +122,8 @@ async def receive_file(
     name: str | None = None,
     on_exist: OnExist = "fail",
     max_size: int | None = None,
+    expect: str | None = None,
+    limit_rate: int | None = None,
     progress: OnProgress | None = None,
 ) -> TransferResult:
     """Receive one file into a folder; the peer is in :func:`send_file`, or `name` is asked for.
@@ -124,16 +139,19 @@ async def receive_file(
         name: the file to ask the peer for. ``None``: wait for whichever it offers.
         on_exist: what happens if there is a file of that name: ``"fail"``, ``"overwrite"`` or ``"rename"``.
         max_size: the most bytes to take. ``None``: any number.
-        progress: as for :func:`send_file`.
+        expect: the SHA-256 that the file must have, or its digest of the kind that the two ends use, as 64
+            hexadecimal digits. Another file fails with ``digest-mismatch``, and is not stored.
+        limit_rate, progress: as for :func:`send_file`.
 
     Raises:
         TransferError: the peer does not send it, it cannot be stored, or the transfer failed.
         ConnectionClosed: the connection has ended.
     """
+    check_expected(expect)
     folder = root if isinstance(root, SafeRoot) else await to_thread.run_sync(SafeRoot, root)
     try:
-        storage = Storage(folder, on_exist=on_exist, max_size=max_size)
-        async with _channel_of(ws) as channel:
+        storage = Storage(folder, on_exist=on_exist, max_size=max_size, expect=expect)
+        async with _channel_of(ws, limit_rate) as channel:
             await until_ready(channel)
             if name is not None:
                 return await ask_for(channel, name, storage, name, progress)
@@ -156,15 +174,28 @@ async def ask_for(
     progress: OnProgress | None,
 ) -> TransferResult:
     """Ask the peer for the file `name`, and receive it as `store_as`, on a channel that is run."""
+    offer = await _get(channel, name, Meter(progress, store_as, None))
+    return await receive_one(channel, offer, storage, store_as, Meter(progress, store_as, offer.size))
+
+
+async def ask_into(
+    channel: Channel, name: str, target: StreamTarget, progress: OnProgress | None
+) -> TransferResult:
+    """Ask the peer for the file `name`, and pass it on to `target`, on a channel that is run."""
+    offer = await _get(channel, name, Meter(progress, name, None))
+    return await receive_into(channel, offer, target, Meter(progress, name, offer.size))
+
+
+async def _get(channel: Channel, name: str, meter: Meter) -> Offer:
     channel.post(Get(channel.session.next_id, name))
-    Meter(progress, store_as, None).tell("waiting")
+    meter.tell("waiting")
     try:
         while not isinstance(offer := await channel.event(), Offer):
             pass  # it tells that it is at work
     except BaseException:
         refuse(channel, TransferError(channel.cancelled))
         raise
-    return await receive_one(channel, offer, storage, store_as, Meter(progress, store_as, offer.size))
+    return offer
 
 
 async def until_ready(channel: Channel) -> None:
@@ -172,4 +203,4 @@ async def until_ready(channel: Channel) -> None:
     while channel.session.peer is None:
         channel.check()
         await channel.change()
-    await channel.until_idle()
+    await channel.until_over(channel.session.id)

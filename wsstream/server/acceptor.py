@@ -12,6 +12,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import Any, TypeAlias
 
 import anyio
@@ -33,6 +34,7 @@ log = Log("wsstream.server")
 # Sockets that are accepted before others of the event loop run: one takes some 20 µs.
 _AT_ONCE = 16
 _PAUSE = 0.1  # seconds between attempts to accept while the system is out of descriptors
+_SILENCE = 60.0  # seconds until the log says so again
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -42,7 +44,7 @@ class Acceptor:
     Args:
         spawn: starts a task; the second argument is called when it has ended.
         add: takes an accepted socket and the address of its peer.
-        make_room: called with an error, when the system is out of descriptors.
+        make_room: called with an error, when the system is out of descriptors; returns whether it made any.
         on_end: called when one of the tasks has ended.
 
     Attributes:
@@ -55,7 +57,7 @@ class Acceptor:
         self,
         spawn: Spawn,
         add: Callable[[socket.socket, PeerAddress], None],
-        make_room: Callable[[OSError], None],
+        make_room: Callable[[OSError], bool],
         on_end: Callable[[], None],
     ) -> None:
         self.closed = Latch()
@@ -67,6 +69,9 @@ class Acceptor:
         self._on_end = on_end
         self._listeners: list[socket.socket] = []
         self._running: set[socket.socket] = set()  # listeners that have a task
+        self._short_at = -inf  # when descriptors were missing last
+        self._room = 1  # how many to make room for: twice as many each time, while that is not enough
+        self._warned = -inf  # when the log last said that descriptors are missing
         self._ends: dict[socket.socket, Callable[[Exception], None]] = {}  # of those that call back
 
     @property
@@ -171,7 +176,13 @@ class Acceptor:
 
     async def _wait_for_room(self, listener: socket.socket, error: OSError) -> None:
         await event_loop().wait_readable(listener)  # Linux reports this even if nobody waits
-        log.warning("cannot accept connections: %s", error)
-        self._make_room(error)
+        now = anyio.current_time()
+        if now - self._warned >= _SILENCE:
+            self._warned = now
+            log.warning("cannot accept connections: %s; trying again every %s s", error, _PAUSE)
+        room = 1 if now - self._short_at > 1 else self._room
+        made = all(self._make_room(error) for _ in range(room))
+        self._room = min(2 * room, _AT_ONCE) if made else 1
+        self._short_at = now
         with anyio.move_on_after(_PAUSE):
             await self.closed.wait()

@@ -11,8 +11,9 @@ Two limits hold, so that clients that never finish a request cannot take the pla
 
 - `max_handshakes` for the *pending*: clients that have not sent a complete request (TCP, TLS, head), and
   rejected ones that have yet to read the response. If there is one too many, the oldest is dropped.
-- `max_connections` for the *admitted*: clients whose request is complete, while the application looks at it
-  and while the connection is open. One too many is answered with 503.
+- `max_connections`, and `max_connections_per_client`, for the *admitted*: clients whose request is complete,
+  while the application looks at it and while the connection is open. They take one of the `Places`; one too
+  many is answered with 503 or 429.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ import anyio
 
 from wsstream.driver.signals import Signal
 from wsstream.errors import WebSocketError
-from wsstream.log import Log
 from wsstream.opening.forwarded import TrustedProxies
 from wsstream.opening.handshake_server import RequestRejected
-from wsstream.opening.http import Response
 from wsstream.opening.peer import PeerAddress
 from wsstream.server.acceptor import Acceptor
 from wsstream.server.clients import Client, ClientState
+from wsstream.server.connection_log import facts_of_client, log, log_rejection
 from wsstream.server.lobby import Lobby
+from wsstream.server.places import Limits, Places
 from wsstream.server.proxied import read_proxy_header
 from wsstream.streams.close_on_exit import in_cancelled_scope, judge, program_end
 from wsstream.streams.websocket import WebSocketStream, ending_of
@@ -43,12 +44,9 @@ from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop
 from wsstream.transports.sockets import INHERITS_OPTIONS, SocketTransport
 from wsstream.transports.tls import TLSTransport
-from wsstream.upgrade.process_request import ApplicationResponse
 from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy, client_broke
 
 __all__ = ["Admission"]
-
-log = Log("wsstream.server")
 
 _SLOW = 1.0  # seconds after which a pending client may be dropped to free a descriptor
 # A name of the module is found faster than a member of an enum.
@@ -61,7 +59,7 @@ class Admission:
     Args:
         policy: which requests are upgraded.
         ssl: the TLS context, if the server speaks TLS.
-        max_handshakes, max_connections: the limits; ``None`` for none.
+        limits: on the number of clients.
         proxies: those from which each connection begins with a header of the PROXY protocol; ``None`` if
             none does.
         handle: called in the client's task with the open connection; the task ends when it returns. It may
@@ -69,22 +67,22 @@ class Admission:
 
     Attributes:
         acceptor: accepts the sockets.
+        places: what the admitted clients take.
     """
 
     def __init__(
         self,
         policy: UpgradePolicy,
         ssl: ssl_module.SSLContext | None,
-        max_handshakes: int | None,
-        max_connections: int | None,
+        limits: Limits,
         proxies: TrustedProxies | None,
         handle: Callable[[WebSocketStream], Awaitable[None]],
     ) -> None:
         self.acceptor = Acceptor(self._spawn, self._add, self._make_room, self._on_accepting_end)
         self._policy = policy
         self._ssl = ssl
-        self._max_pending = inf if max_handshakes is None else max_handshakes
-        self._max_admitted = inf if max_connections is None else max_connections
+        self._max_pending = limits.handshakes
+        self.places = Places(limits)
         self._proxies = proxies
         self._handle = handle
         timeout = policy.options.open_timeout
@@ -96,7 +94,6 @@ class Admission:
         self._lobby = Lobby(None if has_tasks else self._loop, self._on_readable, self._on_overdue)
         self._clients: set[Client] = set()  # all that are not over
         self._pending: dict[Client, float] = {}  # those that count as pending, since when; oldest first
-        self._admitted = 0
         self._idle = Signal()
 
     def add_open(self, transport: Transport, peer: PeerAddress) -> None:
@@ -119,6 +116,11 @@ class Admission:
         while self._clients or self.acceptor.is_running:
             await self._idle.wait()
 
+    async def wait_vacated(self) -> None:
+        """Wait until no client has a place. May be cancelled, and called again."""
+        while self.places.taken:
+            await self._idle.wait()
+
     def _spawn(self, task: Task, over: Callable[[], None]) -> None:
         self._loop.spawn(task, "wsstream server", over, self._context.copy())
 
@@ -133,7 +135,7 @@ class Admission:
         while len(self._pending) >= self._max_pending:
             self._drop_oldest(f"more than {self._max_pending} opening handshakes are in progress")
         now = self._now()
-        client = Client(source, peer, now + self._timeout)
+        client = Client(source, peer, now, now + self._timeout)
         self._clients.add(client)
         self._pending[client] = now
         return client
@@ -141,16 +143,18 @@ class Admission:
     def _start_task(self, client: Client, rejected: RequestRejected | None = None) -> None:
         self._spawn(partial(self._serve, client, rejected), partial(self._remove, client))
 
-    def _make_room(self, error: OSError) -> None:
-        self._drop_oldest(f"{error}", _SLOW)
+    def _make_room(self, error: OSError) -> bool:
+        return self._drop_oldest(f"{error}", _SLOW)
 
-    def _drop_oldest(self, why: str, after: float = 0.0) -> None:
+    def _drop_oldest(self, why: str, after: float = 0.0) -> bool:
         """Drop the oldest pending client, if it has been pending for at least `after` seconds."""
         for client, since in self._pending.items():
-            if self._now() - since >= after:
-                del self._pending[client]
-                self._drop(client, why)
-            break
+            if self._now() - since < after:
+                return False
+            del self._pending[client]
+            self._drop(client, why)
+            return True
+        return False
 
     def _drop(self, client: Client, why: str) -> None:
         client.drop(why)
@@ -163,7 +167,7 @@ class Admission:
         self._clients.discard(client)
         self._pending.pop(client, None)
         if client.state is _ADMITTED:
-            self._admitted -= 1
+            self.places.free(client.place)
         self._idle.notify()
         if client.ws is None:
             client.source.close()
@@ -264,23 +268,18 @@ class Admission:
 
     def _admit(self, client: Client) -> None:
         self._pending.pop(client, None)
-        if self._admitted >= self._max_admitted:
-            reason = "The server has as many connections as it takes."
-            raise RequestRejected(Response(503, [("Retry-After", "1")], f"{reason}\n"), reason)
-        self._admitted += 1
+        assert client.upgrade is not None
+        assert client.upgrade.request is not None
+        client.place = self.places.take(client.upgrade.request)
         client.state = _ADMITTED
 
     def _reject(self, client: Client, rejected: RequestRejected) -> None:
         if client.state is _ADMITTED:
-            self._admitted -= 1
+            self.places.free(client.place)
         client.state = _REJECTED
         self._pending.pop(client, None)  # it moves to the end: reading the response gets time of its own
         self._pending[client] = self._now()
-        status = rejected.response.status
-        if isinstance(rejected, ApplicationResponse):
-            log.info("%s: answered with status %s", client, status)
-        else:
-            log.info("%s: rejected with status %s: %s", client, status, rejected)
+        log_rejection(client, rejected, self._now() - client.since)
 
     # -- what is logged of those that fail -----------------------------------------------------
 
@@ -288,7 +287,7 @@ class Admission:
         if isinstance(error, anyio.BrokenResourceError):
             error = client_broke(error)
         if isinstance(error, WebSocketError | OSError):
-            log.info("%s: the opening handshake failed: %s", client, error)
+            self._log(client, "the opening handshake failed: %s", error)
         else:
             log.error("%s: the opening handshake failed", client, cause=error)
 
@@ -301,7 +300,7 @@ class Admission:
             log.error("%s: cancelled in the opening handshake by something other than the server", client)
 
     def _log_drop(self, client: Client) -> None:
-        log.info("%s: dropped in the opening handshake: %s", client, client.dropped)
+        self._log(client, "dropped in the opening handshake: %s", client.dropped)
 
     def _log_timeout(self, client: Client) -> None:
         waiting_for = "TLS" if self._ssl is not None else "the client's request"
@@ -310,4 +309,7 @@ class Admission:
         if client.upgrade is not None:
             waiting_for = client.upgrade.waiting_for
         timeout = self._policy.options.open_timeout
-        log.info("%s: dropped after open_timeout, %s s, still waiting for %s", client, timeout, waiting_for)
+        self._log(client, "dropped after open_timeout, %s s, still waiting for %s", timeout, waiting_for)
+
+    def _log(self, client: Client, message: str, *args: object) -> None:
+        log.info(f"%s: {message}", client, *args, facts=facts_of_client(client, self._now() - client.since))

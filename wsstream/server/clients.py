@@ -37,25 +37,43 @@ class Client:
         source: the socket, until a transport owns it; or the transport itself.
         peer: the client's address; that of its proxy, until it is known.
         is_known: whether that is the client's own, as far as the PROXY protocol says.
+        since: when it came.
         deadline: of the opening handshake.
         scope: cancels the task, once that runs.
         upgrade: the opening handshake, while it is in progress.
         ws: the connection, once it is open.
         state: where the client stands.
+        place: what the server counts an admitted client under.
         dropped: why the server gave the client up, if not for the deadline.
     """
 
-    __slots__ = ("deadline", "dropped", "is_known", "peer", "scope", "source", "state", "upgrade", "ws")
+    __slots__ = (
+        "deadline",
+        "dropped",
+        "is_known",
+        "peer",
+        "place",
+        "scope",
+        "since",
+        "source",
+        "state",
+        "upgrade",
+        "ws",
+    )
 
-    def __init__(self, source: socket.socket | Transport, peer: PeerAddress, deadline: float) -> None:
+    def __init__(
+        self, source: socket.socket | Transport, peer: PeerAddress, since: float, deadline: float
+    ) -> None:
         self.source = source
         self.peer = peer
+        self.since = since
         self.is_known = True
         self.deadline = deadline
         self.scope: anyio.CancelScope | None = None
         self.upgrade: ServerUpgrade | None = None
         self.ws: WebSocketStream | None = None
         self.state = _PENDING
+        self.place: str | None = None
         self.dropped: str | None = None
 
     def drop(self, why: str) -> None:

@@ -7,16 +7,14 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import TypeAlias
 
-from wsstream.log import Log
-from wsstream.streams.close_on_exit import in_cancelled_scope, judge, leave, program_end
+from wsstream.server.connection_log import ConnectionName, log, log_end
+from wsstream.streams.close_on_exit import Verdict, in_cancelled_scope, judge, leave, program_end
 from wsstream.streams.websocket import WebSocketStream, ending_of
-from wsstream.upgrade.client_name import client_name
+from wsstream.transports.eventloop import event_loop
 
 __all__ = ["Handler", "HandlerRunner"]
 
 Handler: TypeAlias = Callable[[WebSocketStream], Awaitable[object]]
-
-log = Log("wsstream.server")
 
 
 class HandlerRunner:
@@ -29,12 +27,15 @@ class HandlerRunner:
 
     Attributes:
         connections: those whose handlers run.
+        close_with: the code with which connections are closed as soon as they open; ``None``: they are not.
     """
 
     def __init__(self, handler: Handler, all_cancelled: Callable[[], bool]) -> None:
         self.connections: set[WebSocketStream] = set()
         self._handler = handler
         self._all_cancelled = all_cancelled
+        self._now = event_loop().clock()
+        self.close_with: int | None = None
 
     async def run(self, ws: WebSocketStream) -> None:
         """Run the handler with one connection, which is closed when this returns, raises or is cancelled.
@@ -44,43 +45,31 @@ class HandlerRunner:
                 logged here.
         """
         self.connections.add(ws)
-        log.info("%s: open", _Name(ws))
+        opened, reason = self._now(), None
+        if self.close_with is not None:
+            ending_of(ws).close(self.close_with, "")
         try:
             try:
                 await _awaitable(self._handler(ws))
             except BaseException as error:
-                await self._end_after(ws, error)
+                verdict = judge(error)
+                reason = None if verdict.failed or verdict.cancelled else verdict.decided_by
+                await self._end_after(ws, error, verdict)
             else:
                 await leave(ending_of(ws), None)
         finally:
             self.connections.discard(ws)
-            log.info("%s: closed, %s", _Name(ws), ws.close_info)
+            log_end(ws, self._now() - opened, reason)
 
-    async def _end_after(self, ws: WebSocketStream, error: BaseException) -> None:
-        verdict = judge(error)
+    async def _end_after(self, ws: WebSocketStream, error: BaseException, verdict: Verdict) -> None:
         if verdict.failed:
-            log.error("%s: the handler failed", _Name(ws), cause=error)
-        elif not verdict.cancelled:
-            log.info("%s: %s", _Name(ws), verdict.decided_by)
+            log.error("%s: the handler failed", ConnectionName(ws), cause=error)
         await leave(ending_of(ws), error)
         if (end := program_end(error)) is not None:
             raise end from None
         if verdict.cancelled and not (verdict.failed or in_cancelled_scope() or self._all_cancelled()):
             text = "%s: the handler was cancelled by something other than the server"
-            log.error(text, _Name(ws), cause=error)
-
-
-class _Name:
-    """A connection in a log line; the text is made only if the line is wanted."""
-
-    __slots__ = ("_ws",)
-
-    def __init__(self, ws: WebSocketStream) -> None:
-        self._ws = ws
-
-    def __str__(self) -> str:
-        ws = self._ws
-        return f"connection {ws.id} ({client_name(ws.request.peer, ws.request)})"
+            log.error(text, ConnectionName(ws), cause=error)
 
 
 def _awaitable(result: Awaitable[object]) -> Awaitable[object]:

@@ -5,41 +5,37 @@ from __future__ import annotations
 import os
 import socket
 import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream
 
 from wsstream.arguments import check_int, check_number, check_type
-from wsstream.close_codes import CloseCode
-from wsstream.display import never_raises, without_query
+from wsstream.display import never_raises
 from wsstream.driver.flow import FlowControl
 from wsstream.driver.options import ConnectionOptions
 from wsstream.opening.decision import ProcessRequest
 from wsstream.opening.forwarded import TrustedProxies
 from wsstream.opening.handshake import validate_subprotocols
 from wsstream.opening.origins import OriginsArgument
-from wsstream.opening.peer import PeerAddress
 from wsstream.protocol.arrival import ReceiveRate
 from wsstream.protocol.deflate import Deflate
 from wsstream.routing.router import Router
-from wsstream.server.admission import Admission
-from wsstream.server.handlers import Handler, HandlerRunner
+from wsstream.server.handlers import Handler
+from wsstream.server.places import Limits
+from wsstream.server.server import Server
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.close_on_exit import is_closing
-from wsstream.streams.websocket import ending_of
-from wsstream.transports.anyio_stream import StreamTransport
-from wsstream.transports.listen import listen_tcp, listen_unix, url_of
-from wsstream.transports.resolve import SocketName
+from wsstream.transports.listen import listen_tcp, listen_unix
+from wsstream.transports.signals import sigterm_as_ctrl_c
 from wsstream.upgrade.process_request import check_process_request
 from wsstream.upgrade.route_options import handler_subprotocols
 from wsstream.upgrade.server import UpgradePolicy
 
-__all__ = ["Server", "serve"]
+__all__ = ["serve"]
 
 
 def serve(
@@ -49,6 +45,7 @@ def serve(
     *,
     path: str | os.PathLike[str] | None = None,
     listeners: Iterable[socket.socket] | None = None,
+    reuse_port: bool = False,
     ssl: ssl_module.SSLContext | None = None,
     subprotocols: Iterable[str] = (),
     origins: OriginsArgument = "same",
@@ -58,6 +55,7 @@ def serve(
     process_request: ProcessRequest | None = None,
     max_handshakes: int | None = 1024,
     max_connections: int | None = None,
+    max_connections_per_client: int | None = None,
     shutdown_timeout: float | None = 10,
     max_message_size: int | None = 2**20,
     compression: Deflate | None = None,
@@ -88,7 +86,9 @@ def serve(
         host: a name or address to listen on; ``None``: all interfaces.
         port: 0: a free one, see ``server.port``.
         path: listen on a Unix socket instead.
-        listeners: listening sockets to use instead; owned from now on.
+        listeners: listening sockets to use instead, such as those of :func:`listen_fds`; owned from now on.
+        reuse_port: several processes may listen on the same port (``SO_REUSEPORT``), if all of them ask for
+            this; the system shares out new connections.
         ssl: the TLS context; with it the server speaks ``wss``.
         subprotocols: those the server speaks, the preferred first; by default the handler's attribute
             `subprotocols`, if it has one.
@@ -110,7 +110,9 @@ def serve(
         max_handshakes: how many clients may be at sending their request. If there is one too many, the oldest
             is dropped.
         max_connections: how many clients may have sent their request or have an open connection. Others get
-        503.
+            503.
+        max_connections_per_client: as `max_connections`, for each address; an IPv6 address counts as its /64.
+            Others get 429. Clients of Unix sockets have no address and no limit.
         shutdown_timeout: seconds for the handlers to end.
         max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout:
             as for :func:`connect`.
@@ -141,8 +143,13 @@ def serve(
         receive_rate=receive_rate,
     )
     check_number("shutdown_timeout", shutdown_timeout, optional=True)
-    for name, limit in (("max_handshakes", max_handshakes), ("max_connections", max_connections)):
-        check_int(name, limit, 1, optional=True)
+    check_int("max_handshakes", max_handshakes, 1, optional=True)
+    check_int("max_connections", max_connections, 1, optional=True)
+    check_int("max_connections_per_client", max_connections_per_client, 1, optional=True)
+    limits = Limits(max_handshakes, max_connections, max_connections_per_client)
+    check_type("reuse_port", reuse_port, bool, "a bool")
+    if reuse_port and (path is not None or listeners is not None):
+        raise ValueError("reuse_port needs a host or a port: it is set before a socket listens")
     given = None if listeners is None else list(listeners)
     if given == []:
         raise ValueError("listeners must not be empty")
@@ -150,7 +157,9 @@ def serve(
     async def listen() -> list[socket.socket]:
         if given is not None:
             return given
-        return await listen_tcp(host, port) if path is None else [listen_unix(path)]
+        if path is not None:
+            return [listen_unix(path)]
+        return await listen_tcp(host, port, reuse_port=reuse_port)
 
     spoken = validate_subprotocols(subprotocols) or handler_subprotocols(handler)
     if isinstance(handler, Router):
@@ -171,14 +180,7 @@ def serve(
     )
 
     make_server = partial(
-        Server,
-        handler,
-        policy,
-        ssl,
-        max_handshakes,
-        max_connections,
-        proxies if proxy_protocol else None,
-        shutdown_timeout,
+        Server, handler, policy, ssl, limits, proxies if proxy_protocol else None, shutdown_timeout
     )
     return _Serve(listen, make_server)
 
@@ -194,110 +196,6 @@ def in_memory(handler: Handler | Router, **options: Any) -> AbstractAsyncContext
     return block
 
 
-class Server:
-    """A running server. Made by :func:`serve`.
-
-    Attributes:
-        connections: the open connections.
-    """
-
-    def __init__(
-        self,
-        handler: Handler,
-        policy: UpgradePolicy,
-        ssl: ssl_module.SSLContext | None,
-        max_handshakes: int | None,
-        max_connections: int | None,
-        proxies: TrustedProxies | None,
-        shutdown_timeout: float | None,
-    ) -> None:
-        runner = HandlerRunner(handler, lambda: self._admission.acceptor.cancelled)
-        self.connections = runner.connections
-        self._ssl = ssl
-        self._shutdown_timeout = shutdown_timeout
-        self._names: list[SocketName | str | bytes] = []  # of the listeners
-        self._admission = Admission(policy, ssl, max_handshakes, max_connections, proxies, runner.run)
-        self._error_raised = False
-
-    @never_raises
-    def __repr__(self) -> str:
-        if not self._names:
-            return "<Server, not started>"
-        end = ", closed" if self._is_closed else ""
-        return f"<Server {without_query(self.url)}, connections: {len(self.connections)}{end}>"
-
-    @property
-    def port(self) -> int:
-        """The TCP port, 0 on a Unix socket."""
-        name = self._names[0]
-        return name[1] if isinstance(name, tuple) else 0
-
-    @property
-    def url(self) -> str:
-        """The server's URL, for :func:`connect` on this machine: that of the first listener that has one.
-
-        For a Unix socket it is ``ws+unix:`` and the path.
-
-        Raises:
-            ValueError: all listen on IPv6 addresses with a scope (``fe80::1%eth0``), which no URL can hold.
-        """
-        return url_of(self._names, secure=self._ssl is not None)
-
-    def close(self) -> None:
-        """Stop listening, so that `wait_closed` returns. The open connections stay open."""
-        self._admission.acceptor.close()
-
-    async def wait_closed(self) -> None:
-        """Wait until the server stops listening: usually because `close` was called.
-
-        If this is cancelled, the server goes on, and it may be called again.
-
-        Raises:
-            OSError: the server had to stop, as the system accepts no more connections for it.
-            KeyboardInterrupt, SystemExit: a handler or ``process_request`` raised this, which stopped it.
-        """
-        await self._admission.acceptor.closed.wait()
-        self._raise_error()
-
-    @property
-    def _is_closed(self) -> bool:
-        return self._admission.acceptor.closed.is_set()
-
-    def _raise_error(self) -> None:
-        if self._admission.acceptor.error is not None:
-            self._error_raised = True
-            raise self._admission.acceptor.error
-
-    def _add_open(self, stream: ByteStream, peer: PeerAddress) -> None:
-        """Serve a client over a byte stream that is already open."""
-        if self._is_closed:
-            raise anyio.ClosedResourceError
-        self._admission.add_open(StreamTransport(stream), peer)
-
-    # -- for the context manager -------------------------------------------------------------
-
-    def _start(self, listeners: Sequence[socket.socket]) -> None:
-        """Accept connections on `listeners`."""
-        self._names = [listener.getsockname() for listener in listeners]
-        self._admission.acceptor.listen(listeners)
-
-    async def _shut_down(self) -> None:
-        """Close all connections with 1001 and wait for the handlers, `shutdown_timeout` seconds at most."""
-        self.close()
-        self._admission.drop_handshakes()
-        with anyio.move_on_after(self._shutdown_timeout):
-            for ws in tuple(self.connections):
-                ending_of(ws).close(CloseCode.GOING_AWAY, "", hurried=True)
-            await self._admission.wait_idle()
-        for ws in tuple(self.connections):
-            ws.abort()  # the Close frame has gone out, and the peer had its time
-
-    def _cancel(self) -> None:
-        """Cancel all tasks."""
-        self.close()
-        self._admission.cancel()
-
-
 class _Serve(AsyncBlock[Server]):
     use = "serve(...) as server"
     listens = True
@@ -308,6 +206,7 @@ class _Serve(AsyncBlock[Server]):
         self._listen = listen
         self._make_server = make_server  # needs a running event loop
         self._server: Server | None = None
+        self._release_sigterm: Callable[[], None] = lambda: None
 
     @never_raises
     def __repr__(self) -> str:
@@ -318,6 +217,7 @@ class _Serve(AsyncBlock[Server]):
         listeners = await self._listen() if self.listens else []
         self._server = self._make_server()
         self._server._start(listeners)
+        self._release_sigterm = sigterm_as_ctrl_c()
         return self._server
 
     async def __aexit__(
@@ -333,5 +233,6 @@ class _Serve(AsyncBlock[Server]):
             if not is_closing(exc):
                 with anyio.CancelScope(shield=True):
                     await server._admission.wait_idle()
+            self._release_sigterm()
         if exc is None and not server._error_raised:
             server._raise_error()

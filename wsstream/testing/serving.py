@@ -11,7 +11,7 @@ from .memory import memory_pair
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from wsstream.server.serve import Server
+    from wsstream.server.server import Server
     from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["MemoryServer", "serving"]

@@ -63,6 +63,8 @@ class EventLoop(NamedTuple):
         wait_readable, wait_writable: ``anyio.wait_readable`` and the like, for one task at a time.
         notify_closing: ``anyio.notify_closing`` for these two; call it in a task or in a callback, right
             before the socket is closed.
+        from_signal: returns a function that has the event loop call another one soon. It may be called in a
+            signal handler, and raises ``RuntimeError`` once the loop has ended.
     """
 
     spawn: Callable[[Task, str, Callable[[], None], Context | None], object]
@@ -78,6 +80,7 @@ class EventLoop(NamedTuple):
     wait_readable: Callable[[socket.socket], Awaitable[None]]
     wait_writable: Callable[[socket.socket], Awaitable[None]]
     notify_closing: Callable[[socket.socket], object]
+    from_signal: Callable[[], Callable[[Callable[[], object]], object]]
 
 
 def event_loop() -> EventLoop:
@@ -177,6 +180,7 @@ def _trio() -> EventLoop:
         anyio.wait_readable,
         anyio.wait_writable,
         trio.lowlevel.notify_closing,
+        lambda: trio.lowlevel.current_trio_token().run_sync_soon,
     )
 
 
@@ -251,6 +255,7 @@ def _asyncio() -> EventLoop:
         waits.readable,
         waits.writable,
         waits.notify_closing,
+        lambda: asyncio.get_running_loop().call_soon_threadsafe,
     )
 
 

@@ -47,7 +47,9 @@ _LOST = {
 _LOST_AT_ONCE = 16  # how many of these are skipped before others of the event loop run
 
 
-async def listen_tcp(host: str | None, port: int, *, backlog: int = 1024) -> list[socket.socket]:
+async def listen_tcp(
+    host: str | None, port: int, *, backlog: int = 1024, reuse_port: bool = False
+) -> list[socket.socket]:
     """Listen on every address of `host`.
 
     Skips addresses that this machine does not have (IPv6 if it is switched off), unless it has none of them.
@@ -58,14 +60,19 @@ async def listen_tcp(host: str | None, port: int, *, backlog: int = 1024) -> lis
             IPv4 and IPv6.
         port: 0 means a free port, the same one for all addresses.
         backlog: how many connections the kernel queues until they are accepted.
+        reuse_port: let others listen on the same port, if they ask for it too.
 
     Raises:
-        OSError: the name has no address, or an address is in use or not permitted.
+        OSError: the name has no address, an address is in use or not permitted, or the system knows no
+            `reuse_port`.
     """
-    return listen_all(await resolve(host, port, passive=True), backlog=backlog)
+    addresses = await resolve(host, port, passive=True)
+    return listen_all(addresses, backlog=backlog, reuse_port=reuse_port)
 
 
-def listen_all(addresses: Sequence[Address], *, backlog: int = 1024) -> list[socket.socket]:
+def listen_all(
+    addresses: Sequence[Address], *, backlog: int = 1024, reuse_port: bool = False
+) -> list[socket.socket]:
     """Listen on all of `addresses`, which have the same port; see :func:`listen_tcp`.
 
     For port 0 the kernel picks a free port for the first address. If another address has that port in use,
@@ -75,13 +82,13 @@ def listen_all(addresses: Sequence[Address], *, backlog: int = 1024) -> list[soc
     while True:
         attempts -= 1
         try:
-            return _listen_once(addresses, backlog)
+            return _listen_once(addresses, backlog, reuse_port)
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or not attempts:
                 raise
 
 
-def _listen_once(addresses: Sequence[Address], backlog: int) -> list[socket.socket]:
+def _listen_once(addresses: Sequence[Address], backlog: int, reuse_port: bool) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     missing: OSError | None = None
     try:
@@ -89,7 +96,7 @@ def _listen_once(addresses: Sequence[Address], backlog: int) -> list[socket.sock
             if listeners:
                 address = address.with_port(listeners[0].getsockname()[1])
             try:
-                listeners.append(_listen(address, backlog))
+                listeners.append(_listen(address, backlog, reuse_port))
             except OSError as exc:
                 if exc.errno not in _NOT_HERE:
                     raise
@@ -103,12 +110,16 @@ def _listen_once(addresses: Sequence[Address], backlog: int) -> list[socket.sock
     return listeners
 
 
-def _listen(address: Address, backlog: int) -> socket.socket:
+def _listen(address: Address, backlog: int, reuse_port: bool) -> socket.socket:
     listener = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            if not hasattr(socket, "SO_REUSEPORT"):
+                raise OSError(errno.EOPNOTSUPP, "this system has no SO_REUSEPORT")
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if address.family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:

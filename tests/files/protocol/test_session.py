@@ -30,6 +30,7 @@ from wsstream.files.protocol.messages import (
     Ack,
     Bye,
     Cancel,
+    Delete,
     Done,
     End,
     Entries,
@@ -204,6 +205,7 @@ def test_the_repr_is_short() -> None:
 def test_a_program_can_send_what_is_in_the_table_and_nothing_else(state: State, kind: type) -> None:
     subject, id = in_state(state)
     message = next(each for each in one_of_each(id or subject.next_id) if type(each) is kind)
+    message = fitting(subject, message)
     if kind is Done and state is S.VERIFYING:
         subject.written(SIZE, 0.0)
         subject.outgoing()
@@ -377,7 +379,7 @@ def test_a_second_offer_has_the_same_name_and_is_fresh(second: Offer) -> None:
 # -- ends without success ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [*SENDERS, S.LOOKING], ids=name_of)
+@pytest.mark.parametrize("state", [*SENDERS, S.LOOKING, S.DELETING], ids=name_of)
 def test_a_cancel_is_answered_by_abort(state: State) -> None:
     subject, id = in_state(state)
     (told,) = feed(subject, Cancel(id, "no-space", "full", True))
@@ -387,7 +389,9 @@ def test_a_cancel_is_answered_by_abort(state: State) -> None:
     assert (subject.state, subject.may_send()) == (S.IDLE, 0)
 
 
-@pytest.mark.parametrize("state", [*SENDERS, *RECEIVERS[:5], S.LISTED, S.LOOKING], ids=name_of)
+@pytest.mark.parametrize(
+    "state", [*SENDERS, *RECEIVERS[:5], S.LISTED, S.LOOKING, S.DELETED, S.DELETING], ids=name_of
+)
 def test_an_error_with_id_is_a_cancel_or_an_abort(state: State) -> None:
     subject, id = in_state(state)
     (told,) = feed(subject, Error("io", "broken", "now", id))
@@ -501,11 +505,48 @@ def test_the_connection_can_be_failed_by_the_program() -> None:
         check_failed(subject, name, code)
 
 
+# -- a file that is deleted ----------------------------------------------------------------------
+
+
+def test_a_file_is_deleted_and_the_next_request_may_follow() -> None:
+    client, server = joined()
+    for id, name in ((1, "a.bin"), (3, "b.bin")):
+        client.send(Delete(id, name, "v1"), 0.0)
+        assert pump(client, server) == ([], [Delete(id, name, "v1")])
+        assert (client.state, server.state) == (S.DELETED, S.DELETING)
+        done = Done(id, 5, None, None, name, 5)
+        server.send(done, 0.0)
+        assert pump(client, server) == ([done], [])
+        assert (client.state, server.state) == (S.IDLE, S.IDLE)
+
+
+def test_nothing_is_deleted_where_it_is_not_allowed() -> None:
+    client, server = session(client=True), session(client=False, ops=("get", "put"))
+    pump(client, server)
+    with pytest.raises(TransferError, match="denied: the peer does not take `delete`"):
+        client.send(Delete(1, "a.bin"), 0.0)
+    assert feed(server, Delete(1, "a.bin")) == []
+    assert sent_by(server) == [Reject(1, "denied", "`delete` is not allowed here", "never")]
+
+
+def test_done_has_a_digest_after_a_transfer_and_only_then() -> None:
+    deleting, id = in_state(S.DELETING)
+    with pytest.raises(ValueError, match="the answer to Delete has no digest"):
+        deleting.send(Done(id, SIZE, DIGEST, "sha256", "a.bin", SIZE), 0.0)
+    deleted, id = in_state(S.DELETED)
+    feed(deleted, Done(id, SIZE, DIGEST, "sha256", "a.bin", SIZE))
+    check_failed(deleted, "protocol", 1002)
+    sender, id = in_state(S.SENT)
+    feed(sender, Done(id, SIZE, None, None, "a.bin", SIZE))
+    check_failed(sender, "protocol", 1002)
+
+
 # -- requests that cross -------------------------------------------------------------------------
 
 CROSS = {
     S.ASKED: lambda id: Get(id, "a.bin"),
     S.LISTED: lambda id: List(id, ""),
+    S.DELETED: lambda id: Delete(id, "a.bin"),
     S.OFFERED: lambda id: offer(id),
 }
 
@@ -522,7 +563,7 @@ def test_of_two_requests_that_cross_the_clients_is_answered(here: State, there: 
     assert isinstance(stopped, Stopped)
     assert (stopped.id, stopped.error.error, stopped.error.retry) == (2, "busy", "now")
     assert request == ours
-    answers = {S.REQUESTED, S.LOOKING, S.DECIDING}
+    answers = {S.REQUESTED, S.LOOKING, S.DELETING, S.DECIDING}
     assert (client.state, server.state in answers) == (here, True)
     server.send(Reject(1, "denied", "", "never"), 0.0)
     pump(client, server)
@@ -633,7 +674,7 @@ def test_a_peer_that_owes_something_and_says_nothing_for_60_seconds_is_given_up(
     check_failed(subject, "timeout", 4408)
 
 
-@pytest.mark.parametrize("state", [S.IDLE, S.REQUESTED, S.DECIDING, S.LOOKING], ids=name_of)
+@pytest.mark.parametrize("state", [S.IDLE, S.REQUESTED, S.DECIDING, S.LOOKING, S.DELETING], ids=name_of)
 def test_the_end_whose_turn_it_is_has_no_timer(state: State) -> None:
     subject, _ = in_state(state)
     assert subject.deadline is None

@@ -24,11 +24,12 @@ S = State
 RECEIVERS = {S.ASKED, S.DECIDING, S.RESUMING, S.RECEIVING, S.VERIFYING, S.CANCELLING}
 SENDERS = {S.REQUESTED, S.OFFERED, S.CHECKING, S.SENDING, S.SENT}
 LISTERS = {S.LISTED, S.LOOKING}
+DELETERS = {S.DELETED, S.DELETING}
 
 
 def test_every_state_has_a_role() -> None:
-    assert RECEIVERS | SENDERS | LISTERS | {S.HELLO, S.IDLE, S.CLOSED} == set(State)
-    assert SENDERS | {S.LOOKING} == SERVES
+    assert RECEIVERS | SENDERS | LISTERS | DELETERS | {S.HELLO, S.IDLE, S.CLOSED} == set(State)
+    assert SENDERS | {S.LOOKING, S.DELETING} == SERVES
     assert HEARS >= CROSSING
 
 
@@ -60,13 +61,13 @@ def name_of(state: State) -> str:
     return state.name
 
 
-@pytest.mark.parametrize("state", sorted(SENDERS | {S.LOOKING}, key=name_of), ids=name_of)
+@pytest.mark.parametrize("state", sorted(SENDERS | {S.LOOKING, S.DELETING}, key=name_of), ids=name_of)
 def test_whoever_serves_can_be_cancelled_at_any_time(state: State) -> None:
     assert RECEIVE[state, Cancel] == (S.IDLE,)
     assert RECEIVE[state, Error] == (S.IDLE,)
 
 
-@pytest.mark.parametrize("state", sorted(RECEIVERS | {S.LISTED}, key=name_of), ids=name_of)
+@pytest.mark.parametrize("state", sorted(RECEIVERS | {S.LISTED, S.DELETED}, key=name_of), ids=name_of)
 def test_whoever_receives_can_be_told_of_the_end_at_any_time(state: State) -> None:
     assert RECEIVE[state, Abort] == (S.IDLE,)
     assert RECEIVE[state, Error] == (S.IDLE,)
@@ -95,6 +96,7 @@ def test_requests_start_from_idle_or_answer_one() -> None:
 PAIRS = [
     # the states of the two ends that belong together when nothing is under way between them
     (S.LISTED, S.LOOKING),
+    (S.DELETED, S.DELETING),
     (S.ASKED, S.REQUESTED),
     (S.DECIDING, S.OFFERED),
     (S.RESUMING, S.CHECKING),

@@ -12,11 +12,11 @@ from typing import TypeAlias
 import anyio
 from anyio.abc import ByteStream
 
-from wsstream.cli.bridge.standard import StandardStream
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import Dial
 from wsstream.cli.options.values import Address, address
 from wsstream.cli.serving import Bind
+from wsstream.cli.standard_stream import StandardStream
 from wsstream.streams.bytestream import WebSocketByteStream
 from wsstream.streams.websocket import WebSocketStream
 
@@ -59,7 +59,7 @@ class Standard:
 class Dialled:
     """A TCP connection or one to a Unix socket. `target` is host and port, or a path."""
 
-    target: Bind
+    target: Address | str
 
 
 @dataclass(frozen=True, slots=True)

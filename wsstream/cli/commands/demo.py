@@ -10,20 +10,28 @@ from wsstream.cli.options.values import size
 __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
-Stream a file to a server in a second process and back, and compare.
+Send a file to a server in a second process, receive it, and compare.
 
-FILE goes up as one message and comes back as one message, both at the same
-time, chunk by chunk over loopback; neither process holds more than a few
-chunks. At the end it prints the rates, the peak memory of both processes,
-and whether the SHA-256 digests of the data as sent, as it passed through
-the server, and as it came back are the same."""
+FILE goes up over loopback as 'wsstream send' sends it, and the server stores
+it in a folder that is removed at the end. Then it comes back as for
+'wsstream receive URL -', and is dropped. At the end it prints the rates, the
+peak memory of both processes, and whether the digests of the data as it was
+sent, stored, and received are the same.
+
+With --raw, FILE goes up as one message and comes back as one message, both
+at the same time, without a protocol for files and without a disk: the
+server sends each chunk back while the next ones arrive.
+
+With --web, it serves a temporary folder and a page for a browser, until a
+signal comes: files go up and down, with sliders that slow the server's disk
+and the page, and graphs of what that does."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="stream a file to a server in a second process and back, and compare",
+        help="send a file to a server in a second process and receive it: the main job in one command",
         description=_DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -37,7 +45,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="asyncio",
         help="the event loop; asyncio is uvloop where that is installed (asyncio)",
     )
+    parser.add_argument("--raw", action="store_true", help="one message each way, at the same time")
     parser.add_argument("--tls", action="store_true", help="use TLS, with a new certificate")
+    parser.add_argument(
+        "--web",
+        action="store_true",
+        help="serve a web page on loopback instead, which shows backpressure; print its URL on stderr",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors on stderr")
@@ -49,6 +63,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    if options.web:
+        from wsstream.cli.demo_web import demo_web
+
+        return demo_web(options)
     from wsstream.cli.demo import demo
 
     return demo(options)

@@ -17,7 +17,12 @@ A lost connection is opened again, and the file goes on where this disk has
 it. After an interruption the same command goes on there, too: what has
 arrived is kept beside DEST in files whose names begin with '.wsstream-'. A
 file gets its name once all of it is on the disk with the right digest.
-Progress and the digest are shown on stderr; stdout stays empty."""
+Progress and the digest are shown on stderr; stdout stays empty.
+
+With - as DEST the file goes to stdout while it arrives, and nothing else
+does. A lost connection is opened again, and the file goes on after the last
+byte that was written; but the command, repeated, begins at 0. The digest is
+known at the end: unless the status is 0, what was written is not the file."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,14 +45,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="?",
         default=".",
         help="a folder that exists, where the file or folder gets its own name; or for a file, the path to"
-        " store it under (.)",
+        " store it under; - is stdout (.)",
     )
     group = parser.add_argument_group("transfer")
     group.add_argument(
         "--expect",
         metavar="HEX",
         type=digest,
-        help="fail with status 9 unless this is the file's SHA-256, or its digest of the kind that is shown",
+        help="fail with status 9 unless this is the file's SHA-256, or its digest of the kind that is shown;"
+        " another file is not stored",
     )
     group.add_argument(
         "--max-size", metavar="SIZE", type=limit, help="the largest file to take: 64k, 1M, 2G or none (none)"

@@ -15,7 +15,11 @@ Send files and folders to a server such as 'wsstream serve files'.
 A lost connection is opened again, and the file goes on where the server's
 disk has it. After an interruption the same command goes on there, too. The
 server gives a file its name once all of it has arrived with the right
-digest. Progress and the digest are shown on stderr; stdout stays empty."""
+digest. Progress and the digest are shown on stderr; stdout stays empty.
+
+- as FILE is stdin, which needs --name or a name in the URL. It can be read
+only once: when the connection is lost, the command ends with status 6, and
+what the server has is not gone on with."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,7 +35,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "files",
         metavar="FILE",
         nargs="+",
-        help="a file, or a folder with all files below it; - alone is stdin, which cannot be resumed",
+        help="a file, or a folder with all files below it; - alone is stdin",
     )
     parser.add_argument(
         "url",

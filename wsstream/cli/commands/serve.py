@@ -37,14 +37,19 @@ def _add_files(things: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dir", metavar="DIR", help="the folder")
-    add_bind_option(parser, path=False)
+    parser.add_argument(
+        "--web",
+        action="store_true",
+        help="serve a web page, too, on which people send and receive the files; its URL is reported",
+    )
+    add_bind_option(parser, path="; clients then name the file by their own option, as the URL does not")
     group = parser.add_argument_group("files", "SIZE is 64k, 1M, 2G or none")
     group.add_argument(
         "--allow",
         metavar="OPS",
         type=operations,
         default=("get", "list"),
-        help="what clients may do, with commas between: get, list, put, overwrite (get,list)",
+        help="what clients may do, with commas between: get, list, put, overwrite, delete (get,list)",
     )
     group.add_argument("--max-size", metavar="SIZE", type=limit, help="the largest file to take (none)")
     group.add_argument(

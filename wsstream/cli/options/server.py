@@ -10,25 +10,29 @@ from wsstream.cli.options.values import count, duration
 __all__ = ["add_bind_option", "add_server_options"]
 
 
-def add_bind_option(parser: argparse.ArgumentParser, *, path: bool = True) -> None:
-    """Add where to listen; `bridge` has it in its endpoints instead. `path`: with one path to serve."""
+def add_bind_option(parser: argparse.ArgumentParser, *, path: str = "") -> None:
+    """Add where to listen; `bridge` has it in its endpoints instead. `path`: more help for ``--path``."""
     parser.add_argument(
         "--bind",
         metavar="ADDR",
         action="append",
         default=[],
         help="where to listen: [HOST:]PORT, on loopback without a host, on all interfaces with the host *;"
-        " port 0 is a free one; or unix:PATH. May be repeated (:8765)",
+        " port 0 is a free one; or unix:PATH; or systemd, systemd:NAME for the sockets that systemd opened."
+        " May be repeated (:8765)",
     )
-    if path:
-        parser.add_argument(
-            "--path", metavar="PATH", help="serve this path alone, such as /echo; others get 404 (all)"
-        )
+    parser.add_argument(
+        "--path",
+        metavar="PATH",
+        help=f"serve this path alone, such as /{parser.prog.split()[-1]}; others get 404{path} (all)",
+    )
 
 
 def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:
     """Add the options of a server. With `shared`, those that clients have too are not added again."""
-    group = parser.add_argument_group("server", "'GET /healthz' is answered with 200 while it listens")
+    group = parser.add_argument_group(
+        "server", "'GET /healthz' is answered with 200 while it listens; SIGHUP loads --cert and --key again"
+    )
     if not shared:
         add_tls_files(group, "server")
         group.add_argument(
@@ -83,6 +87,12 @@ def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False)
         type=count,
         default=1000,
         help="how many at a time; others get 503, or wait where bytes come in (1000)",
+    )
+    group.add_argument(
+        "--max-connections-per-client",
+        metavar="N",
+        type=count,
+        help="how many WebSockets one address, or one IPv6 /64, may have; more get 429 (no limit)",
     )
     group.add_argument(
         "--shutdown-timeout",

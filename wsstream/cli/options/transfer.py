@@ -6,7 +6,7 @@ import argparse
 
 from wsstream.cli.options.client import add_client_options
 from wsstream.cli.options.common import add_common_options, add_connection_options
-from wsstream.cli.options.values import number
+from wsstream.cli.options.values import number, rate
 
 __all__ = ["add_transfer_options"]
 
@@ -36,6 +36,12 @@ def add_transfer_options(
         default=8,
         help="how many times to connect again after a lost connection, with growing pauses (8); the first"
         " attempt must succeed",
+    )
+    group.add_argument(
+        "--limit-rate",
+        metavar="SIZE",
+        type=rate,
+        help="the most bytes a second, of all files together: 64k, 1M or none (none)",
     )
     add_client_options(parser, subprotocols=False)
     add_connection_options(parser)

@@ -17,6 +17,7 @@ __all__ = [
     "limit",
     "number",
     "operations",
+    "rate",
     "size",
 ]
 
@@ -30,7 +31,8 @@ Address = tuple[str, int]
 """Host and port."""
 
 _LOOPBACK = "127.0.0.1"
-_OPERATIONS = ("get", "list", "put", "overwrite")
+_OPERATIONS = ("get", "list", "put", "overwrite", "delete")
+_LEAST_RATE = 1024  # bytes a second; see wsstream.files.rate, which must not be imported here
 _DIGEST = 64  # hexadecimal digits
 
 
@@ -58,6 +60,15 @@ def duration(text: str) -> float | None:
 def limit(text: str) -> int | None:
     """Bytes; ``None`` for ``none``, which means no limit."""
     return None if text == "none" else parse_size(text)
+
+
+@_checked
+def rate(text: str) -> int | None:
+    """Bytes a second, at least 1,024; ``None`` for ``none``, which means no limit."""
+    value = limit(text)
+    if value is not None and value < _LEAST_RATE:
+        raise ValueError(f"{text!r} is less than 1k a second")
+    return value
 
 
 @_checked

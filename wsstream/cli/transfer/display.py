@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from wsstream.cli.report import Reporter
 from wsstream.cli.terminal import printable
 from wsstream.cli.units import format_size, mebibytes
-from wsstream.files.progress import OnProgress, Progress
+from wsstream.files.progress import OnProgress, Progress, Totals
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["describe", "gauge", "share", "showing", "time_left"]
+__all__ = ["describe", "gauge", "of_all", "share", "showing", "time_left"]
 
 _LINES = 5.0  # seconds between two lines
 _EVENTS = 0.2  # seconds between two events
@@ -55,14 +55,14 @@ def _console(options: argparse.Namespace) -> Console | None:
 # -- the parts of a line -------------------------------------------------------------------------
 
 
-def share(progress: Progress) -> str:
-    """How much of the file has arrived: ``" 42 %"``, or its bytes if the size is not known."""
+def share(progress: Progress | Totals) -> str:
+    """How much of the file or of all files has arrived: ``" 42 %"``; bytes, if the size is not known."""
     if progress.size is None:
         return format_size(progress.acknowledged)
     return f"{100 * progress.acknowledged // progress.size if progress.size else 100:3} %"
 
 
-def time_left(progress: Progress) -> str:
+def time_left(progress: Progress | Totals) -> str:
     """How long the rest takes: ``"0:01:10"``; dashes if that cannot be said."""
     left = progress.seconds_left
     if left is None or left > _MOST_LEFT:
@@ -77,6 +77,11 @@ def gauge(progress: Progress) -> str:
     return ("#" * round(used * _CELLS)).ljust(_CELLS, ".")
 
 
+def of_all(totals: Totals) -> str:
+    """How far all files are: ``"3 of 12 files"``."""
+    return f"{totals.files_done} of {totals.files} files"
+
+
 def describe(progress: Progress) -> str:
     """All of it in one line."""
     parts = [f"{printable(progress.name)}: {progress.phase}", share(progress).strip()]
@@ -84,7 +89,14 @@ def describe(progress: Progress) -> str:
         parts += [f"{mebibytes(progress.rate)} MiB/s", f"{time_left(progress)} left"]
     if progress.window:
         parts.append(f"{format_size(progress.credit_used)} of {format_size(progress.window)} on the way")
-    return ", ".join(parts)
+    text = ", ".join(parts)
+    if (totals := progress.totals) is None:
+        return text
+    size = "" if totals.size is None else f" of {format_size(totals.size)}"
+    parts = [of_all(totals), format_size(totals.acknowledged) + size]
+    if totals.rate:
+        parts.append(f"{time_left(totals)} left")
+    return f"{text}; {', '.join(parts)}"
 
 
 # -- where it goes -------------------------------------------------------------------------------
@@ -131,7 +143,20 @@ class _Events:
             seconds_left=None if left is None else round(left, 1),
             credit_used=progress.credit_used,
             window=progress.window,
+            **({} if progress.totals is None else {"totals": _fields(progress.totals)}),
         )
+
+
+def _fields(totals: Totals) -> dict[str, object]:
+    left = totals.seconds_left
+    return {
+        "files": totals.files,
+        "files_done": totals.files_done,
+        "acknowledged": totals.acknowledged,
+        "size": totals.size,
+        "rate": round(totals.rate),
+        "seconds_left": None if left is None else round(left, 1),
+    }
 
 
 @contextmanager
@@ -143,7 +168,7 @@ def _bar(console: Console) -> Iterator[OnProgress]:
         return rich_progress.TextColumn(text, markup=False)
 
     bar = rich_progress.Progress(
-        column("{task.fields[name]}"),
+        column("{task.fields[files]}{task.fields[name]}"),
         rich_progress.BarColumn(None),
         column("{task.fields[share]}"),
         column("{task.fields[rate]}"),
@@ -154,17 +179,20 @@ def _bar(console: Console) -> Iterator[OnProgress]:
         auto_refresh=False,  # no thread: `show` draws
         transient=True,
     )
-    task = bar.add_task("", total=None, name="", share="", rate="", left="", phase="", gauge="")
+    task = bar.add_task("", total=None, files="", name="", share="", rate="", left="", phase="", gauge="")
 
     def show(progress: Progress) -> None:
+        totals = progress.totals
+        whole = progress if totals is None else totals  # what the bar and the time left are of
         bar.update(
             task,
-            total=progress.size,
-            completed=progress.acknowledged,
+            total=whole.size,
+            completed=whole.acknowledged,
+            files="" if totals is None else f"{of_all(totals)}: ",
             name=_short(printable(progress.name)),
-            share=share(progress),
-            rate=f"{mebibytes(progress.rate):6.1f} MiB/s",
-            left=time_left(progress),
+            share=share(whole),
+            rate=f"{mebibytes(whole.rate):6.1f} MiB/s",
+            left=time_left(whole),
             phase=f"{progress.phase:9}",
             gauge=gauge(progress),
         )

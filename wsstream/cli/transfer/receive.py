@@ -1,4 +1,4 @@
-"""``wsstream receive``: a file or a folder from a server of files."""
+"""``wsstream receive``: a file or a folder from a server of files, or a file for stdout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import client_keywords
 from wsstream.cli.running import run_command
 from wsstream.cli.signals import Stopping
+from wsstream.cli.standard_stream import StandardStream
 from wsstream.cli.terminal import printable
 from wsstream.cli.transfer.run import delays_of, run_transfer
-from wsstream.files.client import download, split_dest, target_of
+from wsstream.files.client import download, download_into, split_dest, target_of
 from wsstream.files.progress import OnProgress
 from wsstream.files.result import TransferResult
 
 __all__ = ["receive_command"]
+
+_STDOUT = "-"
 
 
 def receive_command(options: argparse.Namespace) -> int:
@@ -29,11 +32,21 @@ def receive_command(options: argparse.Namespace) -> int:
     Raises:
         CommandFailed: an option is wrong, the transfer failed, or this is not the expected file.
     """
-    keywords = client_keywords(options, options.url)
+    keywords = {
+        **client_keywords(options, options.url),
+        "name": options.name,
+        "max_size": options.max_size,
+        "expect": options.expect,
+        "limit_rate": options.limit_rate,
+    }
     target = target_of(options.url, options.name)
     is_folder = not target or target.endswith("/")
     if options.expect is not None and is_folder:
         raise CommandFailed(Exit.USAGE, "--expect is for one file, and the URL names a folder")
+    if options.dest == _STDOUT:
+        if is_folder:
+            raise CommandFailed(Exit.USAGE, "- takes one file, and the URL names a folder")
+        return run_command(options, partial(_receive_to_stdout, options, keywords))
     folder, name = split_dest(options.dest, target)
     needed = (
         options.dest if is_folder else folder
@@ -50,19 +63,30 @@ async def _receive(
         return await download(
             options.url,
             options.dest,
-            name=options.name,
             on_exist=options.on_exist,
-            max_size=options.max_size,
             delays=delays_of(options),
             progress=progress,
             **keywords,
         )
 
     results = await run_transfer(options, stopping, transfer)
-    if options.expect is not None and all(each.digest != options.expect for each in results):
-        for each in results:  # none: it was there already
-            path = os.path.join(os.path.dirname(path), each.name)
+    if options.expect is not None and not results:  # there is a file, and it was left as it is
         await _expect(options.expect, path)
+    return Exit.OK
+
+
+async def _receive_to_stdout(
+    options: argparse.Namespace, keywords: dict[str, Any], stopping: Stopping
+) -> int:
+    """Pass the file on to stdout while it arrives. It cannot be resumed by another process."""
+
+    async def transfer(progress: OnProgress) -> list[TransferResult]:
+        result = await download_into(
+            options.url, StandardStream(), delays=delays_of(options), progress=progress, **keywords
+        )
+        return [result]
+
+    await run_transfer(options, stopping, transfer, resumable=False)
     return Exit.OK
 
 

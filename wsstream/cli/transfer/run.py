@@ -29,21 +29,23 @@ async def run_transfer(
     options: argparse.Namespace,
     stopping: Stopping,
     transfer: Transfer,
+    *,
+    resumable: bool = True,
     stop: Callable[[], object] | None = None,
 ) -> list[TransferResult]:
     """Run `transfer` with progress on stderr; return the files that have arrived.
 
-    The first signal cancels it: what is on the receiver's disk stays there.
+    The first signal cancels it: what is on the receiver's disk stays there, so that a file can be resumed.
 
     Args:
         options: the command line.
         stopping: the command's.
         transfer: moves the files.
-        stop: for a transfer that cannot be resumed: called at the first signal, to end what cannot be
-            cancelled.
+        resumable: the same command, repeated, goes on; not from or to a pipe.
+        stop: called at the first signal, to end what cannot be cancelled.
 
     Raises:
-        CommandFailed: a signal came; the status says whether the same command resumes.
+        CommandFailed: a signal came; the status says whether the same command goes on.
         Exception: what `transfer` raises.
     """
     began = monotonic()
@@ -62,7 +64,7 @@ async def run_transfer(
         if stopping.number is None:
             raise
     if results is None:
-        if stop is not None:
+        if not resumable:
             stopping.check()
         raise CommandFailed(Exit.INTERRUPTED, f"{stopping.reason}; the same command goes on where it stopped")
     report(options, results, monotonic() - began)

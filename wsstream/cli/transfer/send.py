@@ -15,7 +15,9 @@ from wsstream.cli.running import run_command
 from wsstream.cli.signals import Stopping
 from wsstream.cli.transfer.run import delays_of, run_transfer
 from wsstream.cli.transfer.stdin import StandardInput
+from wsstream.errors import ConnectionClosed
 from wsstream.files.client import target_of, upload
+from wsstream.files.errors import TransferError
 from wsstream.files.progress import OnProgress
 from wsstream.files.protocol.messages import SUBPROTOCOL
 from wsstream.files.result import TransferResult
@@ -64,6 +66,7 @@ async def _send(options: argparse.Namespace, keywords: dict[str, Any], stopping:
             options.files,
             name=options.name,
             skip_existing=options.on_exist == "skip",
+            limit_rate=options.limit_rate,
             delays=delays_of(options),
             progress=progress,
             **keywords,
@@ -74,12 +77,30 @@ async def _send(options: argparse.Namespace, keywords: dict[str, Any], stopping:
 
 
 async def _send_stdin(options: argparse.Namespace, dial: Dial, name: str, stopping: Stopping) -> int:
-    """Send stdin, of which there is one only, over one connection."""
+    """Send stdin, which can be read only once: over one connection, without another attempt."""
     with StandardInput() as stdin:
 
         async def transfer(progress: OnProgress) -> list[TransferResult]:
             async with dial() as ws:
-                return [await send_file(ws, cast(IO[bytes], stdin), name=name, progress=progress)]
+                try:
+                    result = await send_file(
+                        ws,
+                        cast(IO[bytes], stdin),
+                        name=name,
+                        size=stdin.size,
+                        limit_rate=options.limit_rate,
+                        progress=progress,
+                    )
+                except TransferError as error:
+                    if error.error == "exists" and options.on_exist == "skip":
+                        return []
+                    raise
+                return [result]
 
-        await run_transfer(options, stopping, transfer, stop=stdin.stop)
+        try:
+            await run_transfer(options, stopping, transfer, resumable=False, stop=stdin.stop)
+        except (ConnectionClosed, TransferError) as error:
+            if stdin.begun:
+                error.add_note("stdin was read in part, and cannot be read again: begin anew.")
+            raise
     return Exit.OK

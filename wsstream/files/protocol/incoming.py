@@ -17,6 +17,7 @@ from wsstream.files.protocol.messages import (
     Ack,
     Bye,
     Cancel,
+    Delete,
     Done,
     End,
     Error,
@@ -32,10 +33,15 @@ from wsstream.files.protocol.states import CROSSING, RECEIVE, REQUESTS, SERVES, 
 
 __all__ = ["OPS", "receive_data", "receive_message"]
 
-OPS: Final = {Get: "get", List: "list", Offer: "put"}
+OPS: Final = {Get: "get", List: "list", Delete: "delete", Offer: "put"}
 """What `Hello.ops` calls each request."""
 
-_OWES: Final = {Get: State.REQUESTED, List: State.LOOKING, Offer: State.DECIDING}
+_OWES: Final = {
+    Get: State.REQUESTED,
+    List: State.LOOKING,
+    Delete: State.DELETING,
+    Offer: State.DECIDING,
+}
 _IDLE, _CANCELLING = State.IDLE, State.CANCELLING
 
 
@@ -167,8 +173,10 @@ def _receive_ack(link: Link, ack: Ack, now: float) -> None:
 
 
 def _receive_done(link: Link, done: Done, now: float) -> None:
-    assert link.sending is not None
-    link.sending.receive_done(done)
+    if link.sending is not None:
+        link.sending.receive_done(done)
+    elif done.digest is not None:
+        raise TransferError("protocol", "done is about a file that was sent, not about one that is deleted")
     link.tell(done)
     link.move(_IDLE)
 

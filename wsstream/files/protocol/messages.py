@@ -30,6 +30,7 @@ __all__ = [
     "Ack",
     "Bye",
     "Cancel",
+    "Delete",
     "Done",
     "End",
     "Entries",
@@ -77,7 +78,7 @@ class Hello(Message):
     hashes: tuple[str, ...] = field(metadata=kinds.of(kinds.listing(kinds.WORD, 1, 16)))
     """The digests that this end can make, the preferred first."""
     ops: tuple[str, ...] = field(metadata=kinds.of(kinds.listing(kinds.WORD, 0, 16)))
-    """What the other end may ask of this one: ``get``, ``list``, and ``put`` for an offer."""
+    """What the other end may ask of this one: ``get``, ``list``, ``delete``, and ``put`` for an offer."""
     max_size: int | None = field(metadata=kinds.of(kinds.NUMBER_OR_NULL))
     """The largest file that this end takes; ``None``: no limit."""
     resume: bool = field(metadata=kinds.of(kinds.boolean))
@@ -103,6 +104,16 @@ class List(Message):
     """The folder; ``""`` for the root."""
     cursor: str | None = field(default=None, metadata=kinds.of(kinds.CURSOR))
     """That of the page before; ``None`` for the first page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete(Message):
+    """Asks for the end of a file. The answer is a `Done` or a `Reject` with the same id."""
+
+    id: int = field(metadata=kinds.of(kinds.ID))
+    name: str = field(metadata=kinds.of(kinds.NAME))
+    etag: str | None = field(default=None, metadata=kinds.of(kinds.ETAG))
+    """The version that is meant; another one stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +202,7 @@ class Accept(Message):
 
 @dataclass(frozen=True, slots=True)
 class Reject(Message):
-    """Answers a `Get`, a `List` or an `Offer`: it is over."""
+    """Answers a `Get`, a `List`, a `Delete` or an `Offer`: it is over."""
 
     id: int = field(metadata=kinds.of(kinds.ID))
     code: str = field(metadata=kinds.of(kinds.WORD))
@@ -239,16 +250,20 @@ class Progress(Message):
 
 @dataclass(frozen=True, slots=True)
 class Done(Message):
-    """The receiver has the whole file under its final name."""
+    """The receiver has the whole file under its final name. Or, in answer to `Delete`: the file is gone."""
 
     id: int = field(metadata=kinds.of(kinds.ID))
     size: int = field(metadata=kinds.of(kinds.NUMBER))
-    digest: str = field(metadata=kinds.of(kinds.DIGEST))
-    hash: str = field(metadata=kinds.of(kinds.WORD))
+    digest: str | None = field(metadata=kinds.of(kinds.or_null(kinds.DIGEST)))
+    """``None`` in answer to `Delete`, and only there; `hash`, too."""
+    hash: str | None = field(metadata=kinds.of(kinds.or_null(kinds.WORD)))
     name: str = field(metadata=kinds.of(kinds.NAME))
     """The final name."""
     durable: int = field(metadata=kinds.of(kinds.NUMBER))
-    """`size` if the file is on stable storage; 0 if this receiver cannot tell."""
+    """`size` if that is on stable storage; 0 if this end cannot tell."""
+
+    def _misfit(self) -> str:
+        return "" if (self.digest is None) == (self.hash is None) else "`digest` and `hash` go together"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +279,7 @@ class Abort(Message):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Message):
-    """The receiver ends the transfer, or takes back a `Get` or `List`. The answer is `Abort`."""
+    """The receiver ends the transfer, or takes back a `Get`, `List` or `Delete`. The answer is `Abort`."""
 
     id: int = field(metadata=kinds.of(kinds.ID))
     code: str = field(metadata=kinds.of(kinds.WORD))
@@ -295,7 +310,7 @@ class Bye(Message):
 KINDS: Final[Mapping[str, type[Any]]] = {
     cls.__name__.lower(): cls
     for cls in (
-        *(Hello, Get, List, Entries, Offer, Accept, Reject),
+        *(Hello, Get, List, Entries, Delete, Offer, Accept, Reject),
         *(Ack, End, Progress, Done, Abort, Cancel, Error, Bye),
     )
 }

@@ -16,6 +16,7 @@ from wsstream.files.protocol.messages import (
     Accept,
     Ack,
     Cancel,
+    Delete,
     Done,
     End,
     Entries,
@@ -43,6 +44,11 @@ class State(Enum):
     """It has sent List and waits for the page."""
     LOOKING = auto()
     """It has received List and owes the page."""
+    # the end that deletes
+    DELETED = auto()
+    """It has sent Delete and waits for Done."""
+    DELETING = auto()
+    """It has received Delete and owes Done."""
     # the sender
     REQUESTED = auto()
     """It has received Get and owes an offer."""
@@ -78,12 +84,15 @@ class WrongState(Exception):
     """The program asked for something that the state of the session does not allow."""
 
 
-REQUESTS: Final = (Get, List, Offer)
+REQUESTS: Final = (Get, List, Delete, Offer)
 SERVES: Final = frozenset(
-    {State.REQUESTED, State.OFFERED, State.CHECKING, State.SENDING, State.SENT, State.LOOKING}
+    {
+        *(State.REQUESTED, State.OFFERED, State.CHECKING, State.SENDING, State.SENT),
+        *(State.LOOKING, State.DELETING),
+    }
 )
-"""The states of the end that sends a file or a page: it answers Cancel by Abort."""
-CROSSING: Final = frozenset({State.ASKED, State.LISTED, State.OFFERED, State.CANCELLING})
+"""The states of the end that sends a file or a page, or deletes: it answers Cancel by Abort."""
+CROSSING: Final = frozenset({State.ASKED, State.LISTED, State.DELETED, State.OFFERED, State.CANCELLING})
 """The states in which a request of the peer may arrive that was sent before the peer saw this end's."""
 HEARS: Final = frozenset(
     {State.CHECKING, State.SENDING, State.SENT, State.RESUMING, State.RECEIVING}
@@ -100,6 +109,7 @@ RECEIVE: Final[_Table] = {
     (S.HELLO, Hello): (S.IDLE, S.CLOSED),
     (S.IDLE, Get): (S.REQUESTED, S.IDLE),
     (S.IDLE, List): (S.LOOKING, S.IDLE),
+    (S.IDLE, Delete): (S.DELETING, S.IDLE),
     (S.IDLE, Offer): (S.DECIDING, S.IDLE),
     (S.LISTED, Entries): (S.IDLE,),
     (S.LISTED, Reject): (S.IDLE,),
@@ -108,6 +118,13 @@ RECEIVE: Final[_Table] = {
     (S.LISTED, Error): (S.IDLE,),
     (S.LOOKING, Cancel): (S.IDLE,),
     (S.LOOKING, Error): (S.IDLE,),
+    (S.DELETED, Done): (S.IDLE,),
+    (S.DELETED, Reject): (S.IDLE,),
+    (S.DELETED, Progress): (S.DELETED,),
+    (S.DELETED, Abort): (S.IDLE,),
+    (S.DELETED, Error): (S.IDLE,),
+    (S.DELETING, Cancel): (S.IDLE,),
+    (S.DELETING, Error): (S.IDLE,),
     # the sender
     (S.REQUESTED, Cancel): (S.IDLE,),
     (S.REQUESTED, Error): (S.IDLE,),
@@ -158,6 +175,7 @@ RECEIVE: Final[_Table] = {
     (S.CANCELLING, bytes): (S.CANCELLING,),
     (S.CANCELLING, Offer): (S.CANCELLING,),
     (S.CANCELLING, Entries): (S.IDLE,),
+    (S.CANCELLING, Done): (S.IDLE,),
     (S.CANCELLING, End): (S.CANCELLING,),
     (S.CANCELLING, Progress): (S.CANCELLING,),
     (S.CANCELLING, Reject): (S.IDLE,),
@@ -169,11 +187,16 @@ RECEIVE: Final[_Table] = {
 SEND: Final[_Table] = {
     (S.IDLE, Get): (S.ASKED,),
     (S.IDLE, List): (S.LISTED,),
+    (S.IDLE, Delete): (S.DELETED,),
     (S.IDLE, Offer): (S.OFFERED,),
     (S.LISTED, Cancel): (S.CANCELLING,),
     (S.LOOKING, Entries): (S.IDLE,),
     (S.LOOKING, Reject): (S.IDLE,),
     (S.LOOKING, Progress): (S.LOOKING,),
+    (S.DELETED, Cancel): (S.CANCELLING,),
+    (S.DELETING, Done): (S.IDLE,),
+    (S.DELETING, Reject): (S.IDLE,),
+    (S.DELETING, Progress): (S.DELETING,),
     # the sender
     (S.REQUESTED, Offer): (S.OFFERED,),
     (S.REQUESTED, Reject): (S.IDLE,),

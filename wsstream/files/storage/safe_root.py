@@ -13,9 +13,9 @@ from wsstream.display import never_raises, quoted
 from wsstream.files.errors import TransferError
 from wsstream.files.storage.expiry import expire, used_bytes
 from wsstream.files.storage.fence import Fence
-from wsstream.files.storage.folder import Folder
+from wsstream.files.storage.folder import Folder, same_file
 from wsstream.files.storage.listing import Page, list_page
-from wsstream.files.storage.names import check_token, join_name, parse_name, record_name
+from wsstream.files.storage.names import check_token, join_name, parse_name, part_name, record_name
 from wsstream.files.storage.os_errors import storage_call
 from wsstream.files.storage.part_file import open_part
 from wsstream.files.storage.partial import Hash, Partial, hash_range
@@ -121,6 +121,8 @@ class SafeRoot:
         try:
             file = open_part(folder, check_token(token), wanted, fence, target)
         except BaseException:
+            if fence is not None and not _has_begun(folder, token):
+                fence.retire()
             folder.close()
             raise
         return Partial(file, tuple(folders), target)
@@ -160,6 +162,30 @@ class SafeRoot:
         except FileNotFoundError:
             pass
         return None
+
+    @storage_call
+    def delete(self, name: str, etag: str | None = None) -> int:
+        """Remove a file for good; return how many bytes it had. A folder that gets empty stays.
+
+        Whoever has the file open goes on reading it, and a file that is still arriving under this name
+        arrives.
+
+        Args:
+            name: the file's.
+            etag: the version that is meant, as :attr:`Source.etag`; ``None``: whichever it is.
+
+        Raises:
+            TransferError: also ``changed``: it is another version.
+        """
+        *folders, part = parse_name(name)
+        with self._open_folder(folders) as folder, Source(folder.open_file(part)) as source:
+            if etag is not None and etag != source.etag:
+                raise TransferError("changed", "the file is another version", retry="never")
+            if not same_file(folder.status(part), os.fstat(source.fd)):
+                raise TransferError("changed", "another file took the name")
+            folder.remove(part)
+            folder.sync()
+            return source.size
 
     @storage_call
     def expire(self, older_than: float, *, now: float | None = None) -> int:
@@ -232,6 +258,11 @@ class SafeRoot:
     @never_raises
     def __repr__(self) -> str:
         return f"<SafeRoot {quoted(str(self.path))}>"
+
+
+def _has_begun(folder: Folder, token: str) -> bool:
+    """Whether a transfer has left something that a later fence must be told from."""
+    return any(folder.status(name) is not None for name in (record_name(token), part_name(token, 0)))
 
 
 def digest_of(source: Source, digest: Hash) -> str:

@@ -1,0 +1,143 @@
+"""Who is called for a signal, and that everybody gets back what they had."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from wsstream.transports.signals import StopSignals, on_signal, sigterm_as_ctrl_c
+
+pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
+
+INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+class Calls:
+    """Notes who is called."""
+
+    def __init__(self) -> None:
+        self.made: list[object] = []
+
+    def handler(self, number: int, frame: Any) -> None:
+        self.made.append("before")
+
+    def first(self, number: signal.Signals) -> None:
+        self.made.append(("first", number))
+
+    def second(self, number: signal.Signals) -> None:
+        self.made.append(("second", number))
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    """The handlers that a program had before."""
+    calls = Calls()
+    before = {number: signal.signal(number, calls.handler) for number in (INT, TERM)}
+    yield calls
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+async def test_the_first_signal_is_told_by_the_event_loop_and_the_second_at_once(calls: Calls) -> None:
+    with StopSignals(calls.first, calls.second):
+        signal.raise_signal(TERM)
+        assert calls.made == []
+        await anyio.sleep(0.01)
+        assert calls.made == [("first", TERM)]
+        signal.raise_signal(INT)
+        assert calls.made == [("first", TERM), ("second", INT)]
+        signal.raise_signal(TERM)
+        assert calls.made[2:] == ["before"]
+    assert signal.getsignal(INT) == signal.getsignal(TERM) == calls.handler
+
+
+async def test_all_who_want_a_signal_are_told_in_whatever_order_they_leave(calls: Calls) -> None:
+    one, other = Calls(), Calls()
+    outer, inner = StopSignals(one.first, one.second), StopSignals(other.first, other.second)
+    with outer:
+        inner.__enter__()
+        signal.raise_signal(INT)
+        await anyio.sleep(0.01)
+        assert one.made == other.made == [("first", INT)]
+    assert calls.made == []
+    signal.raise_signal(INT)
+    assert (one.made[1:], other.made[1:]) == ([], [("second", INT)])
+    assert signal.getsignal(INT) == calls.handler
+
+
+async def test_a_handler_that_somebody_installs_meanwhile_is_kept(calls: Calls) -> None:
+    later = Calls()
+    with StopSignals(calls.first, calls.second):
+        signal.signal(INT, later.handler)
+    assert signal.getsignal(INT) == later.handler
+    assert signal.getsignal(TERM) == calls.handler
+
+
+async def test_each_signal_calls_back(calls: Calls) -> None:
+    count: list[int] = []
+    with on_signal(signal.SIGHUP, lambda: count.append(1)):
+        for expected in (1, 2):
+            signal.raise_signal(signal.SIGHUP)
+            await anyio.sleep(0.01)
+            assert len(count) == expected
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+
+
+async def test_sigterm_does_what_ctrl_c_does_where_nobody_else_wants_it(calls: Calls) -> None:
+    signal.signal(TERM, signal.SIG_DFL)
+    release, release_other = sigterm_as_ctrl_c(), sigterm_as_ctrl_c()
+    signal.raise_signal(TERM)
+    assert calls.made == ["before"]  # that of SIGINT, once
+    stop = Calls()
+    with StopSignals(stop.first, stop.second):
+        signal.raise_signal(TERM)
+        await anyio.sleep(0.01)
+        assert (stop.made, calls.made) == ([("first", TERM)], ["before"])
+    release()
+    signal.raise_signal(TERM)
+    assert calls.made == ["before", "before"]
+    release_other()
+    assert signal.getsignal(TERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("handler", ["taken", "sigint-ignored"])
+async def test_sigterm_stays_as_it_is(handler: str, calls: Calls) -> None:
+    if handler == "sigint-ignored":
+        signal.signal(TERM, signal.SIG_DFL)
+        signal.signal(INT, signal.SIG_IGN)
+    before = signal.getsignal(TERM)
+    release = sigterm_as_ctrl_c()
+    assert signal.getsignal(TERM) == before
+    release()
+    assert signal.getsignal(TERM) == before
+
+
+async def test_in_another_thread_nothing_happens(calls: Calls) -> None:
+    async def main() -> None:
+        sigterm_as_ctrl_c()()
+        with StopSignals(calls.first, calls.second):
+            assert signal.getsignal(INT) == calls.handler
+
+    thread = threading.Thread(target=anyio.run, args=[main])
+    thread.start()
+    await anyio.to_thread.run_sync(thread.join)
+
+
+async def test_a_loop_that_has_ended_is_called_no_more(calls: Calls) -> None:
+    left: list[StopSignals] = []
+
+    def run() -> None:
+        async def main() -> None:
+            left.append(StopSignals(calls.first, calls.second))
+
+        anyio.run(main)
+
+    await anyio.to_thread.run_sync(run)
+    with left[0]:
+        signal.raise_signal(INT)
+    assert calls.made == []

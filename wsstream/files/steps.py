@@ -1,0 +1,251 @@
+"""What a call of a client consists of: steps, one after the other, over as many connections as it takes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+from anyio import to_thread
+
+from wsstream.client.attempts import ConnectOptions
+from wsstream.client.reconnect import reconnect
+from wsstream.display import quoted
+from wsstream.errors import ConnectionClosed
+from wsstream.files.channel import Channel, hello
+from wsstream.files.errors import TransferError
+from wsstream.files.into_stream import StreamTarget
+from wsstream.files.progress import AllFiles, OnProgress
+from wsstream.files.protocol.digests import available, new_digest
+from wsstream.files.protocol.messages import SUBPROTOCOL, Delete, Done, Entries, List
+from wsstream.files.rate import RateLimit
+from wsstream.files.receiver import Storage, refuse
+from wsstream.files.result import TransferResult
+from wsstream.files.sender import open_path
+from wsstream.files.storage.safe_root import digest_of
+from wsstream.files.transfer import ask_for, ask_into, offer_file, until_ready
+
+__all__ = ["DeleteFile", "Download", "ListFolder", "PassOn", "Step", "Transfers", "Upload"]
+
+_Path: TypeAlias = str | os.PathLike[str]
+
+
+class Step:
+    """One thing to do on a connection. It may be repeated on another one.
+
+    Attributes:
+        name: of the file or folder, on the server.
+        size: of a file that is moved, in bytes; ``None``: not known, or none is moved.
+    """
+
+    name: str
+    size: int | None = None
+
+    async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | list[Step] | None:
+        """Do it; return the file that has arrived, or what is to be done in place of this."""
+        raise NotImplementedError
+
+
+class Upload(Step):
+    """Sends the file at `path` as `name`."""
+
+    def __init__(self, path: _Path, name: str, size: int, skip_existing: bool) -> None:
+        self._path = path
+        self.name = name
+        self.size = size
+        self._skip = skip_existing
+
+    async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | None:
+        """See `Step`. ``None``: the server has another file of that name, and it is left out."""
+        try:
+            return await offer_file(channel, self._path, self.name, progress)
+        except TransferError as error:
+            if error.error != "exists" or channel.session.close is not None:
+                raise
+        # Perhaps it is this file: an earlier attempt ended after the last byte, and before Done.
+        digest = await to_thread.run_sync(self._digest)
+        try:
+            return await offer_file(channel, self._path, self.name, progress, digest)
+        except TransferError as error:
+            if error.error == "exists" and self._skip:
+                return None
+            raise
+
+    def _digest(self) -> str:
+        with open_path(self._path) as source:
+            return digest_of(source, new_digest(available()[0]))
+
+
+class Download(Step):
+    """Gets the file `name`, and stores it as `store_as`."""
+
+    def __init__(self, name: str, store_as: str, storage: Storage, size: int | None = None) -> None:
+        self.name = name
+        self.size = size
+        self._store_as = store_as
+        self._storage = storage
+
+    async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | None:
+        """See `Step`. ``None``: there is another file of that name, and it is left out."""
+        try:
+            return await ask_for(channel, self.name, self._storage, self._store_as, progress)
+        except TransferError as error:
+            if error.error == "exists" and self._storage.on_exist == "skip":
+                return None
+            raise
+
+
+class PassOn(Step):
+    """Gets the file `name`, and passes its bytes on to `target`."""
+
+    def __init__(self, name: str, target: StreamTarget) -> None:
+        self.name = name
+        self._target = target
+
+    async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult:
+        """See `Step`."""
+        return await ask_into(channel, self.name, self._target, progress)
+
+
+class ListFolder(Step):
+    """Lists the folder `name`, for one `Download` each, as files of the folder `store_as`."""
+
+    def __init__(self, name: str, store_as: str, storage: Storage) -> None:
+        self.name = name.rstrip("/")
+        self._store_as = store_as
+        self._storage = storage
+
+    async def run(self, channel: Channel, progress: OnProgress | None) -> list[Step]:
+        """See `Step`."""
+        steps: list[Step] = []
+        cursor = None
+        while True:
+            channel.post(List(channel.session.next_id, self.name, cursor))
+            while not isinstance(page := await channel.event(), Entries):
+                pass
+            for entry in page.entries:
+                name = f"{self.name}/{entry.name}" if self.name else entry.name
+                store_as = f"{self._store_as}/{entry.name}" if self._store_as else entry.name
+                if entry.kind == "folder":
+                    steps.append(ListFolder(name, store_as, self._storage))
+                else:
+                    steps.append(Download(name, store_as, self._storage, entry.size))
+            if (cursor := page.cursor) is None:
+                return steps
+
+
+class DeleteFile(Step):
+    """Deletes the file `name`, if `etag` is ``None`` or that of this version."""
+
+    def __init__(self, name: str, etag: str | None) -> None:
+        self.name = name
+        self._etag = etag
+        self._tried = False
+
+    async def run(self, channel: Channel, progress: OnProgress | None) -> None:
+        """See `Step`. On a second attempt, a file that is missing was deleted by the first one."""
+        tried, self._tried = self._tried, True
+        channel.post(Delete(channel.session.next_id, self.name, self._etag))
+        try:
+            while not isinstance(await channel.event(), Done):
+                pass
+        except TransferError as error:
+            if error.error != "not-found" or not tried or channel.session.close is not None:
+                raise
+        except BaseException:
+            refuse(channel, TransferError(channel.cancelled))
+            raise
+
+
+class Transfers:
+    """Does steps, one after the other, on as many connections as it takes.
+
+    Args:
+        url, delays, options: as for `reconnect`; the first attempt to connect must succeed.
+        steps: what to do.
+        progress: is told how far each file is; ``None``: nobody.
+        limit_rate: the most bytes of files in a second; ``None``: no limit.
+
+    Raises:
+        TypeError, ValueError: `limit_rate` is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        steps: Sequence[Step],
+        *,
+        delays: Iterable[float],
+        progress: OnProgress | None,
+        limit_rate: int | None,
+        options: ConnectOptions,
+    ) -> None:
+        self._url = url
+        self._folders: deque[Step] = deque()  # listed before the first file: then the size of all is known
+        self._files: deque[Step] = deque()
+        self._all = None if progress is None else AllFiles(progress)
+        self._delays = delays
+        self._limit = None if limit_rate is None else RateLimit(limit_rate)
+        self._options = options
+        self._results: list[TransferResult] = []
+        self._connected = False
+        self._add(steps)
+
+    async def run(self) -> list[TransferResult]:
+        """Do the steps; return the files that have arrived. Raises what `upload` does."""
+        options: dict[str, Any] = {**self._options, "subprotocols": [SUBPROTOCOL]}
+        connections = reconnect(self._url, delays=self._delays, retry=self._is_worth_it, **options)
+        error: TransferError | None = None
+        while True:
+            try:
+                ws = await anext(connections)
+            except ConnectionClosed:
+                if error is not None:  # this end has closed, for that reason
+                    raise error from None
+                raise
+            self._connected, error = True, None
+            async with ws:
+                try:
+                    await self._use(Channel(ws, hello(), client=True, limit=self._limit))
+                    return self._results
+                except TransferError as raised:
+                    if raised.retry == "never":
+                        raise
+                    error = raised
+                except ConnectionClosed:
+                    pass  # `reconnect` knows how it ended
+
+    async def _use(self, channel: Channel) -> None:
+        async with channel.run():
+            await until_ready(channel)
+            while queue := self._folders or self._files:
+                await self._do(queue, channel)
+
+    async def _do(self, queue: deque[Step], channel: Channel) -> None:
+        """Do the first step of a queue, and take it off."""
+        step = queue[0]
+        try:
+            done = await step.run(channel, None if self._all is None else self._all.tell)
+        except TransferError as error:
+            error.add_note(f"This was {quoted(step.name)}.")
+            raise
+        queue.popleft()
+        if isinstance(done, list):
+            self._add(done)
+            return
+        if self._all is not None:
+            self._all.done(step.size if done is None else done.size, left_out=done is None)
+        if done is not None:
+            self._results.append(done)
+
+    def _add(self, steps: Sequence[Step]) -> None:
+        self._folders.extendleft(step for step in reversed(steps) if isinstance(step, ListFolder))
+        files = [step for step in steps if not isinstance(step, ListFolder)]
+        self._files += files
+        if self._all is not None:
+            for step in files:
+                self._all.add(step.size)
+
+    def _is_worth_it(self, error: Exception) -> bool | None:
+        return None if self._connected else False
