@@ -71,6 +71,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await send({**message, "type": "websocket.send"})
 
 
+@pytest.mark.heavy_after_first(each="tls")
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("tls", [False, True])
 async def test_messages_of_any_size_pass(loop: str, tls: bool, authority: trustme.CA, tmp_path: Path) -> None:
@@ -87,6 +88,7 @@ async def test_messages_of_any_size_pass(loop: str, tls: bool, authority: trustm
         assert ws.close_info.code == 1000
 
 
+@pytest.mark.heavy_after_first(each="tls")
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_client_that_does_not_read_stops_the_sender_and_then_gets_everything(
@@ -118,6 +120,7 @@ async def test_a_client_that_does_not_read_stops_the_sender_and_then_gets_everyt
         assert received == 2000
 
 
+@pytest.mark.heavy_after_first(each="tls")
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("tls", [False, True])
 async def test_an_application_that_does_not_read_stops_the_client(
@@ -161,6 +164,7 @@ async def test_an_application_that_does_not_read_stops_the_client(
     assert total.bytes == 1000 << 16
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("loop", LOOPS)
 async def test_a_slow_reader_lives_and_a_peer_that_is_gone_does_not(loop: str, tmp_path: Path) -> None:
     """Pings come each 0.1 s, and their Pongs wait behind what the application has not read."""
