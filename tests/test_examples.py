@@ -95,6 +95,9 @@ def test_the_testing_example_passes() -> None:
     assert "2 passed" in run_pytest(EXAMPLES, str(EXAMPLES / "testing_your_app.py"))
 
 
+# `fastapi_upload.py` is run by tests/asgi/test_streams.py and test_uvicorn.py.
+
+
 def test_every_example_is_executed_here_and_is_short() -> None:
     covered = {
         *SAYS,
@@ -103,6 +106,7 @@ def test_every_example_is_executed_here_and_is_short() -> None:
         "echo_client.py",
         "testing_your_app.py",
         "several_processes.py",
+        "fastapi_upload.py",
     }
     files = sorted(EXAMPLES.glob("*.py"))
     assert {file.name for file in files} == covered

@@ -39,6 +39,7 @@ LAYERS = [
     {"upgrade"},
     {"routing"},
     {"client", "server"},
+    {"asgi"},
     {"files", "sync"},
     {"cli", "__main__"},
 ]
@@ -198,6 +199,7 @@ ALLOWED = {
     "upgrade": {"anyio"},
     "client": {"anyio"},
     "server": {"anyio"},
+    "asgi": {"anyio"},
     "files": {"anyio", "blake3"},
     "sync": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},

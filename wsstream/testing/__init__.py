@@ -15,7 +15,7 @@ A handler is a function of a WebSocket, so pass it one end of a pair and play th
             await client.aclose()
 
 :func:`serving` runs what ``serve`` does, with its limits and its closing: a handler or a router whose clients
-come by ``server.connect("/path")``.
+come by ``server.connect("/path")``. :func:`asgi_connect` runs an ASGI application for one client.
 
 Below the WebSocket are :func:`memory_pair` and :func:`lockstep_pair`, byte streams to pass to
 ``connect(transport=...)`` and ``accept``; wrap them in :class:`SplitStream`, :class:`DelayStream`,
@@ -25,6 +25,7 @@ sends any frames, including those in :data:`ILLEGAL_FRAMES`.
 
 from __future__ import annotations
 
+from .asgi import asgi_connect
 from .catalogue import ILLEGAL_FRAMES, LEGAL_SEQUENCES, Event, FrameCase, Role
 from .clock import DeadlockError, virtual_clock
 from .cuts import CutStream, reset_stream
@@ -70,6 +71,7 @@ __all__ = [
     "Role",
     "SplitStream",
     "StallStream",
+    "asgi_connect",
     "binary",
     "close",
     "connected_pair",

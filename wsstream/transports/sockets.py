@@ -26,7 +26,15 @@ if sys.platform != "win32":
     from fcntl import ioctl
     from termios import TIOCOUTQ
 
-__all__ = ["INHERITS_OPTIONS", "BaseSocketTransport", "SocketTransport", "backlog", "set_options"]
+__all__ = [
+    "INHERITS_OPTIONS",
+    "BaseSocketTransport",
+    "SocketTransport",
+    "backlog",
+    "delivery",
+    "limit_unsent",
+    "set_options",
+]
 
 # Linux's tcp(7): the bytes in the send queue that have not been sent.
 _SIOCOUTQNSD = 0x894B
@@ -120,17 +128,11 @@ class BaseSocketTransport(Transport):
 
     def delivery(self) -> Delivery | None:
         """What the peer's system has acknowledged; ``None`` but for TCP on Linux."""
-        if sys.platform != "linux":
-            return None
-        try:
-            info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-            return Delivery(*_TCP_INFO.unpack(info))
-        except (OSError, struct.error):  # a Unix socket, or a closed one; a kernel that tells less
-            return None
+        return delivery(self._sock)
 
     def limit_unsent(self, size: int) -> None:
         """Set TCP_NOTSENT_LOWAT, where there is one."""
-        _limit_unsent(self._sock, size)
+        limit_unsent(self._sock, size)
 
     def _check_open(self) -> None:
         if self._sock.fileno() < 0:
@@ -310,6 +312,17 @@ def backlog(sock: socket.socket) -> Backlog:
     return Backlog(size, bool(size if unsent is None else unsent))  # None: a Unix socket, another system
 
 
+def delivery(sock: socket.socket) -> Delivery | None:
+    """Return what the peer's system has acknowledged; ``None`` but for TCP on Linux."""
+    if sys.platform != "linux":
+        return None
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        return Delivery(*_TCP_INFO.unpack(info))
+    except (OSError, struct.error):  # a Unix socket, or a closed one; a kernel that tells less
+        return None
+
+
 def _ask_kernel(sock: socket.socket, request: int) -> int | None:
     try:
         return int(struct.unpack("i", ioctl(sock, request, bytes(4)))[0])
@@ -320,12 +333,13 @@ def _ask_kernel(sock: socket.socket, request: int) -> int | None:
 def set_options(sock: socket.socket) -> None:
     """Set the options of connections on a socket, or on the listener of those that it accepts."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):  # as in `_limit_unsent`
+        with suppress(OSError):  # as in `limit_unsent`
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _limit_unsent(sock, NOTSENT)
+        limit_unsent(sock, NOTSENT)
 
 
-def _limit_unsent(sock: socket.socket, size: int) -> None:
+def limit_unsent(sock: socket.socket, size: int) -> None:
+    """Set TCP_NOTSENT_LOWAT, where there is one."""
     if _HAS_LOWAT:
         # Some systems refuse options on a connection that was already reset; the next read reports it.
         with suppress(OSError):
