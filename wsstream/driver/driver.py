@@ -164,13 +164,14 @@ class Driver:
     @property
     def deadline(self) -> float:
         """When `tick` is to be called next."""
-        end, clocks = self.ending.timer.deadline, self._heartbeat.deadline
-        return end if end < clocks else clocks
+        return min(self.ending.timer.deadline, self._heartbeat.deadline, self._intake.resumes_at)
 
     def tick(self) -> None:
         """Do what the clocks have due."""
         heartbeat, connection = self._heartbeat, self.connection
         now = heartbeat.now()
+        if now >= self._intake.resumes_at:
+            self._intake.on_time()
         if now >= self.ending.timer.deadline:
             self.ending.tick(now, self._blocked_since)
         elif connection.state is State.OPEN:

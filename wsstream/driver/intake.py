@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
+from math import inf
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
-from wsstream.codec.decoder import MAX_STEPS
-from wsstream.codec.events import Close, Pong, Violation
+from wsstream.codec.decoder import MAX_EVENTS, MAX_STEPS
+from wsstream.codec.events import Chunk, Close, Event, Pong, Violation
 from wsstream.codec.read_step import density_of, size_of_read
 from wsstream.codec.speedups import ReadStep
 from wsstream.driver.ending import Ending
@@ -20,6 +21,7 @@ from wsstream.driver.inbox import Inbox
 from wsstream.driver.phase import Phase
 from wsstream.driver.pump import Pump
 from wsstream.driver.signals import Signal
+from wsstream.protocol.budget import Budget
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
 from wsstream.transports.base import Transport
@@ -63,7 +65,8 @@ class Reading(Enum):
 
     ON = auto()
     PAUSED = auto()
-    """The high-water mark is reached; at the low-water mark reading goes on."""
+    """The high-water mark is reached, and reading goes on at the low-water mark; or the peer has sent all
+    that it may for now, and reading goes on at `Intake.resumes_at`."""
     OFF = auto()
     """The peer broke a rule, or the transport is closed."""
 
@@ -95,6 +98,7 @@ class Intake:
         relay: reads in place of the intake, where it can.
         arrived: notified when something may be in the inbox, or how the connection ends is certain.
         read_step: receives, and decodes the usual messages.
+        resumes_at: when `on_time` is due, as the rate of the peer is limited; infinite: it may go on sending.
     """
 
     __slots__ = (
@@ -111,6 +115,7 @@ class Intake:
         "read_step",
         "reading",
         "relay",
+        "resumes_at",
     )
 
     def __init__(
@@ -129,6 +134,7 @@ class Intake:
         self.reading = _ON
         self.arrived = Signal()
         self.relay: Relaying | None = None
+        self.resumes_at = inf
         self._transport = transport
         self._connection = connection
         self._inbox = inbox
@@ -221,10 +227,15 @@ class Intake:
             and not self._inbox.discarding
             and self._heartbeat.arrival is None
         )
+        if (budget := self._heartbeat.budget) is not None:
+            self._keep_to(budget)
 
     def fill(self, view: memoryview) -> int | None:
         """Read from the transport; ``None``: nothing has arrived, 0: its end, which has been dealt with."""
-        size, step = self._transport.recv_into(view), self.read_step
+        step = self.read_step
+        if self._heartbeat.budget is not None:
+            view = view[: step.due]
+        size = self._transport.recv_into(view)
         step.drained = size is None or size < len(view)
         if size == 0:
             self._ending.drop()
@@ -249,7 +260,8 @@ class Intake:
         if consumed < len(data):
             rest = data[consumed:]
             self._undecoded = memoryview(bytes(rest)) if shared else rest
-        self.passed_on(len(data) if shared else 0)
+        ended = 0 if self._heartbeat.budget is None else sum(map(_ends_message, events))
+        self.passed_on(len(data) if shared else 0, ended)
         if inbox.is_full(len(self._undecoded)):
             self.pause()
         if connection.control:
@@ -263,11 +275,13 @@ class Intake:
             self._pump.step()
         self.wake_receiver()
 
-    def passed_on(self, size: int) -> None:
-        """Count `size` bytes for the time that the message may take, which are decoded or were relayed."""
+    def passed_on(self, size: int, ended: int) -> None:
+        """Count `size` bytes, which are decoded or were relayed, and `ended` messages for the limits."""
         if (arrival := self._heartbeat.arrival) is not None:
             self._heartbeat.decoded(arrival, size, in_chunks=self._inbox.reader is not None)
             self._engine.wake_at(self._heartbeat.deadline)
+            if (budget := self._heartbeat.budget) is not None:
+                self._spend(budget, ended)
 
     def _handle(self, event: Pong | Close | Violation) -> None:
         match event:
@@ -318,7 +332,10 @@ class Intake:
             self.resume()
 
     def resume(self) -> None:
-        """Read on."""
+        """Read on, unless the peer may not send more yet: then `on_time` does."""
+        if self.resumes_at < inf and self._limits_rate:
+            return
+        self.resumes_at = inf
         self.reading = _ON
         self._heartbeat.resume()
         self.choose_way()
@@ -326,6 +343,40 @@ class Intake:
         self._engine.resume_reading()
         if self._undecoded:
             self._engine.decode_soon()
+
+    # -- the greatest rate ------------------------------------------------------------------------
+
+    @property
+    def _limits_rate(self) -> bool:
+        """Whether a greatest rate counts: not once the connection closes, or the Close would come late."""
+        return self._connection.state is _OPEN and not self._inbox.discarding
+
+    def _keep_to(self, budget: Budget) -> None:
+        """Let the next step take no more than the peer may send."""
+        step, decoder = self.read_step, self._connection.decoder
+        if self._limits_rate:
+            size, messages = budget.room(self._heartbeat.now())
+            step.due = min(step.due or size, size)
+            decoder.most_events = min(messages, MAX_EVENTS)
+        else:
+            decoder.most_events = MAX_EVENTS
+
+    def _spend(self, budget: Budget, ended: int) -> None:
+        """Count what came, and pause if the peer has sent all that it may for now."""
+        now = self._heartbeat.now()
+        resumes_at = budget.spend(now, self.read_step.bytes_received, ended)
+        if resumes_at > now and self._limits_rate:
+            self.resumes_at = resumes_at
+            self._engine.wake_at(resumes_at)
+            self.pause()
+        else:
+            self._keep_to(budget)
+
+    def on_time(self) -> None:
+        """The peer may send more: read on, unless the inbox is full."""
+        self.resumes_at = inf
+        if self.reading is _PAUSED and not self._inbox.is_full(len(self._undecoded)):
+            self.resume()
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -352,3 +403,7 @@ class Intake:
         for _ in range(READS_AFTER_SEND_FAILURE):
             if not self.read_now() or (steps := steps + self._connection.steps) >= MAX_STEPS:
                 break
+
+
+def _ends_message(event: Event) -> bool:
+    return event.last if isinstance(event, Chunk) else isinstance(event, str | bytes)
