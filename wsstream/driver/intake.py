@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from enum import Enum, auto
-from math import inf
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
-from wsstream.codec.decoder import MAX_EVENTS, MAX_STEPS
-from wsstream.codec.events import Chunk, Close, Event, Pong, Violation
+from wsstream.codec.decoder import MAX_STEPS
+from wsstream.codec.events import Close, Pong, Violation
 from wsstream.codec.read_step import density_of, size_of_read
 from wsstream.codec.speedups import ReadStep
 from wsstream.driver.ending import Ending
@@ -20,8 +19,8 @@ from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.inbox import Inbox
 from wsstream.driver.phase import Phase
 from wsstream.driver.pump import Pump
+from wsstream.driver.ratelimit import RateLimit, ends_message
 from wsstream.driver.signals import Signal
-from wsstream.protocol.budget import Budget
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
 from wsstream.transports.base import Transport
@@ -66,7 +65,7 @@ class Reading(Enum):
     ON = auto()
     PAUSED = auto()
     """The high-water mark is reached, and reading goes on at the low-water mark; or the peer has sent all
-    that it may for now, and reading goes on at `Intake.resumes_at`."""
+    that it may for now, and reading goes on at `RateLimit.resumes_at`."""
     OFF = auto()
     """The peer broke a rule, or the transport is closed."""
 
@@ -98,7 +97,7 @@ class Intake:
         relay: reads in place of the intake, where it can.
         arrived: notified when something may be in the inbox, or how the connection ends is certain.
         read_step: receives, and decodes the usual messages.
-        resumes_at: when `on_time` is due, as the rate of the peer is limited; infinite: it may go on sending.
+        limit: of the rate at which the peer sends, if there is one.
     """
 
     __slots__ = (
@@ -112,10 +111,10 @@ class Intake:
         "_transport",
         "_undecoded",
         "arrived",
+        "limit",
         "read_step",
         "reading",
         "relay",
-        "resumes_at",
     )
 
     def __init__(
@@ -134,7 +133,6 @@ class Intake:
         self.reading = _ON
         self.arrived = Signal()
         self.relay: Relaying | None = None
-        self.resumes_at = inf
         self._transport = transport
         self._connection = connection
         self._inbox = inbox
@@ -145,6 +143,9 @@ class Intake:
         self._failures = failures
         self._undecoded = memoryview(received) if received else _NOTHING
         self.read_step = read_step
+        self.limit: RateLimit | None = None
+        if (budget := heartbeat.budget) is not None:
+            self.limit = RateLimit(budget, heartbeat.now, connection, inbox, read_step)
         read_step.owner = self
         read_step.bytes_received = len(received)
         read_step.drained = True  # by the opening handshake; the engine finds what has come since
@@ -227,13 +228,13 @@ class Intake:
             and not self._inbox.discarding
             and self._heartbeat.arrival is None
         )
-        if (budget := self._heartbeat.budget) is not None:
-            self._keep_to(budget)
+        if self.limit is not None:
+            self.limit.bound_step()
 
     def fill(self, view: memoryview) -> int | None:
         """Read from the transport; ``None``: nothing has arrived, 0: its end, which has been dealt with."""
         step = self.read_step
-        if self._heartbeat.budget is not None:
+        if self.limit is not None:
             view = view[: step.due]
         size = self._transport.recv_into(view)
         step.drained = size is None or size < len(view)
@@ -260,7 +261,7 @@ class Intake:
         if consumed < len(data):
             rest = data[consumed:]
             self._undecoded = memoryview(bytes(rest)) if shared else rest
-        ended = 0 if self._heartbeat.budget is None else sum(map(_ends_message, events))
+        ended = 0 if self.limit is None else sum(map(ends_message, events))
         self.passed_on(len(data) if shared else 0, ended)
         if inbox.is_full(len(self._undecoded)):
             self.pause()
@@ -280,8 +281,12 @@ class Intake:
         if (arrival := self._heartbeat.arrival) is not None:
             self._heartbeat.decoded(arrival, size, in_chunks=self._inbox.reader is not None)
             self._engine.wake_at(self._heartbeat.deadline)
-            if (budget := self._heartbeat.budget) is not None:
-                self._spend(budget, ended)
+            if (limit := self.limit) is not None:
+                if limit.spend(ended):
+                    self._engine.wake_at(limit.resumes_at)
+                    self.pause()
+                else:
+                    limit.bound_step()
 
     def _handle(self, event: Pong | Close | Violation) -> None:
         match event:
@@ -333,9 +338,10 @@ class Intake:
 
     def resume(self) -> None:
         """Read on, unless the peer may not send more yet: then `on_time` does."""
-        if self.resumes_at < inf and self._limits_rate:
-            return
-        self.resumes_at = inf
+        if self.limit is not None:
+            if self.limit.forbids:
+                return
+            self.limit.lift()
         self.reading = _ON
         self._heartbeat.resume()
         self.choose_way()
@@ -344,37 +350,9 @@ class Intake:
         if self._undecoded:
             self._engine.decode_soon()
 
-    # -- the greatest rate ------------------------------------------------------------------------
-
-    @property
-    def _limits_rate(self) -> bool:
-        """Whether a greatest rate counts: not once the connection closes, or the Close would come late."""
-        return self._connection.state is _OPEN and not self._inbox.discarding
-
-    def _keep_to(self, budget: Budget) -> None:
-        """Let the next step take no more than the peer may send."""
-        step, decoder = self.read_step, self._connection.decoder
-        if self._limits_rate:
-            size, messages = budget.room(self._heartbeat.now())
-            step.due = min(step.due or size, size)
-            decoder.most_events = min(messages, MAX_EVENTS)
-        else:
-            decoder.most_events = MAX_EVENTS
-
-    def _spend(self, budget: Budget, ended: int) -> None:
-        """Count what came, and pause if the peer has sent all that it may for now."""
-        now = self._heartbeat.now()
-        resumes_at = budget.spend(now, self.read_step.bytes_received, ended)
-        if resumes_at > now and self._limits_rate:
-            self.resumes_at = resumes_at
-            self._engine.wake_at(resumes_at)
-            self.pause()
-        else:
-            self._keep_to(budget)
-
-    def on_time(self) -> None:
+    def on_time(self, limit: RateLimit) -> None:
         """The peer may send more: read on, unless the inbox is full."""
-        self.resumes_at = inf
+        limit.lift()
         if self.reading is _PAUSED and not self._inbox.is_full(len(self._undecoded)):
             self.resume()
 
@@ -403,7 +381,3 @@ class Intake:
         for _ in range(READS_AFTER_SEND_FAILURE):
             if not self.read_now() or (steps := steps + self._connection.steps) >= MAX_STEPS:
                 break
-
-
-def _ends_message(event: Event) -> bool:
-    return event.last if isinstance(event, Chunk) else isinstance(event, str | bytes)
