@@ -10,9 +10,11 @@ from typing import Any
 import anyio
 import pytest
 from kit.endpoints import against_peer
+from kit.waiting import until
 
 import wsstream
 from wsstream import Deflate, ReceiveRate, WebSocketStream, connect, pipe, serve
+from wsstream.driver.relay import Relay
 from wsstream.streams.websocket import ending_of
 from wsstream.testing import RawPeer, connected_pair, frame, memory_pair
 
@@ -116,24 +118,42 @@ async def test_compressed_messages_count_as_they_come_on_the_wire() -> None:
 
 @pytest.mark.parametrize("size", [100, 50_000])
 @pytest.mark.parametrize("what", ["bytes", "messages"])
-async def test_a_relay_takes_no_more_than_the_rate(what: str, size: int) -> None:
-    """Of 50,000 bytes, frames go on without being decoded."""
-    count = 60
-    least = ReceiveRate(messages_at_most=10) if what == "messages" else ReceiveRate(bytes_at_most=10 * size)
+async def test_a_relay_takes_no_more_than_the_rate(
+    what: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct, pass_on = 0, Relay._pass_on
+
+    def counting(relay: Relay, data: memoryview) -> int:
+        nonlocal direct
+        passed = pass_on(relay, data)
+        direct += passed
+        return passed
+
+    monkeypatch.setattr(Relay, "_pass_on", counting)
+    count, quiet = 60, {"ping_interval": None}
+    rate = ReceiveRate(messages_at_most=10) if what == "messages" else ReceiveRate(bytes_at_most=10 * size)
+    pair = connected_pair(streams=memory_pair(1 << 22), client_options=quiet, server_options=quiet)
     async with (
-        _server(least, ping_interval=None) as (source, left),
-        connected_pair(client_options={"ping_interval": None}, server_options={"ping_interval": None}) as (
-            sink,
-            end,
-        ),
+        _server(rate, 1 << 22, ping_interval=None) as (source, left),
+        pair as (sink, end),
         anyio.create_task_group() as tasks,
     ):
-        start = anyio.current_time()
         tasks.start_soon(pipe, source, sink)
-        tasks.start_soon(left.send, _messages(count, size))
-        for _ in range(count):
+        start = anyio.current_time()
+
+        async def send() -> None:
+            for _ in range(count):
+                await left.send(_messages(1, size))
+                await anyio.sleep(0.01)
+
+        tasks.start_soon(send)
+        for received in range(1, count + 1):
             assert len(await end.receive()) == size
+            passed = anyio.current_time() - start
+            assert received <= 15.01 + 10 * passed  # a read of 256 KiB holds 5 of the large ones
+            assert what != "bytes" or source.statistics().bytes_received <= 10 * size * (1 + passed) + 1
         assert anyio.current_time() - start == pytest.approx((count - 10) / 10, abs=0.5)
+        assert (direct > 1_000_000) is (size == 50_000)
         tasks.cancel_scope.cancel()
 
 
@@ -198,6 +218,20 @@ async def test_reading_goes_on_only_when_the_rate_and_the_water_marks_allow_it()
             await ws.receive()
         left = 100 * 1008 - held.bytes_received - 5000
         assert anyio.current_time() - start == pytest.approx(left / 5000, abs=0.3)
+
+
+async def test_nothing_is_read_while_the_inbox_is_full() -> None:
+    flow = wsstream.FlowControl(receive_high_water=10_000, receive_low_water=1000)
+    async with (
+        _server(ReceiveRate(bytes_at_most=5000), flow=flow, ping_interval=None) as (ws, peer),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(peer.send, _messages(1, 50_000))
+        await until(lambda: ws.statistics().receive_buffered >= 10_000, pause=0.02)
+        full = ws.statistics()
+        await anyio.sleep(60)
+        assert ws.statistics() == full
+        tasks.cancel_scope.cancel()
 
 
 # -- the clocks -----------------------------------------------------------------------------------------
