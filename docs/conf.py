@@ -8,6 +8,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from sphinx.addnodes import pending_xref
 from sphinx.pycode import ModuleAnalyzer
 
 import wsstream
@@ -45,15 +46,16 @@ nitpick_ignore_regex = [
     # Other packages: there is no inventory of them here.
     (
         "py:.*",
-        r"(anyio|asyncio|collections|contextlib|dataclasses|enum|os|pathlib|socket|ssl|types|typing)\..*",
+        r"(anyio|asyncio|collections|contextlib|dataclasses|enum|io|os|pathlib|socket|ssl|types|typing)\..*",
     ),
     ("py:.*", r"(ssl|time|trio|anyio|AbstractAsyncContextManager|ByteStream)"),
     ("py:class", r"wsstream\.opening\.headers\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
+    ("py:class", r"wsstream\.sync\.readable\.Only"),  # said in words
     ("py:class", r"wsstream\.streams\.save\.Hash"),  # "such as hashlib.sha256()"
     ("py:class", r"wsstream\.files\.server\.FileHandler"),  # "a handler"
     ("py:class", r"wsstream\.routing\.router\._AnyHandler"),  # "the async function below it"
-    ("py:class", r"wsstream\.streams\.typed\.T"),  # "your type"
+    ("py:class", r"wsstream\.streams\.typed\.(R|S)"),  # "your type"
     ("py:class", r"wsstream\.upgrade\.route_options\.RouteOptions"),  # the options that the text lists
     ("py:class", r"wsstream\.driver\.options\.ServerKeywords"),  # the options that the text lists
     ("py:class", r"wsstream\.testing\.Literal"),  # in an annotation that is shown as it is written
@@ -82,6 +84,14 @@ def _without_private_bases(app: Any, name: str, obj: Any, options: Any, bases: l
     bases[:] = [base.__base__ if base.__name__.startswith("_") else base for base in bases]
 
 
+def _name_streams(app: Any, tree: Any) -> None:
+    """An unqualified ``WebSocketStream`` is wsstream's; only `wsstream.sync` has one of its own."""
+    for reference in tree.findall(pending_xref):
+        if reference.get("reftarget") == "WebSocketStream" and reference.get("py:module") != "wsstream.sync":
+            reference["reftarget"] = "wsstream.WebSocketStream"
+
+
 def setup(app: Any) -> None:
+    app.connect("doctree-read", _name_streams)
     app.connect("autodoc-process-bases", _without_private_bases)
     _read_sources()

@@ -14,7 +14,7 @@ from mcp.shared.message import SessionMessage
 from wsstream import TypedStream, WebSocketStream, connect, serve, typed
 
 
-def session_stream(ws: WebSocketStream) -> TypedStream[SessionMessage | Exception]:
+def session_stream(ws: WebSocketStream) -> TypedStream[SessionMessage | Exception, SessionMessage]:
     def encode(item: SessionMessage) -> str:
         return item.message.model_dump_json(by_alias=True, exclude_none=True)
 

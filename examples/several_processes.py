@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
 
 import anyio
 
@@ -28,13 +29,18 @@ def work(port: int, backend: str) -> None:
     anyio.run(main, port, backend=backend)
 
 
+def stop(workers: list[SpawnProcess]) -> None:
+    for worker in workers:
+        worker.terminate()
+
+
 if __name__ == "__main__":
     port, backend, count = *sys.argv[1:], *("8080", "asyncio", "2")[len(sys.argv) - 1 :]
     spawn = get_context("spawn")
     workers = [spawn.Process(target=work, args=(int(port), backend)) for _ in range(int(count))]
     for worker in workers:
         worker.start()
-    signal.signal(signal.SIGTERM, lambda *_: [worker.terminate() for worker in workers])
+    signal.signal(signal.SIGTERM, lambda *_: stop(workers))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends Ctrl-C to the workers, too
     for worker in workers:
         worker.join()

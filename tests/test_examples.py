@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from kit.processes import environment, run_program, run_pytest, server
 
+import wsstream.sync
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BACKENDS = ["asyncio", "trio"]
 
@@ -25,6 +27,7 @@ SAYS = {
     "reconnect.py": r"^(update \d\n){4}lost: .*\n(update \d\n){4}lost: .*\nupdate 8\nupdate 9\n$",
     "tcp_tunnel.py": r"^1000000 bytes\n$",
 }
+WITHOUT_ASYNC = {"sync_download.py", "sync_server.py"}
 
 
 @pytest.mark.heavy_after_first
@@ -43,6 +46,22 @@ def test_echo_client_and_echo_server_talk(backend: str) -> None:
         output = run_program(str(EXAMPLES / "echo_client.py"), url, backend)
     assert output.startswith("hello\nwörld\nb'\\x00\\x01\\x02'\nround trip: ")
     assert output.endswith("CloseInfo(code=1000, reason='', clean=True)\n")
+
+
+def test_the_download_without_async_saves_all_of_it() -> None:
+    assert run_program(str(EXAMPLES / "sync_download.py")) == "67108864 bytes in disk.img\n"
+
+
+@pytest.mark.heavy
+def test_the_chat_without_async_tells_the_others() -> None:
+    with (
+        server(str(EXAMPLES / "sync_server.py"), "0") as url,
+        wsstream.sync.connect(url) as first,
+        wsstream.sync.connect(url) as second,
+    ):
+        first.ping()  # both have their handlers
+        second.send("hello")
+        assert first.receive(timeout=30) == "hello"
 
 
 @pytest.mark.heavy_after_first
@@ -77,7 +96,14 @@ def test_the_testing_example_passes() -> None:
 
 
 def test_every_example_is_executed_here_and_is_short() -> None:
-    covered = {*SAYS, "echo_server.py", "echo_client.py", "testing_your_app.py", "several_processes.py"}
+    covered = {
+        *SAYS,
+        *WITHOUT_ASYNC,
+        "echo_server.py",
+        "echo_client.py",
+        "testing_your_app.py",
+        "several_processes.py",
+    }
     files = sorted(EXAMPLES.glob("*.py"))
     assert {file.name for file in files} == covered
     for file in files:

@@ -39,7 +39,7 @@ LAYERS = [
     {"upgrade"},
     {"routing"},
     {"client", "server"},
-    {"files"},
+    {"files", "sync"},
     {"cli", "__main__"},
 ]
 OUTSIDE = {"__init__", "public", "testing"}  # re-exports only; a product of its own, which may import all
@@ -168,7 +168,7 @@ def test_imports_point_only_downwards() -> None:
 
 def test_only_applications_of_the_library_use_the_public_names_of_the_whole() -> None:
     users = {part_of(each.source) for each in imports() if each.target == "wsstream"}
-    assert users <= {"cli", "files", "__main__"}
+    assert users <= {"cli", "files", "sync", "__main__"}
 
 
 def test_nothing_in_the_library_imports_its_testing() -> None:
@@ -199,6 +199,7 @@ ALLOWED = {
     "client": {"anyio"},
     "server": {"anyio"},
     "files": {"anyio", "blake3"},
+    "sync": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},
     "testing": {"anyio", "trio"},
     "__init__": set(),

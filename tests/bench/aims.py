@@ -52,6 +52,7 @@ AIMS = {
     "tls-produce": Aim(0.9, 0.9, 2, "cpu"),
     "handshakes": Aim(1, 1, 2, "cpu"),
 }
+SYNC_AIMS = {"sync-consume-256": 1.0, "sync-produce-256": 1.0}  # times the rate of websockets.sync
 INSTRUCTIONS = 32_000  # of wsstream on asyncio for one echo, at most
 IDLE = {"asyncio": 10, "uvloop": 10, "trio": 11}  # KiB
 PURE_AIM = 2  # times websockets' rate
@@ -114,6 +115,16 @@ def _ratio(case: Case, row: Row, loop: str) -> Result:
     return Result(case.title, loop, f"{rate:.2f} {fastest}", f"{cpu:.2f} {leanest}", told, met)
 
 
+def _sync(case: Case, row: Row) -> Result:
+    ours, theirs = row["wsstream-sync"], row["websockets-sync"]
+    rate, cpu, least = ours["rate"] / theirs["rate"], theirs["cpu"] / ours["cpu"], SYNC_AIMS.get(case.name)
+    aim = "–" if least is None else f"≥ {least:.3g}"
+    met = None if least is None else rate >= least
+    return Result(
+        case.title, "threads", f"{rate:.2f} websockets-sync", f"{cpu:.2f} websockets-sync", aim, met
+    )
+
+
 def _more(case: Case, row: Row) -> list[Result]:
     """What is aimed at besides the ratio to a peer."""
     lines = []
@@ -143,6 +154,8 @@ def _more(case: Case, row: Row) -> list[Result]:
                         share <= FORWARD_MEMORY,
                     )
                 )
+    if {"wsstream-sync", "websockets-sync"} <= row.keys():
+        lines.append(_sync(case, row))
     if case.name.startswith("consume-256") and {PURE, "websockets-asyncio"} <= row.keys():
         times = row[PURE]["rate"] / row["websockets-asyncio"]["rate"]
         lines.append(

@@ -22,6 +22,7 @@ PEERS = (
     "trio-websocket",
 )
 RAWS = (RAW, "raw-trio")
+THREADS = ("wsstream-sync", "websockets-sync")
 
 Measure = Literal["rate", "cpu", "memory"]
 
@@ -134,6 +135,22 @@ CASES = (
     ),
     Case("send-file", "send a file of 256 MiB", "send_file", FILE, measure="cpu"),
     Case("echo-256", "echo 256 B, one in flight", "echo", 256),
+    Case(
+        "sync-consume-256",
+        "receive 256 B, client without async",
+        "consume",
+        256,
+        side="client",
+        subjects=THREADS,
+    ),
+    Case(
+        "sync-produce-256",
+        "send 256 B, client without async",
+        "produce",
+        256,
+        side="client",
+        subjects=THREADS,
+    ),
     Case("proxy-1m", "forward 1 MiB", "proxy", MIB),
     Case("deflate-consume", "receive 4 KiB of JSON, compressed", "consume", 4 * KIB, level=6),
     Case("deflate-produce", "send 4 KiB of JSON, compressed", "produce", 4 * KIB, level=6),

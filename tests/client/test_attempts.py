@@ -57,7 +57,9 @@ class Server:
 
     async def _serve(self, stream: ByteStream) -> None:
         with suppress(HandshakeError, anyio.BrokenResourceError):  # it refused, or the client left
-            async with accept(stream, process_request=self._process, subprotocols=["a", "b"]) as ws:
+            async with accept(
+                stream, process_request=self._process, subprotocols=["a", "b"], origins=None
+            ) as ws:
                 await ws.aclose()
 
     def _process(self, request: Request) -> Response | None:

@@ -1,6 +1,7 @@
 """The programs of the documentation print what it says, on both backends, and the reference is complete.
 
-A block of ``python`` that calls ``anyio.run(main)`` is a program; a block of ``text`` right behind it is its
+A block of ``python`` that calls ``anyio.run(main)``, ``asyncio.run(main())`` or ``main()`` is a program, and
+so is a cell of a notebook, which awaits outside of a function. A block of ``text`` right behind it is its
 output, with ``...`` for what differs from run to run. A program that serves for ever runs in a process of its
 own, and the programs that follow on the page talk to it instead of to port 8080; on a page without one they
 talk to ``examples/echo_server.py``. Blocks with ``pytestmark`` are test modules. Others have to compile.
@@ -9,6 +10,7 @@ talk to ``examples/echo_server.py``. Blocks with ``pytestmark`` are test modules
 from __future__ import annotations
 
 import ast
+import asyncio  # noqa: TID251 - the cells of a notebook run in asyncio's loop
 import importlib.util
 import re
 import runpy
@@ -23,12 +25,14 @@ import trustme
 from kit.processes import run_pytest, server
 
 import wsstream
+import wsstream.sync
 import wsstream.testing
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BACKENDS = ["asyncio", "trio"]
 ADDRESS = "ws://127.0.0.1:8080"
+STARTS = ("anyio.run(main)", "\nasyncio.run(main())", "\nmain()\n")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
@@ -39,7 +43,18 @@ class Block(NamedTuple):
 
     @property
     def is_program(self) -> bool:
-        return "anyio.run(main)" in self.code
+        return self.is_cell or any(line in self.code for line in STARTS)
+
+    @property
+    def is_cell(self) -> bool:
+        """A cell of a notebook: it awaits outside of a function, and shows what it prints."""
+        if self.output is None:
+            return False
+        try:
+            compile(self.code, "", "exec")
+        except SyntaxError:
+            return True
+        return False
 
     @property
     def serves(self) -> bool:
@@ -72,6 +87,19 @@ def run(code: str, place: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
+class Notebook:
+    """Runs the cells of a page in one event loop, with the same variables."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+        self._variables: dict[str, object] = {"__name__": "__main__"}
+
+    def run(self, code: str, place: str, capsys: pytest.CaptureFixture[str]) -> str:
+        cell = compile(code, place, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        self._runner.run(eval(cell, self._variables))
+        return capsys.readouterr().out
+
+
 @pytest.mark.heavy_after_first(each="page")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("page", WITH_PROGRAMS, ids=name_of)
@@ -86,6 +114,7 @@ def test_programs_print_what_the_page_says(
     make_certificates(tmp_path)
     url = ""
     with ExitStack() as servers:
+        notebook = Notebook(servers.enter_context(asyncio.Runner()))
         for block in filter(lambda block: block.is_program, blocks_of(page)):
             code, place = block.on(backend), f"{page}:{block.line}"
             if block.serves:
@@ -94,7 +123,8 @@ def test_programs_print_what_the_page_says(
             if ADDRESS in code and not url:
                 echo = str(ROOT / "examples" / "echo_server.py")
                 url = servers.enter_context(server(echo, "0", backend))
-            output = run(code.replace(ADDRESS, url), place, capsys)
+            run_block = notebook.run if block.is_cell else run
+            output = run_block(code.replace(ADDRESS, url), place, capsys)
             assert block.output is not None, f"{place}: a program without its output"
             expected = re.escape(block.output).replace(re.escape("..."), ".+")
             assert re.fullmatch(expected, output), f"{place}: it printed\n{output}"
@@ -120,11 +150,18 @@ def test_test_modules_pass(tmp_path: Path) -> None:
     assert f"{tests} passed" in output
 
 
+def test_fixtures_in_an_existing_program_work(tmp_path: Path) -> None:
+    page = blocks_of(DOCS / "how-to/existing-programs.md")
+    (module,) = [block.code for block in page if block.is_test_module]
+    (tmp_path / "test_page.py").write_text(module)
+    assert "1 passed" in run_pytest(tmp_path, str(tmp_path))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 def test_programs_and_examples_pass_a_strict_type_check(tmp_path: Path) -> None:
     for page in WITH_PROGRAMS:
-        for block in filter(lambda block: block.is_program, blocks_of(page)):
+        for block in filter(lambda block: block.is_program and not block.is_cell, blocks_of(page)):
             (tmp_path / f"{page.stem.replace('-', '_')}_{block.line}.py").write_text(block.code)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
     places = [str(tmp_path), str(ROOT / "examples")]
@@ -146,7 +183,9 @@ def test_links_to_pages_and_files_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).is_file(), target
 
 
-@pytest.mark.parametrize("module", [wsstream, wsstream.testing], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [wsstream, wsstream.sync, wsstream.testing], ids=lambda module: module.__name__
+)
 def test_every_public_name_is_in_the_reference(module: object) -> None:
     reference = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
     name = module.__name__  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 ===================  ==========================================================================
 ``backends``         which event loops and which clock a test runs on: its markers, ``--loop``
+``browsers``         Chromium and Firefox without a window, driven over a WebSocket
 ``codec``            the two versions of the codec's hot paths: pure and compiled
 ``compliance_rows``  tables of the RFCs as rows of a peer's frames
 ``deflate``          permessage-deflate: options of two ends, and what they agree on
@@ -16,6 +17,7 @@
 ``limit``            a limit for the time of each test
 ``peers``            servers on loopback that are not ours
 ``processes``        programs in processes of their own
+``programs``         installed programs that a test needs
 ``tls``              an authority, and the contexts of both ends
 ``versions``         what depends on the version of anyio
 ``virtual_uvloop``   virtual time on uvloop

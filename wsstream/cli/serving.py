@@ -15,6 +15,7 @@ from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import connection_keywords, load_certificate
 from wsstream.cli.options.values import Address, address
 from wsstream.cli.report import Reporter
+from wsstream.files.web.pages import WebPage
 from wsstream.opening.http import Request, Response
 from wsstream.opening.peer import parse_address
 from wsstream.server.handlers import Handler
@@ -116,8 +117,11 @@ async def listening(
     *,
     path: str | None = None,
     subprotocols: Sequence[str] = (),
+    page: WebPage | None = None,
 ) -> AsyncIterator[Server]:
     """Serve on `binds`, and on no other path than `path`, while the block runs; report the URLs.
+
+    With a `page`, that is served too, and its URL is reported in place of the WebSockets'.
 
     Leaving the block closes the connections with 1001, within ``--shutdown-timeout``.
 
@@ -137,7 +141,7 @@ async def listening(
             hosts=_hosts(options, binds),
             trusted_proxies=options.trusted_proxies,
             proxy_protocol=options.proxy_protocol,
-            process_request=_gate(path, token),
+            process_request=_gate(path, token, page),
             max_connections=1 if options.once else options.max_connections,
             max_connections_per_client=options.max_connections_per_client,
             shutdown_timeout=options.shutdown_timeout,
@@ -149,7 +153,10 @@ async def listening(
         raise CommandFailed(Exit.USAGE, str(error)) from None
     async with server_block as server:
         for url in urls:
-            url = url.rstrip("/") + (path or "/") if url.startswith(("ws://", "wss://")) else url
+            if url.startswith(("ws://", "wss://")):
+                url = url.rstrip("/") + (path or "/")
+                if page is not None:
+                    url = url.replace("ws", "http", 1)
             Reporter(options).note("listening", f"listening on {url}", url=url)
         with _reloading(options, server):
             yield server
@@ -191,11 +198,13 @@ def _is_loopback(name: str) -> bool:
     return name in _LOOPBACK or (address is not None and address.is_loopback)
 
 
-def _gate(path: str | None, token: str | None) -> Callable[[Request], Response | None]:
+def _gate(path: str | None, token: str | None, page: WebPage | None) -> Callable[[Request], Response | None]:
     def decide(request: Request) -> Response | None:
-        """Answer health checks, and refuse requests for other paths and those without the token."""
+        """Answer health checks, and for the page; refuse other paths, and requests without the token."""
         if request.path == "/healthz" and "upgrade" not in request.headers:
             return Response(200, body="ok\n")
+        if page is not None and (response := page(request)) is not None:
+            return response
         if path is not None and request.path != path:
             return Response(404, body="not found\n")
         if token is not None and not is_authorized(request.headers.get("authorization"), token):

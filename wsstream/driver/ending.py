@@ -59,6 +59,8 @@ class Ending:
         cause: the exception that says why, if the reason is not a Close of the peer.
         left: this side has asked for the end.
         timer: as given.
+        before_close: called before this side begins to close an open connection: what was accepted elsewhere
+            is handed over.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class Ending:
         "_linger_bytes",
         "_listener",
         "_number",
+        "before_close",
         "cause",
         "info",
         "left",
@@ -83,6 +86,7 @@ class Ending:
         self.cause: BaseException | None = None
         self.left = False
         self.timer = timer
+        self.before_close: Callable[[], object] | None = None
         self._connection = connection
         self._listener = listener
         self._aborted = False
@@ -156,6 +160,8 @@ class Ending:
         """
         self.fail_for_violation()
         if self.is_open:
+            if self.before_close is not None and not urgent:
+                self.before_close()
             # Section 5.5.1: a reason cannot stand without a code.
             sent = int(CloseCode.NORMAL) if code is None and reason else code
             self._listener.on_close(Close(sent, reason), urgent=urgent)
@@ -255,6 +261,7 @@ class Ending:
         From now on only `discard` may be asked for: to drop what has arrived and was not taken.
         """
         self.phase = next_phase(self.phase, _FINISH)
+        self.before_close = None
         if self._discard is None:
             self._discard = discard
             del self._listener  # it refers to this object

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
-from wsstream.codec.events import Kind, Violation
+from wsstream.codec.events import PIECE_OVERHEAD, Kind, Violation
 from wsstream.codec.speedups import MessageIterator
 from wsstream.codec.unread import CLOSED_FOR_RECEIVER
 from wsstream.driver.ending import Ending
@@ -169,6 +169,19 @@ class Receiver:
         """
         self.intake.keep_beginnings(True)
         return self._take(self.inbox.take_message, self._limit)
+
+    def take_messages(self, most: int) -> list[str | bytes]:
+        """The next messages that are complete now, none of them above the limit; perhaps there are none.
+
+        It stops once they have `most` bytes, 64 for each message included. None is taken that would bring the
+        queue down to the low-water mark while reading is paused: `take_message` resumes it.
+        """
+        taken: list[str | bytes] = []
+        queue = self.inbox.queue
+        while most > 0 and (message := queue.take_message_now()) is not None:
+            taken.append(message)
+            most -= len(message) + PIECE_OVERHEAD
+        return taken
 
     def begin(self) -> Kind | None:
         """Begin to take the next message in pieces; its kind, or ``None``: none has begun to arrive.

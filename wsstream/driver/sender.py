@@ -101,6 +101,11 @@ class Sender:
         return self._ending.is_open
 
     @property
+    def high_water(self) -> int:
+        """Unsent bytes, above which senders wait."""
+        return self._flow.send_high_water
+
+    @property
     def batch(self) -> FrameBatch:
         """Takes small messages while others wait to leave, see the module's docstring."""
         return self._connection.queue.batch

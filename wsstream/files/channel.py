@@ -233,11 +233,15 @@ class Channel:
         if self._ended is None:
             await self._changed.wait()
 
-    async def until_idle(self) -> None:
-        """Return when no request is active, or the connection is over. The protocol has a timeout for it."""
-        while self.session.state not in (State.IDLE, State.CLOSED) and self._ended is None:
+    async def until_over(self, id: int) -> None:
+        """Return when the request `id` is over, or the connection is. The protocol has a timeout for it.
+
+        The peer's next request may be active by then.
+        """
+        session = self.session
+        while session.id == id and session.state not in (State.IDLE, State.CLOSED) and self._ended is None:
             await self._changed.wait()
-        self._data.clear()
+        self._data.clear()  # none is of the next request, which nobody has accepted
 
     async def send_data(self, data: memoryview) -> bool:
         """Send a segment; waits as a message does. Returns false if it is not the time for it any more.

@@ -263,7 +263,9 @@ class _Receiving:
             if late or part.written - part.durable >= _SYNC_BYTES:
                 durable = await to_thread.run_sync(part.sync)
                 synced_at = current_time()
-                self._session.durable(durable)
+                # The thread that writes may be ahead of what the session was told.
+                written = durable if self._session.grant is None else self._session.grant.written
+                self._session.durable(min(durable, written))
                 self._channel.notify()
 
     async def _hash_rest(self, reader: _Reader, size: int) -> None:

@@ -267,9 +267,10 @@ class _Client:
                 if channel.session.close is not None:
                     raise
                 # The client may have ended that request, and have made the next one already.
-                if channel.session.id == getattr(request, "id", None):
+                id = getattr(request, "id", 0)
+                if channel.session.id == id:
                     refuse(channel, error)
-                    await channel.until_idle()
+                await channel.until_over(id)
 
     async def _send(self, get: Get) -> None:
         name = await self._handler.decide(self._identity, "get", get.name, None)

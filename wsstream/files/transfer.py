@@ -203,4 +203,4 @@ async def until_ready(channel: Channel) -> None:
     while channel.session.peer is None:
         channel.check()
         await channel.change()
-    await channel.until_idle()
+    await channel.until_over(channel.session.id)

@@ -47,7 +47,7 @@ class Request:
 
     forwarded: Forwarded | None = None
     tls = False
-    path_params: Mapping[str, str | int] = MappingProxyType({})
+    path_params: Mapping[str, Any] = MappingProxyType({})
     route: object = None  # which a router chose; read by the router and by the server
 
     def __init__(

@@ -12,7 +12,7 @@ from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.errors import WebSocketError
 
-__all__ = ["Only", "Payload", "refuse_kind"]
+__all__ = ["Only", "Payload", "kind_of", "refuse_kind"]
 
 Payload = TypeVar("Payload", bound=str | bytes)
 
@@ -28,8 +28,7 @@ class Only(ObjectReceiveStream[Payload]):
         payload: type[Payload],
         begin_close: Callable[[int, str], None],
     ) -> None:
-        if payload not in _KINDS:
-            raise TypeError(f"only() takes str or bytes, the types of messages, not {payload!r}")
+        self._kind: Kind = kind_of(payload)
         self._readable = readable
         self._payload = payload
         self._begin_close = begin_close
@@ -49,11 +48,22 @@ class Only(ObjectReceiveStream[Payload]):
         message = await self._readable.receive()
         if isinstance(message, self._payload):
             return message
-        raise refuse_kind(_KINDS[self._payload], self._begin_close)
+        raise refuse_kind(self._kind, self._begin_close)
 
     async def aclose(self) -> None:
         """Close the connection, as :meth:`Readable.aclose` does."""
         await self._readable.aclose()
+
+
+def kind_of(payload: type) -> Kind:
+    """The kind of the messages of a type.
+
+    Raises:
+        TypeError: it is neither ``str`` nor ``bytes``.
+    """
+    if payload not in _KINDS:
+        raise TypeError(f"only() takes str or bytes, the types of messages, not {payload!r}")
+    return _KINDS[payload]
 
 
 def refuse_kind(wanted: Kind, begin_close: Callable[[int, str], None]) -> WebSocketError:

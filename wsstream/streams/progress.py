@@ -17,13 +17,16 @@ class ProgressReport:
 
     Args:
         progress: the application's function. ``None``: nothing is called.
+        clock: the time in seconds; by default that of the event loop that runs.
     """
 
     __slots__ = ("_clock", "_due", "_last", "_progress")
 
-    def __init__(self, progress: Callable[[int], object] | None) -> None:
+    def __init__(
+        self, progress: Callable[[int], object] | None, clock: Callable[[], float] | None = None
+    ) -> None:
         self._progress = progress
-        self._clock = event_loop().clock()
+        self._clock = clock or event_loop().clock()
         self._due = -inf
         self._last = -1
 

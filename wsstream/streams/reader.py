@@ -85,6 +85,18 @@ class MessageReader(ByteReceiveStream):
                 raise anyio.EndOfStream
             await receiver.wait_for_data()
 
+    def _take_arrived(self, max_bytes: int) -> bytes:
+        """Up to `max_bytes` of what has arrived, without waiting; ``b""``: nothing has, or no more will."""
+        chunks: list[bytes] = []
+        while max_bytes and not self.complete and not self._closed:
+            chunk = self._receiver.take_chunk(max_bytes)
+            if not chunk:
+                break
+            chunks.append(chunk)
+            max_bytes -= len(chunk)
+            self._count(len(chunk))
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
     async def __anext__(self) -> bytes:
         try:
             return await self.receive(_LARGEST_CHUNK)

@@ -16,7 +16,7 @@ from wsstream.driver.signals import Signal
 from wsstream.errors import MessageTooBig
 from wsstream.streams.progress import ProgressReport
 
-__all__ = ["Hash", "check_hash", "save_message"]
+__all__ = ["Hash", "check_hash", "check_target", "save_message", "write_all"]
 
 Receive: TypeAlias = Callable[[int], Awaitable[bytes]]
 Refuse: TypeAlias = Callable[[MessageTooBig], object]
@@ -39,6 +39,12 @@ def check_hash(hash: object) -> None:
         raise TypeError(f"hash must be a hash object, such as hashlib.sha256(), got {type(hash).__name__}")
 
 
+def check_target(file: object) -> None:
+    """Raise TypeError, unless bytes can be written to `file`, as far as its type tells."""
+    if isinstance(file, io.TextIOBase) or not hasattr(file, "write"):
+        raise TypeError(f"file must be a path or a binary file, got {type(file).__name__}")
+
+
 async def save_message(
     receive: Receive,
     refuse: Refuse,
@@ -57,9 +63,7 @@ async def save_message(
     check_int("max_bytes", max_bytes, 0, optional=True)
     check_hash(hash)
     if not isinstance(file, str | os.PathLike):
-        kind: object = file
-        if isinstance(kind, io.TextIOBase) or not hasattr(kind, "write"):
-            raise TypeError(f"file must be a path or a binary file, got {type(file).__name__}")
+        check_target(file)
         return await _Saving(receive, refuse, file, max_bytes, progress, hash).run()
     opened = await to_thread.run_sync(partial(io.FileIO, file, "w"))
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 from wsstream.codec.events import Kind
 from wsstream.streams.writer import MessageWriter
 
-__all__ = ["AnyChunks", "is_chunks", "send_chunks"]
+__all__ = ["AnyChunks", "Chunk", "check_kind", "is_chunks", "kind_of_chunk", "send_chunks"]
 
 Chunk: TypeAlias = str | bytes | bytearray | memoryview
 AnyChunks: TypeAlias = AsyncIterable[Chunk] | Iterable[Chunk]
@@ -37,19 +37,25 @@ async def send_chunks(new_message: NewMessage, chunks: AnyChunks) -> None:
             first = await anext(source)
         except StopAsyncIteration:
             return
-        async with new_message(_kind_of(first)) as message:
+        async with new_message(kind_of_chunk(first)) as message:
             await message.send(first)
             async for chunk in source:
-                if _kind_of(chunk) != message.kind:
-                    types = f"{type(first).__name__} and {type(chunk).__name__}"
-                    raise TypeError(f"the chunks of one message must be of one type, got {types}")
+                check_kind(first, chunk)
                 await message.send(chunk)
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()
 
 
-def _kind_of(chunk: object) -> Kind:
+def check_kind(first: object, chunk: object) -> None:
+    """Raise TypeError, unless both are chunks of the same kind of message."""
+    if kind_of_chunk(chunk) != kind_of_chunk(first):
+        types = f"{type(first).__name__} and {type(chunk).__name__}"
+        raise TypeError(f"the chunks of one message must be of one type, got {types}")
+
+
+def kind_of_chunk(chunk: object) -> Kind:
+    """The kind of the message that begins with `chunk`; TypeError: it is no chunk of a message."""
     if isinstance(chunk, str):
         return "text"
     if isinstance(chunk, bytes | bytearray | memoryview):

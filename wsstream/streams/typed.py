@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from anyio.abc import ObjectStream
+from anyio.abc import ObjectReceiveStream, ObjectSendStream, ObjectStream
 
 from wsstream.display import never_raises
 from wsstream.errors import StreamEnded
@@ -14,16 +14,17 @@ from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["TypedStream", "typed"]
 
-T = TypeVar("T")
+R = TypeVar("R")  # what is received
+S = TypeVar("S")  # what is sent
 
 
 def typed(
     ws: WebSocketStream,
-    decode: Callable[[bytes], T],
-    encode: Callable[[T], str | bytes | bytearray | memoryview],
+    decode: Callable[[bytes], R],
+    encode: Callable[[S], str | bytes | bytearray | memoryview],
     *,
     binary: bool = False,
-) -> TypedStream[T]:
+) -> TypedStream[R, S]:
     """Make an object stream of a WebSocket: each message is one object of your type.
 
     ::
@@ -49,7 +50,7 @@ def typed(
     return TypedStream(ws, decode, encode, binary=binary)
 
 
-class TypedStream(ObjectStream[T], Generic[T]):
+class TypedStream(ObjectReceiveStream[R], ObjectSendStream[S], Generic[R, S]):
     """A stream of objects. Made by :func:`typed`.
 
     Attributes:
@@ -59,8 +60,8 @@ class TypedStream(ObjectStream[T], Generic[T]):
     def __init__(
         self,
         ws: WebSocketStream,
-        decode: Callable[[bytes], T],
-        encode: Callable[[T], str | bytes | bytearray | memoryview],
+        decode: Callable[[bytes], R],
+        encode: Callable[[S], str | bytes | bytearray | memoryview],
         *,
         binary: bool,
     ) -> None:
@@ -74,7 +75,7 @@ class TypedStream(ObjectStream[T], Generic[T]):
     def __repr__(self) -> str:
         return f"<TypedStream over {self.ws!r}>"
 
-    async def receive(self) -> T:
+    async def receive(self) -> R:
         """The next object. If cancelled, nothing is lost: call again.
 
         Raises:
@@ -88,16 +89,16 @@ class TypedStream(ObjectStream[T], Generic[T]):
         self._reader = None
         return self._decode(payload)
 
-    def __aiter__(self) -> AsyncIterator[T]:  # type: ignore[override]
+    def __aiter__(self) -> TypedStream[R, S]:
         return self
 
-    async def __anext__(self) -> T:
+    async def __anext__(self) -> R:
         try:
             return await self.receive()
         except StreamEnded:
             raise StopAsyncIteration from None
 
-    async def send(self, item: T) -> None:
+    async def send(self, item: S) -> None:
         """Send one object as one message. If cancelled: as :meth:`Writable.send`.
 
         Raises:
@@ -134,3 +135,6 @@ class TypedStream(ObjectStream[T], Generic[T]):
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """Those of the connection."""
         return self.ws.extra_attributes
+
+
+ObjectStream.register(TypedStream)  # one type both ways would not do for all that libraries send and receive

@@ -23,7 +23,7 @@ from wsstream.streams.send_chunks import AnyChunks
 from wsstream.streams.writable import Writable
 from wsstream.transports.attributes import TransportAttributes
 
-__all__ = ["Statistics", "WebSocketStream", "ending_of", "is_client"]
+__all__ = ["Statistics", "WebSocketStream", "driver_of", "ending_of", "is_client"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class WebSocketStream(ObjectStream[str | bytes]):
         return self._ending.id
 
     @property
-    def path_params(self) -> Mapping[str, str | int]:
+    def path_params(self) -> Mapping[str, Any]:
         """The parameters that a :class:`Router` found in the path of the request, by their names."""
         return self.request.path_params
 
@@ -217,6 +217,11 @@ class WebSocketStream(ObjectStream[str | bytes]):
 def ending_of(ws: WebSocketStream) -> Ending:
     """The end of a connection, for those who open connections and close them: clients and servers."""
     return ws._ending
+
+
+def driver_of(ws: WebSocketStream) -> Driver:
+    """What moves the bytes of a connection, for those who hand messages over in batches."""
+    return ws._driver
 
 
 def is_client(ws: WebSocketStream) -> bool:

@@ -83,14 +83,17 @@ class StopSignals:
     Args:
         first: called with the signal, by the event loop.
         second: called with the signal, in its handler.
+        soon: has the event loop call a function; by default the loop that runs in this thread.
     """
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, first: _Action, second: _Action) -> None:
+    def __init__(
+        self, first: _Action, second: _Action, soon: Callable[[Callable[[], object]], object] | None = None
+    ) -> None:
         self._first: _Action | None = first
         self._second = second
-        self._soon = _soon()
+        self._soon = soon or _soon()
 
     def __enter__(self) -> StopSignals:
         for number in self.NUMBERS:

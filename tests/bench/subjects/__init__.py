@@ -33,6 +33,8 @@ SUBJECTS = {
     "websockets-asyncio": Subject("websockets", "websockets_", "asyncio", "websockets"),
     "websockets-uvloop": Subject("websockets", "websockets_", "uvloop", "websockets"),
     "websockets-trio": Subject("websockets", "websockets_trio", "trio", "websockets"),
+    "wsstream-sync": Subject("wsstream", "wsstream_sync", "threads", "wsstream"),
+    "websockets-sync": Subject("websockets", "websockets_sync", "threads", "websockets"),
     "aiohttp-asyncio": Subject("aiohttp", "aiohttp_", "asyncio", "aiohttp"),
     "aiohttp-uvloop": Subject("aiohttp", "aiohttp_", "uvloop", "aiohttp"),
     "trio-websocket": Subject("trio-websocket", "trio_websocket_", "trio", "trio-websocket"),
@@ -42,7 +44,7 @@ SUBJECTS = {
 def missing(names: Iterable[str]) -> list[str]:
     """The packages of these that are not installed."""
     wanted = {SUBJECTS[name].package for name in names} | {SUBJECTS[name].loop for name in names}
-    loops = {"asyncio", "none", ""}
+    loops = {"asyncio", "threads", "none", ""}
     return sorted(each for each in wanted - loops if find_spec(each.replace("-", "_")) is None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -94,3 +94,53 @@ class Coroutines(Library):
         async with self.connect(job) as ws:
             task_status.started()
             await handle(ws)
+
+
+class Threads(Library):
+    """A library without async: the client's work is done in a thread, by methods as those of `Coroutines`.
+
+    The event loop only waits meanwhile; what `job` needs of it is done there.
+    """
+
+    @abstractmethod
+    def connect(self, job: Job) -> AbstractContextManager[Any]:
+        """Connect to the port of `job`."""
+
+    def can(self, job: Job) -> bool:
+        return hasattr(self, job.work) and job.side == "client"
+
+    @asynccontextmanager
+    async def opened(self, job: Job) -> AsyncIterator[int]:
+        connected = anyio.Event()
+
+        def work() -> None:
+            with self.connect(job) as ws:
+                anyio.from_thread.run_sync(connected.set)
+                try:
+                    getattr(self, job.work)(ws, job)
+                except Exception as error:
+                    anyio.from_thread.run_sync(job.failed, error)
+                    raise
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, work)
+            await connected.wait()
+            yield job.port
+
+    def consume(self, ws: Any, job: Job) -> None:
+        messages = size = 0
+        message: str | bytes = b""
+        for message in ws:
+            messages += 1
+            size += len(message)
+        anyio.from_thread.run_sync(job.received, messages, size, message)
+
+    def produce(self, ws: Any, job: Job) -> None:
+        payloads, rounds = job.payloads(), 0
+        stop = anyio.from_thread.run(job.started)
+        while time.perf_counter() < stop:
+            for payload in payloads:
+                ws.send(payload)
+            rounds += 1
+        ws.close()
+        anyio.from_thread.run_sync(job.sent, rounds, payloads)

@@ -20,7 +20,11 @@ sent, stored, and received are the same.
 
 With --raw, FILE goes up as one message and comes back as one message, both
 at the same time, without a protocol for files and without a disk: the
-server sends each chunk back while the next ones arrive."""
+server sends each chunk back while the next ones arrive.
+
+With --web, it serves a temporary folder and a page for a browser, until a
+signal comes: files go up and down, with sliders that slow the server's disk
+and the page, and graphs of what that does."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -43,6 +47,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--raw", action="store_true", help="one message each way, at the same time")
     parser.add_argument("--tls", action="store_true", help="use TLS, with a new certificate")
+    parser.add_argument(
+        "--web",
+        action="store_true",
+        help="serve a web page on loopback instead, which shows backpressure; print its URL on stderr",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors on stderr")
@@ -54,6 +63,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    if options.web:
+        from wsstream.cli.demo_web import demo_web
+
+        return demo_web(options)
     from wsstream.cli.demo import demo
 
     return demo(options)

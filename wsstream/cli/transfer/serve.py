@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
+from wsstream.cli.credentials import read_token
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.report import Reporter
 from wsstream.cli.running import run_command
@@ -20,6 +21,7 @@ from wsstream.files.progress import Progress
 from wsstream.files.protocol.messages import SUBPROTOCOL
 from wsstream.files.server import serve_files
 from wsstream.files.storage.safe_root import SafeRoot
+from wsstream.files.web.pages import web_page
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["serve_files_command"]
@@ -31,6 +33,14 @@ def serve_files_command(options: argparse.Namespace) -> int:
     Raises:
         CommandFailed: an option or the folder is wrong, or the system refuses to listen.
     """
+    if options.web and read_token(options) is not None:
+        raise CommandFailed(
+            Exit.USAGE, "--web: web pages cannot send a token; put a proxy in front that asks"
+        )
+    if options.web and not (options.path or "/").endswith("/"):
+        raise CommandFailed(
+            Exit.USAGE, "--web: the path must end with a slash, as the page has files below it"
+        )
     try:
         root = SafeRoot(options.dir)
     except TransferError as error:
@@ -57,7 +67,10 @@ async def _serve(options: argparse.Namespace, root: SafeRoot, stopping: Stopping
             if options.once:
                 ended.set()
 
-    async with listening(options, handle, binds_of(options), path=options.path, subprotocols=[SUBPROTOCOL]):
+    page = web_page(options.path or "/") if options.web else None
+    async with listening(
+        options, handle, binds_of(options), path=options.path, subprotocols=[SUBPROTOCOL], page=page
+    ):
         with stopping.by(ended.set):
             await ended.wait()
     return Exit.OK
