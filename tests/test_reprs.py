@@ -74,7 +74,7 @@ class Witness:
         self.see("Deflate", Deflate())
         self.see("Backoff", wsstream.Backoff())
         self.see("Target", wsstream.Target(f"ws://u:{SECRET}@a/?{SECRET}", headers={"Cookie": SECRET}))
-        self.see("ReceiveRate", wsstream.ReceiveRate(1000))
+        self.see("ReceiveRate", wsstream.ReceiveRate(1000, messages_at_most=5))
         self.see("CloseCode", wsstream.CloseCode.NORMAL)
         self.see("CloseInfo", CloseInfo(1000, "\x1b[2J\n", True))
         self.see("Accept", wsstream.Accept(headers=fields, subprotocol=SECRET, state=SECRET))

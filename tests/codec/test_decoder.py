@@ -716,3 +716,14 @@ def test_the_rest_of_the_last_frame_of_a_binary_message_is_known(frame: bytes, d
     assert decoder.rest_due == due
     decoder.decode(frame[-800:], 1 << 20)
     assert decoder.rest_due == 0
+
+
+def test_one_call_returns_no_more_events_than_it_may() -> None:
+    decoder = Decoder(masked=False)
+    decoder.most_events = 3
+    data = frame(2, b"x") * 4 + frame(9, b"p") * 4
+    sizes = []
+    while data:
+        sizes.append(len(decoder.decode(data, 1 << 20)))
+        data = data[decoder.consumed :]
+    assert sizes == [3, 3, 2]

@@ -63,6 +63,7 @@ class Decoder:
         control: whether the last `decode` returned anything but messages and chunks.
         crossed: whether the last `decode` passed the end of a message, or of a control frame between two.
         finished: whether a Close or a violation was found; all further data is ignored.
+        most_events: how many events one `decode` returns at most, up to MAX_EVENTS; may be set at any time.
         steps: how many of :data:`MAX_STEPS` the last `decode` has taken.
     """
 
@@ -84,6 +85,7 @@ class Decoder:
         "cost",
         "crossed",
         "finished",
+        "most_events",
         "steps",
     )
 
@@ -108,6 +110,7 @@ class Decoder:
         self.control = False
         self.crossed = False
         self.finished = False
+        self.most_events = MAX_EVENTS
         self.steps = 0
 
     @property
@@ -183,22 +186,22 @@ class Decoder:
 
         Args:
             data: bytes that arrived; nothing of it is kept but a copy.
-            room: the call stops once `cost` has reached this many bytes. It also stops after MAX_EVENTS
-                events or MAX_STEPS steps.
+            room: the call stops once `cost` has reached this many bytes. It also stops after
+                `most_events` events or MAX_STEPS steps.
         """
         events: list[Event] = []
         self.control = self.crossed = False
         self.cost = 0
         pos, end = 0, len(data)
-        self.steps = 0
+        self.steps, most_events = 0, self.most_events
         if not COMPILED and self._left < end:
             data = bytes(data)  # for Python code, slices of bytes are cheaper than those of a memoryview
         try:
             while pos < end and self.cost < room and not self.finished:
-                if self.steps == MAX_STEPS or len(events) >= MAX_EVENTS:
+                if self.steps == MAX_STEPS or len(events) >= most_events:
                     break
                 if not self._left and not self._kept and self._kind is None:
-                    start, room_left, most = pos, room - self.cost, MAX_EVENTS - len(events)
+                    start, room_left, most = pos, room - self.cost, most_events - len(events)
                     pos, cost = scan_messages(data, pos, self._masked, self._rsv1, room_left, most, events)
                     self.cost += cost
                     if pos != start:

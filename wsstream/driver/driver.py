@@ -164,13 +164,17 @@ class Driver:
     @property
     def deadline(self) -> float:
         """When `tick` is to be called next."""
-        end, clocks = self.ending.timer.deadline, self._heartbeat.deadline
+        end, clocks, limit = self.ending.timer.deadline, self._heartbeat.deadline, self._intake.limit
+        if limit is not None and limit.resumes_at < clocks:
+            clocks = limit.resumes_at
         return end if end < clocks else clocks
 
     def tick(self) -> None:
         """Do what the clocks have due."""
         heartbeat, connection = self._heartbeat, self.connection
         now = heartbeat.now()
+        if (limit := self._intake.limit) is not None and now >= limit.resumes_at:
+            self._intake.on_time(limit)
         if now >= self.ending.timer.deadline:
             self.ending.tick(now, self._blocked_since)
         elif connection.state is State.OPEN:

@@ -12,6 +12,7 @@ from wsstream.codec.speedups import ReadStep
 from wsstream.driver.options import ConnectionOptions
 from wsstream.driver.pending_pings import Pings
 from wsstream.protocol.arrival import Arrival
+from wsstream.protocol.budget import Budget
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.keepalive import Keepalive
 from wsstream.protocol.state import State
@@ -33,10 +34,11 @@ class Heartbeat:
 
     Attributes:
         now: the time, as a function.
-        arrival: the clock of the message that is arriving, if its time is limited.
+        arrival: the clock of the message that is arriving, if `options` limit its time or the peer's rate.
+        budget: how much the peer may send now, if its rate is limited.
     """
 
-    __slots__ = ("_connection", "_keepalive", "_pings", "_read_step", "arrival", "now")
+    __slots__ = ("_connection", "_keepalive", "_pings", "_read_step", "arrival", "budget", "now")
 
     def __init__(
         self, connection: Connection, options: ConnectionOptions, clock: Clock, read_step: ReadStep
@@ -48,6 +50,7 @@ class Heartbeat:
         self._read_step = read_step
         self._keepalive = Keepalive(options.ping_interval, options.ping_timeout, clock())
         self.arrival = Arrival(timeout, rate) if timeout is not None or rate else None
+        self.budget = Budget.of(rate, clock())
 
     @property
     def keepalive(self) -> Keepalive:

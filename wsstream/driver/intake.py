@@ -19,6 +19,7 @@ from wsstream.driver.heartbeat import Heartbeat
 from wsstream.driver.inbox import Inbox
 from wsstream.driver.phase import Phase
 from wsstream.driver.pump import Pump
+from wsstream.driver.ratelimit import RateLimit, ends_message
 from wsstream.driver.signals import Signal
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
@@ -63,7 +64,8 @@ class Reading(Enum):
 
     ON = auto()
     PAUSED = auto()
-    """The high-water mark is reached; at the low-water mark reading goes on."""
+    """The high-water mark is reached, and reading goes on at the low-water mark; or the peer has sent all
+    that it may for now, and reading goes on at `RateLimit.resumes_at`."""
     OFF = auto()
     """The peer broke a rule, or the transport is closed."""
 
@@ -95,6 +97,7 @@ class Intake:
         relay: reads in place of the intake, where it can.
         arrived: notified when something may be in the inbox, or how the connection ends is certain.
         read_step: receives, and decodes the usual messages.
+        limit: of the rate at which the peer sends, if there is one.
     """
 
     __slots__ = (
@@ -108,6 +111,7 @@ class Intake:
         "_transport",
         "_undecoded",
         "arrived",
+        "limit",
         "read_step",
         "reading",
         "relay",
@@ -139,6 +143,9 @@ class Intake:
         self._failures = failures
         self._undecoded = memoryview(received) if received else _NOTHING
         self.read_step = read_step
+        self.limit: RateLimit | None = None
+        if (budget := heartbeat.budget) is not None:
+            self.limit = RateLimit(budget, heartbeat.now, connection, inbox, read_step)
         read_step.owner = self
         read_step.bytes_received = len(received)
         read_step.drained = True  # by the opening handshake; the engine finds what has come since
@@ -221,10 +228,15 @@ class Intake:
             and not self._inbox.discarding
             and self._heartbeat.arrival is None
         )
+        if self.limit is not None:
+            self.limit.bound_step()
 
     def fill(self, view: memoryview) -> int | None:
         """Read from the transport; ``None``: nothing has arrived, 0: its end, which has been dealt with."""
-        size, step = self._transport.recv_into(view), self.read_step
+        step = self.read_step
+        if self.limit is not None:
+            view = view[: step.due]
+        size = self._transport.recv_into(view)
         step.drained = size is None or size < len(view)
         if size == 0:
             self._ending.drop()
@@ -249,7 +261,8 @@ class Intake:
         if consumed < len(data):
             rest = data[consumed:]
             self._undecoded = memoryview(bytes(rest)) if shared else rest
-        self.passed_on(len(data) if shared else 0)
+        ended = 0 if self.limit is None else sum(map(ends_message, events))
+        self.passed_on(len(data) if shared else 0, ended)
         if inbox.is_full(len(self._undecoded)):
             self.pause()
         if connection.control:
@@ -263,11 +276,17 @@ class Intake:
             self._pump.step()
         self.wake_receiver()
 
-    def passed_on(self, size: int) -> None:
-        """Count `size` bytes for the time that the message may take, which are decoded or were relayed."""
+    def passed_on(self, size: int, ended: int) -> None:
+        """Count `size` bytes, which are decoded or were relayed, and `ended` messages for the limits."""
         if (arrival := self._heartbeat.arrival) is not None:
             self._heartbeat.decoded(arrival, size, in_chunks=self._inbox.reader is not None)
             self._engine.wake_at(self._heartbeat.deadline)
+            if (limit := self.limit) is not None:
+                if limit.spend(ended):
+                    self._engine.wake_at(limit.resumes_at)
+                    self.pause()
+                else:
+                    limit.bound_step()
 
     def _handle(self, event: Pong | Close | Violation) -> None:
         match event:
@@ -318,7 +337,11 @@ class Intake:
             self.resume()
 
     def resume(self) -> None:
-        """Read on."""
+        """Read on, unless the peer may not send more yet: then `on_time` does."""
+        if self.limit is not None:
+            if self.limit.forbids:
+                return
+            self.limit.lift()
         self.reading = _ON
         self._heartbeat.resume()
         self.choose_way()
@@ -326,6 +349,12 @@ class Intake:
         self._engine.resume_reading()
         if self._undecoded:
             self._engine.decode_soon()
+
+    def on_time(self, limit: RateLimit) -> None:
+        """The peer may send more: read on, unless the inbox is full."""
+        limit.lift()
+        if self.reading is _PAUSED and not self._inbox.is_full(len(self._undecoded)):
+            self.resume()
 
     # -- the end -------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ class ConnectionOptions:
         ping_timeout: give the peer up after this time without a sign of life, counted from when a Ping was
             due; ``None``: never.
         receive_timeout: for a message to arrive.
-        receive_rate: the least rate at which messages have to arrive; ``None``: any.
+        receive_rate: the least and the greatest rates at which messages may arrive; ``None``: any.
 
     Raises:
         TypeError, ValueError: an option is wrong; the message names it.

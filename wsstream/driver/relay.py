@@ -65,6 +65,7 @@ class Relay:
         "_block",
         "_decoder",
         "_direct",
+        "_ended",
         "_inbox",
         "_inside",
         "_intake",
@@ -90,6 +91,7 @@ class Relay:
             and self._outbox.frame_size >= _LEAST_FRAME
         )
         self._block = _shared.view if self._direct else memoryview(b"")
+        self._ended = 0  # messages whose end the last step passed on
         self._inside: Kind | None = None  # the source's message that has been forwarded in part
         self._message: OutgoingMessage | None = None  # the same at the sink, once it has begun there
         self._occupied = False  # the task holds a piece that it has not handed over
@@ -213,11 +215,12 @@ class Relay:
         if not count:
             return count == 0
         self._decoder.crossed = False
+        self._ended = 0
         passed = self._pass_on(block[:count])
         if passed:
             self._pump.step()
             self._sink.queue.copy_rest()
-            self._intake.passed_on(passed)
+            self._intake.passed_on(passed, self._ended)
         if passed < count:
             self._intake.decode(block[passed:count], shared=True)
             return True
@@ -252,6 +255,7 @@ class Relay:
         size = outbox.frame_size & -4  # whole keys
         self._sink.pass_on("binary", payload, size, key, last=last)
         if last:
+            self._ended += 1
             self._inside = self._message = outbox.message = None
             outbox.turn.release()
 

@@ -7,7 +7,7 @@ clock stands still while reading is paused: then it is this side that does not t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import inf
 
 from wsstream.arguments import check_number
@@ -20,21 +20,36 @@ GRACE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ReceiveRate:
-    """The least rate at which a server wants messages to arrive.
+    """How slowly and how fast messages may arrive at a server. ``None`` means no limit.
+
+    A client that is too slow fails. One that is too fast is slowed: when it has sent more in a second than
+    it may, the server reads no more until the rate allows it, and TCP makes the client wait. Nothing is
+    dropped, and no error is raised. Once either side closes, the rest is read at full speed.
 
     Attributes:
         at_least: bytes per second. A message may take 5 seconds, and one more for each `at_least` bytes of
             it that have arrived. The time in which reading is paused does not count.
+        bytes_at_most: bytes per second, as they come on the wire (compressed, with their headers). After
+            silence, as many may come at once as in one second.
+        messages_at_most: messages per second, of any size; less than 1 is one in several seconds. After
+            silence, as many may come at once as in one second, or one.
 
     Raises:
-        TypeError: `at_least` is not a number.
-        ValueError: `at_least` is not greater than 0.
+        TypeError: a rate is not a number, or none is given.
+        ValueError: a rate is not greater than 0, or one of the greatest rates is not finite.
     """
 
-    at_least: float
+    at_least: float | None = None
+    _: KW_ONLY
+    bytes_at_most: float | None = None
+    messages_at_most: float | None = None
 
     def __post_init__(self) -> None:
-        check_number("at_least", self.at_least, positive=True)
+        check_number("at_least", self.at_least, positive=True, optional=True)
+        for name in ("bytes_at_most", "messages_at_most"):
+            check_number(name, getattr(self, name), positive=True, optional=True, finite=True)
+        if self.at_least is None and self.bytes_at_most is None and self.messages_at_most is None:
+            raise TypeError("ReceiveRate needs at_least, bytes_at_most or messages_at_most")
 
 
 class Arrival:
@@ -43,14 +58,14 @@ class Arrival:
     Args:
         timeout: seconds from a message's first byte to its end or, if it is read in chunks, without
             progress; ``None``: no limit.
-        rate: the least rate, or ``None``.
+        rate: has the least rate, if there is one.
     """
 
     __slots__ = ("_at_least", "_began", "_paused_since", "_received", "_timeout", "_touched")
 
     def __init__(self, timeout: float | None, rate: ReceiveRate | None) -> None:
         self._timeout = inf if timeout is None else timeout
-        self._at_least = inf if rate is None else rate.at_least
+        self._at_least = inf if rate is None or rate.at_least is None else rate.at_least
         self._began = inf  # when the message began, plus the time of the pauses; inf between messages
         self._touched = inf  # when the timeout began to count
         self._received = 0  # bytes of the message

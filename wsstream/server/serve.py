@@ -117,9 +117,8 @@ def serve(
         max_message_size, compression, flow, open_timeout, close_timeout, ping_interval, ping_timeout:
             as for :func:`connect`.
         receive_timeout: as for :func:`connect`.
-        receive_rate: a :class:`ReceiveRate`, the least rate at which messages must arrive; the connection of
-        a
-            slower one fails with 1008. ``None``: any rate.
+        receive_rate: a :class:`ReceiveRate`, the rates at which messages may arrive on each connection; one
+            that is too slow fails with 1008, one that is too fast is read no faster. ``None``: any rate.
 
     Raises:
         OSError: on entering: the system refuses to listen. On leaving: the server had to stop listening, and

@@ -34,7 +34,7 @@ class Statistics:
         bytes_received, bytes_sent: on the wire, since the opening handshake.
         receive_buffered: unread payload, plus 64 for each piece.
         send_buffered: handed over and not yet left for the kernel.
-        reading_paused: reading has stopped at the high-water mark.
+        reading_paused: reading has stopped at the high-water mark, or for the server's ``receive_rate``.
         tasks_waiting_receive, tasks_waiting_send: tasks that wait for data; for their turn or for room.
     """
 
