@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from wsstream.opening.headers import Headers
 from wsstream.opening.http import Request, RequestedURL, Response
+from wsstream.opening.peer import Forwarded
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,46 @@ def test_the_url_that_was_asked_for_has_the_host_of_the_field(target: str, url: 
     asked_for = Request(target, Headers({"Host": "h:1"}))
     asked_for.tls = True
     assert str(RequestedURL(asked_for)) == url
+
+
+PEER = ("192.0.2.1", 5)
+
+
+@pytest.mark.parametrize(
+    ("peer", "tls", "forwarded", "seen"),
+    [
+        (PEER, False, None, ("192.0.2.1", "http", "h:1")),
+        (PEER, True, None, ("192.0.2.1", "https", "h:1")),
+        ("/run/a.sock", False, None, (None, "http", "h:1")),
+        (None, False, None, (None, "http", "h:1")),
+        (PEER, False, Forwarded(None, None, None), ("192.0.2.1", "http", "h:1")),
+        (PEER, True, Forwarded("203.0.113.9", "http", "a.example"), ("203.0.113.9", "http", "a.example")),
+    ],
+)
+def test_who_asks_and_for_what(peer: Any, tls: bool, forwarded: Forwarded | None, seen: Any) -> None:
+    request = Request("/", Headers({"Host": "h:1"}), peer=peer)
+    request.tls, request.forwarded = tls, forwarded
+    assert (request.client, request.scheme, request.host) == seen
+
+
+def test_a_request_without_a_host() -> None:
+    assert Request("/", Headers()).host == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "parameters"),
+    [
+        ("/", {}),
+        ("/?", {}),
+        ("/?a=1&b=x%20y+z", {"a": "1", "b": "x y z"}),
+        ("/?a=1&a=2", {"a": "2"}),
+        ("/?a&b=", {"a": "", "b": ""}),
+        ("/?a=%ff", {"a": "\ufffd"}),
+        ("http://other/x?a=1", {"a": "1"}),
+    ],
+)
+def test_the_parameters_of_a_query(target: str, parameters: dict[str, str]) -> None:
+    assert Request(target, Headers()).query_params == parameters
 
 
 @pytest.mark.parametrize(

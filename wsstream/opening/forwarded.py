@@ -116,13 +116,13 @@ class TrustedProxies:
         """The last of `nodes` that is no trusted proxy, or else the first; and its position."""
         if len(nodes) > _MAX_PROXIES:
             nodes = [*[""] * (len(nodes) - _MAX_PROXIES), *nodes[-_MAX_PROXIES:]]
-        for position in range(len(nodes) - 1, -1, -1):
+        position, address = len(nodes), None
+        while position and (address is None or self._trusts(address)):
+            position -= 1
             address = _address_of_node(nodes[position])
             if address is None:
                 raise ForwardedError(f"{field} has no address where a trusted proxy puts it")
-            if position == 0 or not self._trusts(address):
-                return position, str(address)
-        raise AssertionError("there is at least one node")
+        return position, str(address)
 
 
 def _address_of_node(node: str) -> IPAddress | None:
