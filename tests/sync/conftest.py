@@ -24,6 +24,14 @@ def echo(ws: WebSocketStream) -> None:
         ws.send(message)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """SIGINT is Ctrl-C: what a shell runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def echo_url() -> Iterator[str]:
     with serve(echo, "127.0.0.1", max_message_size=None) as server:
