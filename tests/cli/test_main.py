@@ -67,9 +67,8 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["--help", "--version"])
-def test_help_and_version_take_60_ms_more_than_the_interpreter(
-    environment: dict[str, str], arguments: str
-) -> None:
+def test_help_and_version_take_60_ms_more_than_the_interpreter(arguments: str) -> None:
+    environment = processes.environment(measured=False)
     code = "import sys; from wsstream.cli import main; sys.exit(main())"
 
     def fastest(*command: str) -> float:
