@@ -288,19 +288,25 @@ def test_a_second_signal_drops_what_is_left() -> None:
 
 
 PROGRAM = """
-import sys
+import signal, sys, threading, time
 from wsstream.sync import connect, serve
 
 def handler(ws):
     for message in ws:
         ws.send(message)
 
+def tell_when_signals_are_taken():
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        time.sleep(0.01)
+    print("waiting", flush=True)
+
 with serve(handler, "127.0.0.1") as server, connect(server.url) as ws:
     try:
-        print("waiting", flush=True)
         if sys.argv[1] == "serve_forever":
+            threading.Thread(target=tell_when_signals_are_taken).start()
             server.serve_forever()
         else:
+            print("waiting", flush=True)
             ws.receive()
     except KeyboardInterrupt:
         print("interrupted", ws.state, flush=True)
