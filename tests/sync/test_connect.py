@@ -121,10 +121,13 @@ def test_a_connection_follows_each_that_has_ended() -> None:
 
 
 def test_what_was_accepted_leaves_before_the_loop_closes() -> None:
-    got: list[list[str | bytes]] = []
+    got: list[list[str | bytes]] = []  # in the order in which the handlers begin
+    ended: list[WebSocketStream] = []
 
     def handler(ws: WebSocketStream) -> None:
-        got.append(list(ws))
+        got.append(mine := [])
+        mine.extend(ws)
+        ended.append(ws)
 
     with serve(handler, "127.0.0.1") as server:
         for number, ws in enumerate(reconnect(server.url, delays=[0.0, 0.0])):
@@ -133,7 +136,7 @@ def test_what_was_accepted_leaves_before_the_loop_closes() -> None:
                 break
             for _ in range(100):
                 ws.send("x")
-        until(lambda: len(got) == 3)
+        until(lambda: len(ended) == 3)
     assert got == [["x"] * 100, ["x"] * 100, []]
 
 
