@@ -31,6 +31,14 @@ def module_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a server of files."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
 def environment(module_path: Path) -> dict[str, str]:
     """The environment of these processes; may be changed."""
     variables = processes.environment(module_path)

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import trustme
+from kit.disks import slow_disk_code
 from kit.terminal import Terminal
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -35,14 +36,6 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of the server."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def serve(listen_with: ListenWith, folder: Path) -> ListenWith:
     """``serve("--max-size", "1M")``: serve `folder`, allow all but to overwrite; returns the URL."""
 
@@ -57,15 +50,20 @@ def serve(listen_with: ListenWith, folder: Path) -> ListenWith:
 @pytest.fixture
 def slow_disk(module_path: Path) -> None:
     """In all processes, 5 MiB take a second, so that a test can come between."""
-    (module_path / "sitecustomize.py").write_text(
-        "import time\n"
-        "from wsstream.files.storage.partial import Partial\n"
-        "write = Partial.write\n"
-        "def write_slowly(self, chunks):\n"
-        "    time.sleep(sum(map(len, chunks)) / 5_000_000)\n"
-        "    write(self, chunks)\n"
-        "Partial.write = write_slowly\n"
-    )
+    (module_path / "sitecustomize.py").write_text(slow_disk_code(5_000_000))
+
+
+def begin_sending(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """Write something to `send -`, and wait until that is sent; returns stdin and stderr."""
+    stdin, stderr = process.stdin, process.stderr
+    assert stdin is not None
+    assert stderr is not None
+    stdin.write(b"begun")
+    stdin.flush()
+    for line in stderr:
+        if json.loads(line).get("phase") == "sending":
+            break
+    return stdin, stderr
 
 
 def events(stderr: bytes) -> list[dict[str, Any]]:
@@ -183,17 +181,11 @@ def test_a_lost_server_ends_sending_stdin_with_6(
     assert server.stderr is not None
     url = server.stderr.readline().decode().split()[-1]
     process = spawn("send", "-", url + "piped", "--json", "--limit-rate", "1M", "--backend", backend)
-    assert process.stdin is not None
-    assert process.stderr is not None
-    process.stdin.write(b"begun")
-    process.stdin.flush()
-    for line in process.stderr:
-        if json.loads(line).get("phase") == "sending":
-            break
+    stdin, stderr = begin_sending(process)
     server.kill()
-    process.stdin.write(CONTENT[:1000])
-    process.stdin.close()
-    *_, last = process.stderr
+    stdin.write(CONTENT[:1000])
+    stdin.close()
+    *_, last = stderr
     assert process.wait(20) == 6
     assert "stdin was read in part, and cannot be read again: begin anew." in json.loads(last)["message"]
 
@@ -319,13 +311,7 @@ def test_128_mib_through_pipes_take_less_than_80_mib(
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_signal_ends_waiting_for_stdin(spawn: Spawn, serve: ListenWith, folder: Path, backend: str) -> None:
     process = spawn("send", "-", serve() + "piped", "--json", "--backend", backend)
-    assert process.stdin is not None
-    assert process.stderr is not None
-    process.stdin.write(b"begun")
-    process.stdin.flush()
-    for line in process.stderr:
-        if json.loads(line).get("phase") == "sending":
-            break
+    begin_sending(process)
     time.sleep(0.1)  # it reads again
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM

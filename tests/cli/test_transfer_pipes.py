@@ -19,13 +19,6 @@ CONTENT = os.urandom(1009) * 500
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def url(folder: Path) -> Iterator[str]:
     """Of a server in another thread, which serves `folder`."""
 

@@ -39,25 +39,6 @@ CONTENT = os.urandom(1009) * 6000  # nearly 6 MiB
 pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file.bin"
-    path.write_bytes(CONTENT)
-    return path
-
-
-@pytest.fixture
-def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each write takes longer than the time between two reports of progress."""
-    write = Partial.write
-
-    def write_slowly(self: Partial, chunks: Any) -> None:
-        time.sleep(0.06)
-        write(self, chunks)
-
-    monkeypatch.setattr(Partial, "write", write_slowly)
-
-
 def visible(folder: Path) -> set[str]:
     """The files that others see."""
     return {

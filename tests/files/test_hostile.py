@@ -16,8 +16,9 @@ from typing import Any
 
 import anyio
 import pytest
-from kit.command_line import CommandLine, free_port
-from kit.disks import mount, needs_disks, small_disk
+from kit.command_line import CommandLine
+from kit.disks import mount, needs_disks, slow_disk_code, small_disk
+from kit.programs import free_port
 from kit.storage import ignore_case
 from kit.waiting import until
 
@@ -25,7 +26,6 @@ from wsstream.cli.failures import failure_of
 from wsstream.files import Progress, TransferError, download, steps, upload
 from wsstream.files.sender import open_path
 from wsstream.files.storage.listing import Entry, Page
-from wsstream.files.storage.partial import Partial
 from wsstream.files.storage.safe_root import SafeRoot
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -34,14 +34,6 @@ SECRET = b"not for others"
 POLICY, LOCAL_IO, INTERRUPTED = 10, 11, 12  # exit statuses
 
 in_process = pytest.mark.anyio
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A file to send."""
-    path = tmp_path / "file.bin"
-    path.write_bytes(CONTENT)
-    return path
 
 
 @pytest.fixture
@@ -254,18 +246,6 @@ class Once:
             self._act()
 
 
-@pytest.fixture
-def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each write takes longer than the time between two reports of progress."""
-    write = Partial.write
-
-    def write_slowly(self: Partial, chunks: Any) -> None:
-        time.sleep(0.06)
-        write(self, chunks)
-
-    monkeypatch.setattr(Partial, "write", write_slowly)
-
-
 @in_process
 @pytest.mark.usefixtures("slow_disk")
 async def test_a_folder_swapped_for_a_link_gets_nothing(
@@ -329,20 +309,7 @@ async def test_a_part_swapped_for_a_link_is_not_written_to(
 
 # -- disks and shares, by the installed program ------------------------------------------------------
 
-
-SLOW_DISK = """
-import time
-from wsstream.files.storage.partial import Partial
-
-write = Partial.write
-
-def write_slowly(self, chunks):
-    for chunk in chunks:
-        time.sleep(len(chunk) / 1e6)
-        write(self, [chunk])
-
-Partial.write = write_slowly
-"""
+SLOW_DISK = slow_disk_code(10**6)
 
 
 def serve(line: CommandLine, folder: Path | str, *options: str) -> str:

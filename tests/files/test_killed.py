@@ -18,8 +18,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from kit.command_line import CommandLine, free_port
+from kit.command_line import CommandLine
 from kit.file_relay import Attempt, FileRelay
+from kit.programs import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.time_limit(240)]
 

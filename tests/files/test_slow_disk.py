@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from kit.command_line import CommandLine, free_port, peak_memory
+from kit.command_line import CommandLine, peak_memory
+from kit.disks import slow_disk_code
+from kit.programs import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.time_limit(180)]
 
@@ -16,19 +18,7 @@ MB, MIB = 10**6, 1 << 20
 SIZE = 10 << 30
 ENOUGH = 6 * MB  # bytes: six seconds of this disk, in which the window adapts to it
 
-SLOW_DISK = """
-import time
-from wsstream.files.storage.partial import Partial
-
-write = Partial.write
-
-def write_slowly(self, chunks):
-    for chunk in chunks:
-        time.sleep(len(chunk) / 1e6)
-        write(self, [chunk])
-
-Partial.write = write_slowly
-"""
+SLOW_DISK = slow_disk_code(MB)
 
 
 @pytest.mark.parametrize("command", ["send", "receive"])

@@ -56,13 +56,6 @@ async def both(*calls: Callable[[], Awaitable[Any]]) -> list[Any]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file.bin"
-    path.write_bytes(CONTENT)
-    return path
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "received"
     folder.mkdir()

@@ -194,6 +194,12 @@ class Chromium:
         shot = await self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
+    async def heap(self) -> int:
+        """Bytes that the page's scripts hold, without what is only yet to be collected."""
+        await self.call("HeapProfiler.collectGarbage")
+        size: int = await self.run("performance.memory.usedJSHeapSize")
+        return size
+
     async def look(self, *, width: int, height: int, scale: float = 1, dark: bool = False) -> None:
         """Have the page look as on a screen of this size."""
         await self.call(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from types import TracebackType
 
 from kit.processes import environment
 
-__all__ = ["CommandLine", "free_port", "peak_memory"]
+__all__ = ["CommandLine", "peak_memory"]
 
 _TIMEOUT = 50  # seconds
 
@@ -75,14 +74,6 @@ class CommandLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-        return port
 
 
 def peak_memory(process: subprocess.Popen[bytes]) -> int:

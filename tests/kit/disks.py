@@ -1,4 +1,4 @@
-"""Disks of their own, in memory, for tests of what a full or a read-only one does. Only root mounts them."""
+"""Disks: of their own, in memory, which only root mounts, that are full or read-only; and slow ones."""
 
 from __future__ import annotations
 
@@ -12,12 +12,29 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["mount", "needs_disks", "small_disk"]
+__all__ = ["mount", "needs_disks", "slow_disk_code", "small_disk"]
 
 needs_disks = pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.getuid() != 0 or shutil.which("mount") is None,
     reason="only root mounts disks",
 )
+
+
+def slow_disk_code(rate: int) -> str:
+    """What a process runs first so that the disk on which it stores files takes `rate` bytes a second."""
+    return f"""
+import time
+from wsstream.files.storage.partial import Partial
+
+write = Partial.write
+
+def write_slowly(self, chunks):
+    for chunk in chunks:
+        time.sleep(len(chunk) / {rate})
+        write(self, [chunk])
+
+Partial.write = write_slowly
+"""
 
 
 def mount(*arguments: str) -> None:

@@ -18,6 +18,7 @@ import anyio
 import pytest
 from kit import processes
 from kit.browsers import BROWSERS, Chromium, Page, until
+from kit.disks import slow_disk_code
 from kit.programs import free_port
 
 pytestmark = [
@@ -55,24 +56,9 @@ NOTE_RESUMED = """
         };
     })()
 """
-SLOW_DISK = """
-import time
-from wsstream.files.storage.partial import Partial
-write = Partial.write
-def write_slowly(self, chunks):
-    for chunk in chunks:
-        time.sleep(len(chunk) / (8 << 20))
-        write(self, [chunk])
-Partial.write = write_slowly
-"""
+
+SLOW_DISK = slow_disk_code(8 << 20)
 ITEM = "document.querySelector('#transfer-list li')"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture
@@ -328,7 +314,7 @@ async def test_a_large_file_onto_a_slow_disk_takes_little_memory_of_the_page(
     async with opened("chromium", tmp_path, servers.start("demo", "--web"), *scripts) as page:
         await slow_down(page, "disk", 15)  # 47 MB/s
         before = resident(page.pid)
-        heap = await page.run("performance.memory.usedJSHeapSize")
+        heap = await page.heap()
         await page.run(
             "window.most = 0; window.sampling = setInterval(() => {"
             " const text = document.querySelector('#queue-now').value.split(' ');"
@@ -341,7 +327,7 @@ async def test_a_large_file_onto_a_slow_disk_takes_little_memory_of_the_page(
             await anyio.sleep(0.3)
         await done(page)
         most = await page.run("most")
-        heap = await page.run("performance.memory.usedJSHeapSize") - heap
+        heap = await page.heap() - heap
     # Without backpressure the page would hold most of the file.
     print(f"waiting {most}, heap {heap}, grown {grown}")
     assert most <= 9_000_000

@@ -65,13 +65,6 @@ def node() -> Node:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "file.bin"
-    path.write_bytes(CONTENT)
-    return path
-
-
-@pytest.fixture
 def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each chunk takes longer than the time between two reports of progress."""
     write = Partial.write
