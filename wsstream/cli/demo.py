@@ -26,10 +26,9 @@ from wsstream.cli.backends import describe_backend, require
 from wsstream.cli.demo_data import DemoFile, MadeUpSource
 from wsstream.cli.demo_process import second_process
 from wsstream.cli.demo_raw import stream_one_message
-from wsstream.cli.demo_report import Account, Report
+from wsstream.cli.demo_report import Account, Report, announce
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.memory import peak_memory
-from wsstream.cli.report import Reporter
 from wsstream.cli.running import run_command
 from wsstream.cli.signals import Stopping, before_exit
 from wsstream.cli.transfer.display import showing
@@ -76,8 +75,7 @@ async def _send_and_receive(
             options.backend, tls=options.tls, verbose=bool(options.verbose), folder=folder
         ) as server,
     ):
-        text = f"{source.name} to {server.url} and back, {format_size(source.size)}"
-        Reporter(options).note("begin", text, source=source.name, url=server.url, size=source.size)
+        announce(options, source, server.url)
         with showing(options) as show:
             told = partial(_tell, show, source.name)
             (up, tls_version), up_seconds = await _timed(
@@ -111,13 +109,12 @@ async def _send(
 ) -> tuple[TransferResult, str | None]:
     """Send the file; return what has arrived, and the version of TLS."""
     async with connect(url, ssl=context, subprotocols=[SUBPROTOCOL]) as ws:
-        tls = ws.extra(TLSAttribute.ssl_object, None)
         if isinstance(source, DemoFile):
             result = await send_file(ws, source.path, name=_NAME, progress=progress)
         else:
             data = cast(IO[bytes], source)
             result = await send_file(ws, data, name=_NAME, size=source.size, progress=progress)
-        return result, None if tls is None else tls.version()
+        return result, ws.extra(TLSAttribute.tls_version, None)
 
 
 async def _timed(call: Callable[[], Awaitable[_T]]) -> tuple[_T, float]:

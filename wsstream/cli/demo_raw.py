@@ -16,13 +16,11 @@ from anyio.streams.tls import TLSAttribute
 from wsstream.cli.backends import describe_backend
 from wsstream.cli.demo_data import Source, Tally
 from wsstream.cli.demo_process import second_process
-from wsstream.cli.demo_report import Account, Report
+from wsstream.cli.demo_report import Account, Report, announce
 from wsstream.cli.failures import reason_of
 from wsstream.cli.memory import peak_memory
-from wsstream.cli.report import Reporter
 from wsstream.cli.signals import Stopping
 from wsstream.cli.transfer.display import showing
-from wsstream.cli.units import format_size
 from wsstream.client.connect import connect
 from wsstream.close_codes import CloseCode
 from wsstream.errors import ConnectionClosed
@@ -61,10 +59,8 @@ class _Demo:
             second_process(options.backend, tls=options.tls, verbose=bool(options.verbose)) as server,
             connect(server.url, ssl=server.context) as ws,
         ):
-            tls = ws.extra(TLSAttribute.ssl_object, None)
-            tls_version = None if tls is None else tls.version()
-            text = f"{source.name} to {server.url} and back, {format_size(source.size)}"
-            Reporter(options).note("begin", text, source=source.name, url=server.url, size=source.size)
+            tls_version = ws.extra(TLSAttribute.tls_version, None)
+            announce(options, source, server.url)
             with stopping.by(lambda: ws.begin_close(CloseCode.GOING_AWAY, stopping.reason)):
                 with showing(options) as show:
                     await self._exchange(ws, show)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass
 
+from wsstream.cli.demo_data import Source
+from wsstream.cli.report import Reporter
 from wsstream.cli.units import format_size, mebibytes
 
-__all__ = ["Account", "Report"]
+__all__ = ["Account", "Report", "announce"]
 
 _NAMES = {"sha256": "SHA-256", "blake3": "BLAKE3"}
+
+
+def announce(options: argparse.Namespace, source: Source, url: str) -> None:
+    """Say what goes to the server at `url` and back."""
+    text = f"{source.name} to {url} and back, {format_size(source.size)}"
+    Reporter(options).note("begin", text, source=source.name, url=url, size=source.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ import anyio
 from wsstream.cli.backends import run
 from wsstream.cli.demo_data import CHUNK, Tally
 from wsstream.cli.memory import peak_memory
-from wsstream.files.protocol.messages import SUBPROTOCOL
 from wsstream.files.server import serve_files
 from wsstream.server.handlers import Handler
 from wsstream.server.serve import serve
@@ -53,7 +52,6 @@ async def _serve(handler: Handler, *, tls: bool) -> None:
     async with serve(
         handler,
         "127.0.0.1",
-        subprotocols=[SUBPROTOCOL],
         ssl=context,
         origins=[None],  # web pages may not connect
         shutdown_timeout=_GRACE / 2,

@@ -193,6 +193,10 @@ class Channel:
         self.session.fail(error, current_time())
         self.notify()
 
+    def problem(self, error: BaseException) -> TransferError:
+        """What the peer is told when `error` ends a transfer here."""
+        return error if isinstance(error, TransferError) else TransferError(self.cancelled)
+
     async def event(self) -> Message:
         """The next message of the peer that is not an Ack. If cancelled, it is not lost.
 

@@ -23,7 +23,7 @@ from wsstream.files.transfer import name_of
 from wsstream.opening.retry import Backoff
 from wsstream.opening.url import parse_url
 
-__all__ = ["DELAYS", "delete", "download", "download_into", "split_dest", "target_of", "upload"]
+__all__ = ["DELAYS", "delete", "download", "download_into", "is_folder", "split_dest", "target_of", "upload"]
 
 Path = str | os.PathLike[str]
 
@@ -109,13 +109,13 @@ async def download(
     """
     wanted = target_of(url, name)
     check_expected(expect)
-    if expect is not None and _is_folder(wanted):
+    if expect is not None and is_folder(wanted):
         raise ValueError("expect must be None for a folder: it is the digest of one file")
     folder, store_as = await to_thread.run_sync(split_dest, os.fspath(dest), wanted)
     root = await to_thread.run_sync(SafeRoot, folder)
     with root:
         storage = Storage(root, on_exist=on_exist, max_size=max_size, expect=expect)
-        step = (ListFolder if _is_folder(wanted) else Download)(wanted, store_as, storage)
+        step = (ListFolder if is_folder(wanted) else Download)(wanted, store_as, storage)
         return await Transfers(
             url, [step], delays=delays, progress=progress, limit_rate=limit_rate, options=options
         ).run()
@@ -157,7 +157,7 @@ async def download_into(
     """
     wanted = target_of(url, name)
     check_expected(expect)
-    if _is_folder(wanted):
+    if is_folder(wanted):
         raise ValueError("the name must be that of a file, not of a folder")
     step = PassOn(wanted, StreamTarget(stream, max_size=max_size, expect=expect))
     (result,) = await Transfers(
@@ -192,7 +192,8 @@ async def delete(
     await Transfers(url, [step], delays=delays, progress=None, limit_rate=None, options=options).run()
 
 
-def _is_folder(name: str) -> bool:
+def is_folder(name: str) -> bool:
+    """Whether a name on the server is that of a folder, for the files in it."""
     return not name or name.endswith("/")
 
 
@@ -203,12 +204,12 @@ def target_of(url: str, name: str | None) -> str:
 
 def _find_files(sources: Sequence[Path], target: str) -> list[tuple[Path, str, int]]:
     """The files to send, with their names on the server, and their sizes."""
-    if not _is_folder(target) and len(sources) != 1:
+    if not is_folder(target) and len(sources) != 1:
         raise ValueError("the name must end in / for several files: it is that of a folder")
     found: list[tuple[Path, str, int]] = []
     for source in sources:
         base = name_of(source)
-        called = target + base if _is_folder(target) else target
+        called = target + base if is_folder(target) else target
         if not os.path.isdir(source):
             found.append((source, called, _size_of(source)))
             continue

@@ -10,11 +10,11 @@ from anyio import current_time
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
 from wsstream.files.expected import FileDigest
-from wsstream.files.progress import Meter
-from wsstream.files.protocol.digests import available, new_digest
+from wsstream.files.progress import Meter, Phase
+from wsstream.files.protocol.digests import new_digest
 from wsstream.files.protocol.messages import Accept, Done, End, Offer, Prefix
 from wsstream.files.protocol.window import MIN_WINDOW
-from wsstream.files.receiver import refuse
+from wsstream.files.reception import check_size, choose_digest, refuse, tell, verify
 from wsstream.files.result import TransferResult
 
 __all__ = ["ByteSink", "StreamTarget", "receive_into"]
@@ -68,16 +68,12 @@ class StreamTarget:
             if offer.fresh or offer.etag != self._etag or self.kind not in offer.hashes:
                 raise TransferError("changed", "the file changed after a part of it was passed on")
             return
-        kind = next((kind for kind in offer.hashes if kind in available()), None)
-        if kind is None:
-            raise TransferError("unsupported", f"no digest is known to both ends: {', '.join(available())}")
-        self.kind, self._etag = kind, offer.etag
-        self.digest = FileDigest(kind, self._expect)
+        self.kind, self._etag = choose_digest(offer), offer.etag
+        self.digest = FileDigest(self.kind, self._expect)
 
     def check_size(self, size: int) -> None:
         """A file of so many bytes may come. Raises TransferError: ``too-large``."""
-        if self._max_size is not None and size > self._max_size:
-            raise TransferError("too-large", f"at most {self._max_size} bytes are taken")
+        check_size(size, self._max_size)
 
     def prefix(self) -> Prefix | None:
         """What is written last, for the sender to compare."""
@@ -110,7 +106,7 @@ async def receive_into(channel: Channel, offer: Offer, target: StreamTarget, met
     try:
         return await _Passing(channel, offer, target, meter).run()
     except BaseException as error:
-        problem = error if isinstance(error, TransferError) else TransferError(channel.cancelled)
+        problem = channel.problem(error)
         if target.written and problem.error in ("changed", "digest-mismatch", "short"):
             problem.retry = "never"
         if channel.session.id == offer.id:
@@ -140,9 +136,7 @@ class _Passing:
         end = await self._pass_on()
         self._tell("verifying")
         digest = target.digest.hexdigest()
-        if not self._session.verify(digest, current_time()):
-            channel.notify()
-            channel.check()
+        verify(channel, digest)
         target.digest.check()
         channel.check()
         channel.post(Done(offer.id, end.size, digest, target.kind, offer.name, 0))
@@ -170,8 +164,5 @@ class _Passing:
                 if event is None:
                     await channel.change()
 
-    def _tell(self, phase: str) -> None:
-        grant = self._session.grant
-        if grant is not None:
-            used = grant.received - grant.written
-            self._meter.tell(phase, grant.written, grant.durable, used, grant.window)  # type: ignore[arg-type]
+    def _tell(self, phase: Phase) -> None:
+        tell(self._meter, phase, self._session)

@@ -16,11 +16,11 @@ from wsstream.files.beside import beside
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
 from wsstream.files.expected import FileDigest
-from wsstream.files.progress import Meter
-from wsstream.files.protocol.digests import available, new_digest
-from wsstream.files.protocol.messages import MAX_CHECK, Accept, Cancel, Done, End, Offer, Prefix, Reject
-from wsstream.files.protocol.states import State
+from wsstream.files.progress import Meter, Phase
+from wsstream.files.protocol.digests import new_digest
+from wsstream.files.protocol.messages import MAX_CHECK, Accept, Done, End, Offer, Prefix
 from wsstream.files.protocol.window import MIN_WINDOW
+from wsstream.files.reception import check_size, choose_digest, refuse, tell, verify
 from wsstream.files.result import TransferResult
 from wsstream.files.storage.fence import Fence
 from wsstream.files.storage.locker import FileLocker, Locker
@@ -28,7 +28,7 @@ from wsstream.files.storage.partial import Partial
 from wsstream.files.storage.safe_root import SafeRoot
 from wsstream.files.storage.target import OnExist
 
-__all__ = ["Storage", "receive_one", "refuse"]
+__all__ = ["Storage", "receive_one"]
 
 T = TypeVar("T")
 
@@ -36,8 +36,6 @@ _BATCH = 2 << 20  # bytes that are written in one trip to a worker thread
 _SYNC_BYTES = 64 << 20  # written since the last time that all was on the disk
 _SYNC_SECONDS = 5.0
 _POLL = 0.25  # seconds between two looks at whether it is time
-
-_CANCELS = frozenset({State.RESUMING, State.RECEIVING, State.VERIFYING})
 
 
 class Storage:
@@ -98,21 +96,8 @@ async def receive_one(
         return await _Receiving(channel, offer, storage, name, meter).run()
     except BaseException as error:
         if channel.session.id == offer.id:
-            problem = error if isinstance(error, TransferError) else TransferError(channel.cancelled)
-            refuse(channel, problem)
+            refuse(channel, channel.problem(error))
         raise
-
-
-def refuse(channel: Channel, error: TransferError) -> None:
-    """Tell the sender that its file, or the peer that its request is not served. Never waits."""
-    session = channel.session
-    if error.error == "superseded":
-        channel.fail(error)
-    elif session.state in _CANCELS or session.state in (State.ASKED, State.DELETED):
-        keep = error.error not in ("changed", "digest-mismatch")
-        channel.post(Cancel(session.id, error.error, error.reason, keep=keep))
-    elif session.state in (State.DECIDING, State.REQUESTED, State.LOOKING, State.DELETING):
-        channel.post(Reject(session.id, error.error, error.reason, error.retry))
 
 
 class _Receiving:
@@ -124,12 +109,11 @@ class _Receiving:
         self._name = name
         self._meter = meter
         self._moved = 0
-        self._hash = next((kind for kind in offer.hashes if kind in available()), None)
+        self._hash = ""  # the kind of the digest
 
     async def run(self) -> TransferResult:
         self._check_size(self._offer.size or 0)
-        if self._hash is None:
-            raise TransferError("unsupported", f"no digest is known to both ends: {', '.join(available())}")
+        self._hash = choose_digest(self._offer)
         if (done := await self._find_complete()) is not None:
             return done
         token = self._storage.token(self._name, self._offer)
@@ -137,7 +121,7 @@ class _Receiving:
             while True:
                 part = await self._open(token, fence)
                 try:
-                    return await self._receive(part, self._hash)
+                    return await self._receive(part)
                 except _StartAgain as again:
                     self._offer = again.offer
                     await self._in_thread(part.discard)
@@ -146,14 +130,12 @@ class _Receiving:
                         await to_thread.run_sync(self._leave, part)
 
     def _check_size(self, size: int) -> None:
-        most = self._storage.max_size
-        if most is not None and size > most:
-            raise TransferError("too-large", f"at most {most} bytes are taken")
+        check_size(size, self._storage.max_size)
 
     async def _find_complete(self) -> TransferResult | None:
         """If the file is here already, say so."""
         offer, kind = self._offer, self._hash
-        if offer.digest is None or offer.size is None or kind is None or kind != offer.hashes[0]:
+        if offer.digest is None or offer.size is None or kind != offer.hashes[0]:
             return None
         find = partial(
             self._storage.root.find_complete,
@@ -169,7 +151,6 @@ class _Receiving:
         return None if found is None else self._done(offer.size, offer.digest, found)
 
     def _done(self, size: int, digest: str, name: str) -> TransferResult:
-        assert self._hash is not None
         done = Done(self._offer.id, size, digest, self._hash, name, size)
         with suppress(ConnectionClosed):  # the file is complete all the same: another attempt would find it
             self._channel.check()
@@ -210,10 +191,10 @@ class _Receiving:
         for part in opened:
             self._leave(part)
 
-    async def _receive(self, part: Partial, kind: str) -> TransferResult:
-        offset = part.durable
+    async def _receive(self, part: Partial) -> TransferResult:
+        offset, kind = part.durable, self._hash
         digest = FileDigest(kind, self._storage.expect)
-        check = await self._prefix(part, kind)
+        check = await self._prefix(part)
         self._channel.check()
         token = part.token
         self._channel.post(Accept(self._offer.id, offset, kind, MIN_WINDOW, self._channel.step, token, check))
@@ -222,9 +203,7 @@ class _Receiving:
         async with beside(partial(self._sync, part), reader.follow):
             end = await self._write(part, reader)
             await self._hash_rest(reader, end.size)
-        if not self._session.verify(digest.hexdigest(), current_time()):
-            self._channel.notify()
-            self._channel.check()
+        verify(self._channel, digest.hexdigest())
         try:
             digest.check()
         except TransferError:
@@ -232,12 +211,14 @@ class _Receiving:
             raise
         return await self._commit(part, end, digest.hexdigest())
 
-    async def _prefix(self, part: Partial, kind: str) -> Prefix | None:
+    async def _prefix(self, part: Partial) -> Prefix | None:
         """What this end has before the offset, for the sender to compare."""
         if not part.durable:
             return None
         start = max(0, part.durable - MAX_CHECK)
-        found = await self._in_thread(partial(part.check, start, part.durable, partial(new_digest, kind)))
+        found = await self._in_thread(
+            partial(part.check, start, part.durable, partial(new_digest, self._hash))
+        )
         return Prefix(start, part.durable, found)
 
     async def _write(self, part: Partial, reader: _Reader) -> End:
@@ -311,11 +292,8 @@ class _Receiving:
         async with self._channel.telling("hashing", lambda: 0, self._offer.size):
             return await to_thread.run_sync(call)
 
-    def _tell(self, phase: str) -> None:
-        grant = self._session.grant
-        if grant is not None:
-            used = grant.received - grant.written
-            self._meter.tell(phase, grant.written, grant.durable, used, grant.window)  # type: ignore[arg-type]
+    def _tell(self, phase: Phase) -> None:
+        tell(self._meter, phase, self._session)
 
 
 class _StartAgain(Exception):

@@ -17,7 +17,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from wsstream.files.beside import beside
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
-from wsstream.files.progress import Meter
+from wsstream.files.progress import Meter, Phase
 from wsstream.files.protocol.digests import Digest, available, new_digest
 from wsstream.files.protocol.messages import Abort, Accept, Done, End, Offer, Prefix
 from wsstream.files.protocol.states import SERVES, State
@@ -122,7 +122,7 @@ async def send_one(
         return await _Sending(channel, source, offer, meter).run()
     except BaseException as error:
         if channel.session.state in SERVES and channel.session.id == offer.id:
-            problem = error if isinstance(error, TransferError) else TransferError(channel.cancelled)
+            problem = channel.problem(error)
             channel.post(Abort(offer.id, problem.error, problem.reason, keep=problem.error != "changed"))
         raise
 
@@ -260,11 +260,11 @@ class _Sending:
         async with take, beside(read_all):
             yield take
 
-    def _tell(self, phase: str) -> None:
+    def _tell(self, phase: Phase) -> None:
         credit = self._session.credit
         if credit is not None:
             self._meter.tell(
-                phase,  # type: ignore[arg-type]
+                phase,
                 credit.written,
                 credit.durable,
                 credit.sent - credit.written,

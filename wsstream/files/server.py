@@ -29,7 +29,8 @@ from wsstream.files.protocol.messages import (
     List,
     Offer,
 )
-from wsstream.files.receiver import Storage, receive_one, refuse
+from wsstream.files.receiver import Storage, receive_one
+from wsstream.files.reception import refuse
 from wsstream.files.sender import send_one
 from wsstream.files.storage.locker import FileLocker, Locker
 from wsstream.files.storage.safe_root import SafeRoot

@@ -20,7 +20,8 @@ from wsstream.files.progress import AllFiles, OnProgress
 from wsstream.files.protocol.digests import available, new_digest
 from wsstream.files.protocol.messages import SUBPROTOCOL, Delete, Done, Entries, List
 from wsstream.files.rate import RateLimit
-from wsstream.files.receiver import Storage, refuse
+from wsstream.files.receiver import Storage
+from wsstream.files.reception import refuse
 from wsstream.files.result import TransferResult
 from wsstream.files.sender import open_path
 from wsstream.files.storage.safe_root import digest_of

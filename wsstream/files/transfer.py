@@ -18,7 +18,8 @@ from wsstream.files.into_stream import StreamTarget, receive_into
 from wsstream.files.progress import Meter, OnProgress
 from wsstream.files.protocol.messages import Bye, Get, Message, Offer
 from wsstream.files.rate import RateLimit
-from wsstream.files.receiver import Storage, receive_one, refuse
+from wsstream.files.receiver import Storage, receive_one
+from wsstream.files.reception import refuse
 from wsstream.files.result import TransferResult
 from wsstream.files.sender import FileSource, StreamSource, open_path, send_one
 from wsstream.files.storage.names import normal_name

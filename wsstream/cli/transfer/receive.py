@@ -17,7 +17,7 @@ from wsstream.cli.signals import Stopping
 from wsstream.cli.standard_stream import StandardStream
 from wsstream.cli.terminal import printable
 from wsstream.cli.transfer.run import delays_of, run_transfer
-from wsstream.files.client import download, download_into, split_dest, target_of
+from wsstream.files.client import download, download_into, is_folder, split_dest, target_of
 from wsstream.files.progress import OnProgress
 from wsstream.files.result import TransferResult
 
@@ -40,17 +40,15 @@ def receive_command(options: argparse.Namespace) -> int:
         "limit_rate": options.limit_rate,
     }
     target = target_of(options.url, options.name)
-    is_folder = not target or target.endswith("/")
-    if options.expect is not None and is_folder:
+    folder_is_meant = is_folder(target)
+    if options.expect is not None and folder_is_meant:
         raise CommandFailed(Exit.USAGE, "--expect is for one file, and the URL names a folder")
     if options.dest == _STDOUT:
-        if is_folder:
+        if folder_is_meant:
             raise CommandFailed(Exit.USAGE, "- takes one file, and the URL names a folder")
         return run_command(options, partial(_receive_to_stdout, options, keywords))
     folder, name = split_dest(options.dest, target)
-    needed = (
-        options.dest if is_folder else folder
-    )  # made by the first attempt, it would be another place then
+    needed = options.dest if folder_is_meant else folder  # a later attempt would take a new one for another
     if not os.path.isdir(needed):
         raise CommandFailed(Exit.LOCAL_IO, f"{needed}: there is no such folder")
     return run_command(options, partial(_receive, options, keywords, os.path.join(folder, name)))

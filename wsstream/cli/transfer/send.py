@@ -16,7 +16,7 @@ from wsstream.cli.signals import Stopping
 from wsstream.cli.transfer.run import delays_of, run_transfer
 from wsstream.cli.transfer.stdin import StandardInput
 from wsstream.errors import ConnectionClosed
-from wsstream.files.client import target_of, upload
+from wsstream.files.client import is_folder, target_of, upload
 from wsstream.files.errors import TransferError
 from wsstream.files.progress import OnProgress
 from wsstream.files.protocol.messages import SUBPROTOCOL
@@ -36,13 +36,13 @@ def send_command(options: argparse.Namespace) -> int:
     """
     keywords = client_keywords(options, options.url)
     target = target_of(options.url, options.name)
-    is_folder = not target or target.endswith("/")
+    folder_is_meant = is_folder(target)
     if _STDIN in options.files:
-        if len(options.files) > 1 or is_folder:
+        if len(options.files) > 1 or folder_is_meant:
             raise CommandFailed(Exit.USAGE, "- must be alone, and needs --name or a name in the URL")
         dial = dial_of(options, options.url, [SUBPROTOCOL])
         return run_command(options, partial(_send_stdin, options, dial, target))
-    if len(options.files) > 1 and not is_folder:
+    if len(options.files) > 1 and not folder_is_meant:
         raise CommandFailed(Exit.USAGE, "the name must end in / for several files: it is that of a folder")
     _check_files(options.files)
     return run_command(options, partial(_send, options, keywords))

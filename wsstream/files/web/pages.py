@@ -57,8 +57,7 @@ def web_page(path: str = "/", *, control: str | None = None) -> WebPage:
     The page opens its WebSockets at `path` with the subprotocol ``wsstream.file.v1``, for a handler made by
     :func:`wsstream.files.serve_files`::
 
-        options = {"subprotocols": [SUBPROTOCOL], "process_request": web_page()}
-        async with serve(serve_files("shared"), port=8080, **options) as server:
+        async with serve(serve_files("shared"), port=8080, process_request=web_page()) as server:
             await server.wait_closed()
 
     Who may connect is not decided here: give :func:`~wsstream.serve` the `origins` from which pages may.
