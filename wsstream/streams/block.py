@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, NoReturn, TypeVar
 
-__all__ = ["AsyncBlock", "AsyncLoop"]
+__all__ = ["AsyncBlock", "AsyncLoop", "Once"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class AsyncBlock(AbstractAsyncContextManager[T_co]):
-    """For one ``async with``: the base of what `connect`, `serve`, `accept` and `message` return.
+class Once:
+    """What may be entered once: the base of the blocks here and in :mod:`wsstream.sync`.
 
     Attributes:
         use: how it is used, for messages.
@@ -31,6 +31,10 @@ class AsyncBlock(AbstractAsyncContextManager[T_co]):
             name = self.use.partition("(")[0]
             raise RuntimeError(f"this {name}() was entered before; call {name}() again")
         self._entered = True
+
+
+class AsyncBlock(Once, AbstractAsyncContextManager[T_co]):
+    """For one ``async with``: the base of what `connect`, `serve`, `accept` and `message` return."""
 
     def __enter__(self) -> NoReturn:
         raise TypeError(f'use "async with {self.use}"')

@@ -16,7 +16,7 @@ from wsstream.driver.signals import Signal
 from wsstream.errors import MessageTooBig
 from wsstream.streams.progress import ProgressReport
 
-__all__ = ["Hash", "check_hash", "check_target", "save_message", "write_all"]
+__all__ = ["Hash", "check_hash", "check_target", "save_message", "too_big", "write_all"]
 
 Receive: TypeAlias = Callable[[int], Awaitable[bytes]]
 Refuse: TypeAlias = Callable[[MessageTooBig], object]
@@ -37,6 +37,12 @@ def check_hash(hash: object) -> None:
     """Raise TypeError, unless `hash` is ``None`` or has an ``update`` method."""
     if hash is not None and not callable(getattr(hash, "update", None)):
         raise TypeError(f"hash must be a hash object, such as hashlib.sha256(), got {type(hash).__name__}")
+
+
+def too_big(max_bytes: int) -> MessageTooBig:
+    """The error for a message of which more than `max_bytes` would have to be saved."""
+    what = f"the message has more than {max_bytes} bytes"
+    return MessageTooBig(f"{what}: raise max_bytes to save it", reason=what)
 
 
 def check_target(file: object) -> None:
@@ -124,8 +130,7 @@ class _Saving:
             chunk = await self._receive(self._next_size())
             if self._max_bytes is not None and self._taken + len(chunk) > self._max_bytes:
                 self._batch.append(chunk[: self._max_bytes - self._taken])
-                what = f"the message has more than {self._max_bytes} bytes"
-                error = MessageTooBig(f"{what}: raise max_bytes to save it", reason=what)
+                error = too_big(self._max_bytes)
                 self._refuse(error)
                 raise error
             self._taken += len(chunk)

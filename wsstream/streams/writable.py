@@ -23,7 +23,7 @@ from wsstream.streams.condition import described
 from wsstream.streams.save import Hash, check_hash
 from wsstream.streams.send_chunks import AnyChunks, is_chunks, send_chunks
 from wsstream.streams.send_file import send_open_file
-from wsstream.streams.writer import MessageWriter, payload_of
+from wsstream.streams.writer import MessageWriter, check_message, payload_of
 
 __all__ = ["Writable"]
 
@@ -92,9 +92,7 @@ class Writable(ObjectSendStream[str | bytes | bytearray | memoryview]):
             ValueError: another kind than ``"text"`` or ``"binary"``, or a negative size.
             RuntimeError: on entering, this task already holds an unfinished writer.
         """
-        if kind not in ("text", "binary"):
-            raise ValueError(f"the kind of a message must be 'text' or 'binary', got {kind!r}")
-        check_int("the size of a message", size, 0, (1 << 63) - 1, optional=True)
+        check_message(kind, size)
         return _NewMessage(self._sender, self._ending, kind, size, compress)
 
     async def send_file(

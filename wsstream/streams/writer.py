@@ -8,6 +8,7 @@ import anyio
 from anyio.abc import ByteSendStream
 from anyio.lowlevel import checkpoint
 
+from wsstream.arguments import check_int
 from wsstream.codec.events import Kind
 from wsstream.codec.utf8 import UTF8Validator
 from wsstream.display import never_raises
@@ -16,7 +17,19 @@ from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.sender import Sender
 from wsstream.errors import InvalidUTF8, MessageAborted
 
-__all__ = ["MessageWriter", "payload_of"]
+__all__ = ["MessageWriter", "check_message", "payload_of"]
+
+
+def check_message(kind: object, size: object) -> None:
+    """Check the arguments of ``writable.message``.
+
+    Raises:
+        TypeError: `size` is no int.
+        ValueError: `kind` is neither ``"text"`` nor ``"binary"``, or no frame has this `size`.
+    """
+    if kind not in ("text", "binary"):
+        raise ValueError(f"the kind of a message must be 'text' or 'binary', got {kind!r}")
+    check_int("the size of a message", size, 0, (1 << 63) - 1, optional=True)
 
 
 def payload_of(data: object, rule: str = "a message must be str or bytes-like") -> bytes | memoryview:

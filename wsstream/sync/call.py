@@ -56,9 +56,7 @@ class Call(Generic[T]):
 
     # -- in the event loop ---------------------------------------------------------------------
 
-    def start(
-        self, spawn: Callable[[Callable[[], Coroutine[Any, Any, None]], Callable[[], None]], object]
-    ) -> None:
+    def start(self, spawn: Spawn) -> None:
         """Make the attempt or start the task."""
         try:
             if self._attempt is not None and self._attempt():

@@ -17,7 +17,7 @@ from wsstream.display import never_raises
 from wsstream.errors import MessageTooBig
 from wsstream.streams.progress import ProgressReport
 from wsstream.streams.reader import MessageReader as AsyncReader
-from wsstream.streams.save import Hash, check_hash, check_target, write_all
+from wsstream.streams.save import Hash, check_hash, check_target, too_big, write_all
 from wsstream.sync.link import Link
 
 __all__ = ["MessageReader"]
@@ -218,12 +218,10 @@ class MessageReader(io.RawIOBase):
             write_all(file, allowed)
             written += len(allowed)
             report.update(written)
-            if len(allowed) < len(chunk):
-                self._refuse(max_bytes)
+            if max_bytes is not None and len(allowed) < len(chunk):
+                self._refuse(too_big(max_bytes))
 
-    def _refuse(self, max_bytes: int | None) -> None:
-        what = f"the message has more than {max_bytes} bytes"
-        error = MessageTooBig(f"{what}: raise max_bytes to save it", reason=what)
+    def _refuse(self, error: MessageTooBig) -> None:
         self._link.background.post(lambda: self._link.incoming.refuse(error))
         raise error
 

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import IO, Any, TypeAlias
 
-from wsstream.arguments import check_int
 from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.errors import check_close_arguments
@@ -16,7 +15,7 @@ from wsstream.streams.condition import described
 from wsstream.streams.save import Hash
 from wsstream.streams.send_chunks import Chunk, check_kind, kind_of_chunk
 from wsstream.streams.writer import MessageWriter as AsyncWriter
-from wsstream.streams.writer import payload_of
+from wsstream.streams.writer import check_message, payload_of
 from wsstream.sync.block import Block
 from wsstream.sync.call import Call, check_timeout
 from wsstream.sync.link import Link
@@ -119,9 +118,7 @@ class Writable:
             TimeoutError: on entering: it was not this thread's turn within `timeout` seconds.
             RuntimeError: on entering, this thread already holds an unfinished writer.
         """
-        if kind not in ("text", "binary"):
-            raise ValueError(f"the kind of a message must be 'text' or 'binary', got {kind!r}")
-        check_int("the size of a message", size, 0, (1 << 63) - 1, optional=True)
+        check_message(kind, size)
         check_timeout(timeout)
         return _NewMessage(self._link, kind, size, compress, timeout)
 
