@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from wsstream.opening.http import Request
 
-__all__ = ["Application", "ClientDisconnected", "Message", "Receive", "Scope", "Send", "websocket_scope"]
+__all__ = [
+    "Application",
+    "ClientDisconnected",
+    "Fields",
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "text_of",
+    "websocket_scope",
+]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Fields: TypeAlias = Iterable[tuple[bytes, bytes]]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 
@@ -52,3 +63,8 @@ def websocket_scope(request: Request, *, scheme: str, root_path: str = "", **mor
 
 def _pairs(headers: Mapping[str, str] | Any) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def text_of(fields: Fields | None) -> list[tuple[str, str]]:
+    """Header fields as the rest of the library has them."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields or ()]

@@ -6,20 +6,20 @@ Nothing is queued in between: `receive` takes from the connection, and `send` wa
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from wsstream.asgi.scope import Application, ClientDisconnected, Message, Scope
+from wsstream.asgi.scope import Application, ClientDisconnected, Fields, Message, Scope, text_of
 from wsstream.close_codes import CloseCode
 from wsstream.driver.options import ConnectionOptions
 from wsstream.errors import ConnectionClosed, HandshakeError, WebSocketError, check_close_arguments
 from wsstream.opening.decision import Accept, Decision
 from wsstream.opening.handshake_server import RequestRejected, check_request
-from wsstream.opening.http import Request, Response
+from wsstream.opening.http import FRAMING_FIELDS, Request, Response
 from wsstream.opening.peer import PeerAddress
 from wsstream.streams.close_on_exit import is_closing, leave
 from wsstream.streams.websocket import WebSocketStream, ending_of
@@ -32,10 +32,7 @@ __all__ = ["MAX_DENIAL", "Session"]
 MAX_DENIAL = 1 << 20
 """Bytes of the body of a response that denies a WebSocket; it is sent in one piece."""
 
-_FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})  # the handshake sets these
 _ERROR = Response(500, body="Internal Server Error")
-
-Fields = Iterable[tuple[bytes, bytes]]
 
 
 class Phase(Enum):
@@ -261,7 +258,9 @@ class Session:
         elif kind == "websocket.close":
             await self._respond(Response(403))
         elif kind == "websocket.http.response.start":
-            fields = [field for field in _text_of(message.get("headers")) if field[0].lower() not in _FRAMING]
+            fields = [
+                field for field in text_of(message.get("headers")) if field[0].lower() not in FRAMING_FIELDS
+            ]
             Response(message["status"], fields)  # checks both
             self._start = (message["status"], fields)
             self.phase = Phase.DENYING
@@ -269,7 +268,7 @@ class Session:
             raise RuntimeError(f"a WebSocket that was not accepted cannot get {kind!r}")
 
     async def _accept(self, message: Message) -> None:
-        fields = [*_text_of(self._headers), *_text_of(message.get("headers"))]
+        fields = [*text_of(self._headers), *text_of(message.get("headers"))]
         accept = Accept(headers=fields, subprotocol=message.get("subprotocol") or "")
         assert self.request is not None
         if accept.subprotocol and accept.subprotocol not in self.request.subprotocols:
@@ -346,7 +345,3 @@ class Session:
         elif self._is_waiting:
             return self._fail
         return None
-
-
-def _text_of(fields: Fields | None) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields or ()]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from wsstream.arguments import check_int
 from wsstream.asgi.message_stream import MessageStream
-from wsstream.asgi.scope import ClientDisconnected, Receive, Scope, Send
+from wsstream.asgi.scope import ClientDisconnected, Receive, Scope, Send, text_of
 from wsstream.asgi.session import Session
 from wsstream.display import never_raises
 from wsstream.driver.driver import Driver
@@ -194,11 +194,10 @@ def _request_of(scope: Scope) -> Request:
     path = scope.get("raw_path") or scope["path"].encode()
     query = scope.get("query_string") or b""
     target = b"?".join((path, query) if query else (path,)).decode("latin-1")
-    fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
     client = scope.get("client")
     request = Request(
         target,
-        Headers.well_formed(fields),
+        Headers.well_formed(text_of(scope["headers"])),
         http_version=scope.get("http_version", "1.1"),
         peer=tuple(client) if client else None,
     )

@@ -15,10 +15,11 @@ from wsstream.opening.grammar import parse_token_list
 from wsstream.opening.headers import HeaderPairs, Headers
 from wsstream.opening.peer import Forwarded, PeerAddress, ip_address_of
 
-__all__ = ["Request", "RequestedURL", "Response"]
+__all__ = ["FRAMING_FIELDS", "Request", "RequestedURL", "Response"]
 
 _ABSOLUTE_FORM = re.compile(r"(?:https?|wss?)://[^/?]*+", re.IGNORECASE)
-_FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
+FRAMING_FIELDS = frozenset({"connection", "content-length", "transfer-encoding"})
+"""Fields of a response that wsstream sets itself."""
 
 _T = TypeVar("_T")
 _Default = TypeVar("_Default")
@@ -217,7 +218,7 @@ class Response:
             raise ValueError(f"a {int(status)} response must not have a body (RFC 9110 section 15)")
         self.status = int(status)
         self.headers = Headers(headers)
-        if foreign := _FRAMING.intersection(self.headers):
+        if foreign := FRAMING_FIELDS.intersection(self.headers):
             names = ", ".join(sorted(foreign))
             raise ValueError(f"headers of a response must not have {names}: wsstream sets that itself")
         if isinstance(body, str):

@@ -54,6 +54,11 @@ class Origins:
             check_type("an origin", origin, str | None, "a str or None")
             self._add(origin)
 
+    @classmethod
+    def of(cls, origins: OriginsArgument) -> Origins | None:
+        """The pages of an argument; ``None``: all. Raises what the class does."""
+        return None if origins is None else cls(origins)
+
     def _add(self, origin: str | None) -> None:
         if origin is None:
             self._exact.add(None)

@@ -12,7 +12,12 @@ from wsstream.opening.handshake import has_item
 from wsstream.opening.http import Request, Response
 from wsstream.routing.pattern import Pattern, split_path
 from wsstream.streams.websocket import WebSocketStream
-from wsstream.upgrade.route_options import RouteOptions, check_route_options, handler_subprotocols
+from wsstream.upgrade.route_options import (
+    CheckedOptions,
+    RouteOptions,
+    check_route_options,
+    handler_subprotocols,
+)
 
 __all__ = ["Router"]
 
@@ -24,7 +29,7 @@ _AnyHandler = TypeVar("_AnyHandler", bound=_Handler)
 class _Route(NamedTuple):
     """One of the two functions: for connections, or for requests that open none."""
 
-    options: RouteOptions
+    options: CheckedOptions
     handler: _Handler | None = None
     respond: _Respond | None = None
 
@@ -59,7 +64,7 @@ class Router:
     """
 
     def __init__(self) -> None:
-        self._entries: list[tuple[Pattern, _Route | tuple[Router, RouteOptions]]] = []
+        self._entries: list[tuple[Pattern, _Route | tuple[Router, CheckedOptions]]] = []
 
     @never_raises
     def __repr__(self) -> str:
@@ -80,7 +85,7 @@ class Router:
             if not callable(handler):
                 raise TypeError(f"handler must be an async function, got {type(handler).__name__}")
             spoken = handler_subprotocols(handler)
-            own = RouteOptions(subprotocols=spoken) if spoken else RouteOptions()
+            own = CheckedOptions(subprotocols=spoken) if spoken else CheckedOptions()
             self._entries.append((pattern, _Route(own | checked, handler=handler)))
             return handler
 
@@ -95,7 +100,7 @@ class Router:
         """
         if not callable(respond):
             raise TypeError(f"respond must be a function, got {type(respond).__name__}")
-        self._entries.append((Pattern(path), _Route(RouteOptions(), respond=respond)))
+        self._entries.append((Pattern(path), _Route(CheckedOptions(), respond=respond)))
 
     def mount(self, prefix: str, handler: _Handler | Router, **options: Unpack[RouteOptions]) -> None:
         """Give all paths below `prefix` to a handler or to another router.
@@ -150,7 +155,7 @@ class Router:
     def _choose(self, request: Request) -> _Respond | None:
         """Set the route and the parameters of `request`; returns what answers it, ``None`` for a handler."""
         try:
-            matches = list(self._matches(split_path(request.path), RouteOptions()))
+            matches = list(self._matches(split_path(request.path), CheckedOptions()))
         except ValueError:
             return _answer(400, "The path of the request is not UTF-8.")
         opens = has_item(request.headers.get_all("upgrade"), "websocket")
@@ -164,7 +169,7 @@ class Router:
             return _answer(405, "This path takes GET and HEAD requests only.", ("Allow", "GET, HEAD"))
         return respond
 
-    def _matches(self, segments: tuple[str, ...], outer: RouteOptions) -> Iterator[_Match]:
+    def _matches(self, segments: tuple[str, ...], outer: CheckedOptions) -> Iterator[_Match]:
         for pattern, entry in self._entries:
             if (parameters := pattern.match(segments)) is None:
                 continue

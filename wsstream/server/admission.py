@@ -312,4 +312,6 @@ class Admission:
         self._log(client, "dropped after open_timeout, %s s, still waiting for %s", timeout, waiting_for)
 
     def _log(self, client: Client, message: str, *args: object) -> None:
+        if not log.wants_info:
+            return
         log.info(f"%s: {message}", client, *args, facts=facts_of_client(client, self._now() - client.since))

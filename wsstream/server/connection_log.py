@@ -53,6 +53,8 @@ def facts_of_client(client: Client, duration: float) -> dict[str, object]:
 
 def log_rejection(client: Client, rejected: RequestRejected, duration: float) -> None:
     """Log a response other than 101. The application's own is no failure, and its body is not shown."""
+    if not log.wants_info:
+        return
     status = rejected.response.status
     facts = facts_of_client(client, duration) | {"status": status}
     if isinstance(rejected, ApplicationResponse):

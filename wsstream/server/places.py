@@ -41,7 +41,7 @@ def client_network(request: Request) -> Place:
     Behind trusted proxies it is that of the client, as they say. One customer of a provider has a /64 at
     least, so its addresses count as one client. ``None`` where no address is known, as on a Unix socket.
     """
-    address = None if request.client is None else parse_address(request.client.partition("%")[0])
+    address = None if request.client is None else parse_address(request.client)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address) >> 64 << 64, 64)))
     return None if address is None else str(address)

@@ -9,7 +9,7 @@ from wsstream.arguments import check_int
 from wsstream.opening.handshake import validate_subprotocols
 from wsstream.opening.origins import Origins, OriginsArgument
 
-__all__ = ["RouteOptions", "check_route_options", "handler_subprotocols"]
+__all__ = ["CheckedOptions", "RouteOptions", "check_route_options", "handler_subprotocols"]
 
 
 class RouteOptions(TypedDict, total=False):
@@ -20,24 +20,32 @@ class RouteOptions(TypedDict, total=False):
     max_message_size: int | None
 
 
-def check_route_options(options: RouteOptions) -> RouteOptions:
-    """A copy of `options`, for any number of requests.
+class CheckedOptions(TypedDict, total=False):
+    """The same in the form that each request needs."""
+
+    subprotocols: tuple[str, ...]
+    origins: Origins | None
+    max_message_size: int | None
+
+
+def check_route_options(options: RouteOptions) -> CheckedOptions:
+    """Check `options`, once for any number of requests.
 
     Raises:
         TypeError, ValueError: an option is wrong or unknown.
     """
-    checked = options.copy()
+    checked = CheckedOptions()
     for name in options:
         if name not in RouteOptions.__annotations__:
             known = ", ".join(RouteOptions.__annotations__)
             raise TypeError(f"a route has no option {name!r}; it takes {known}")
     if "subprotocols" in options:
         checked["subprotocols"] = validate_subprotocols(options["subprotocols"])
-    if (origins := options.get("origins")) is not None:
-        checked["origins"] = kept = origins if isinstance(origins, str) else tuple(origins)
-        Origins(kept)
+    if "origins" in options:
+        checked["origins"] = Origins.of(options["origins"])
     if "max_message_size" in options:
         check_int("max_message_size", options["max_message_size"], 0, optional=True)
+        checked["max_message_size"] = options["max_message_size"]
     return checked
 
 

@@ -36,7 +36,7 @@ from wsstream.transports.attributes import TransportAttributes
 from wsstream.transports.base import Transport, receive_now, receive_some, release, send_all
 from wsstream.transports.failures import reported
 from wsstream.upgrade.process_request import UNCHANGED, RequestHook
-from wsstream.upgrade.route_options import RouteOptions
+from wsstream.upgrade.route_options import CheckedOptions
 
 __all__ = ["ServerUpgrade", "UpgradePolicy", "client_broke"]
 
@@ -80,10 +80,10 @@ class UpgradePolicy:
     ) -> None:
         self.hook = RequestHook(process_request, own_tasks=own_tasks)
         self.subprotocols = validate_subprotocols(subprotocols)
-        self.origins = None if origins is None else Origins(origins)
+        self.origins = Origins.of(origins)
         self.options = options
         self._hosts = None if hosts is None else Hosts(hosts)
-        self._proxies = trusted_proxies
+        self._proxies = trusted_proxies or None  # most servers have none, and need not parse an address
 
     def see(self, request: Request) -> None:
         """Learn who the client is, and check that the host it asked for is one of the server's.
@@ -101,15 +101,12 @@ class UpgradePolicy:
 
     def of_route(self, route: object) -> UpgradePolicy:
         """The policy for a request to `route`, which a router chose: with the options of the route."""
-        changed: RouteOptions | None = getattr(route, "options", None)
+        changed: CheckedOptions | None = getattr(route, "options", None)
         if not changed:
             return self
         policy = copy(self)
-        if "subprotocols" in changed:
-            policy.subprotocols = validate_subprotocols(changed["subprotocols"])
-        if "origins" in changed:
-            origins = changed["origins"]
-            policy.origins = None if origins is None else Origins(origins)
+        policy.subprotocols = changed.get("subprotocols", self.subprotocols)
+        policy.origins = changed.get("origins", self.origins)
         if "max_message_size" in changed:
             policy.options = replace(self.options, max_message_size=changed["max_message_size"])
         return policy
