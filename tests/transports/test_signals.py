@@ -78,6 +78,49 @@ async def test_a_handler_that_somebody_installs_meanwhile_is_kept(calls: Calls) 
     assert signal.getsignal(TERM) == calls.handler
 
 
+async def test_a_handler_between_two_blocks_gets_the_signal_back(
+    calls: Calls,
+) -> None:
+    later, inner = Calls(), Calls()
+    with StopSignals(calls.first, calls.second):
+        outer = signal.signal(INT, later.handler)
+        with StopSignals(inner.first, inner.second):
+            signal.raise_signal(INT)
+            await anyio.sleep(0.01)
+        signal.raise_signal(INT)
+        assert (inner.made, later.made, calls.made) == ([("first", INT)], ["before"], [])
+        signal.signal(INT, outer)
+        signal.raise_signal(INT)
+        await anyio.sleep(0.01)
+        assert calls.made == [("first", INT)]
+    signal.raise_signal(INT)
+    assert calls.made[1:] == ["before"]
+
+
+async def test_a_handler_that_is_put_back_too_late_gives_the_signal_back(
+    calls: Calls,
+) -> None:
+    with StopSignals(calls.first, calls.second):
+        ours = signal.signal(TERM, Calls().handler)
+    signal.signal(TERM, ours)
+    signal.raise_signal(TERM)
+    assert calls.made == ["before"]
+    assert signal.getsignal(TERM) == calls.handler
+
+
+async def test_a_block_within_ctrl_c_for_sigterm_that_nobody_released_handles_sigterm(calls: Calls) -> None:
+    before = signal.signal(TERM, signal.SIG_DFL)
+    never_called = sigterm_as_ctrl_c()  # as by a server whose block is never left
+    signal.signal(TERM, before)
+    stop = Calls()
+    with StopSignals(stop.first, stop.second):
+        signal.raise_signal(TERM)
+        await anyio.sleep(0.01)
+        assert stop.made == [("first", TERM)]
+    assert signal.getsignal(TERM) == calls.handler
+    del never_called
+
+
 async def test_each_signal_calls_back(calls: Calls) -> None:
     count: list[int] = []
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored in what outlives its terminal

@@ -21,39 +21,52 @@ __all__ = ["StopSignals", "on_signal", "sigterm_as_ctrl_c"]
 
 _Action = Callable[[signal.Signals], object]
 
-_actions: dict[int, list[_Action]] = {}  # those that want a signal; not empty while its handler is installed
-_before: dict[int, Any] = {}  # the handlers that were there before ours
+
+class _Handler:
+    """A signal handler that calls the actions it has, and knows which handler was there before it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self._number = number
+        self._actions: list[_Action] = []
+        # A handler that was not installed from Python cannot be installed again.
+        self.before: Any = signal.getsignal(number) or signal.SIG_DFL
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self._actions:  # whoever took the signal from this handler has put it back too late
+            self._give_back()
+            signal.raise_signal(self._number)
+            return
+        for action in [each for each in self._actions if each is not _interrupt] or self._actions[:1]:
+            action(self._number)
+
+    def add(self, action: _Action) -> None:
+        self._actions.append(action)
+
+    def remove(self, action: _Action) -> None:
+        """Call `action` no more, if it still is; the last one gives the signal back."""
+        if action in self._actions:
+            self._actions.remove(action)
+            current: object = signal.getsignal(self._number)
+            if not self._actions and current is self:  # else somebody has taken the signal meanwhile
+                self._give_back()
+
+    def _give_back(self) -> None:
+        signal.signal(self._number, self.before)
 
 
-def _add(number: signal.Signals, action: _Action) -> bool:
-    """Have `action` called in the signal handler; false: this thread cannot handle signals."""
+def _add(number: signal.Signals, action: _Action) -> Callable[[], None]:
+    """Have `action` called in the signal handler until the function that this returns is called.
+
+    Does nothing in a thread that is not the main one, as it cannot handle signals.
+    """
     if threading.current_thread() is not threading.main_thread():
-        return False
-    if number in _actions:
-        _actions[number].append(action)
-    else:
-        _actions[number] = [action]
-        _before[number] = signal.signal(number, _handle)
-    return True
-
-
-def _remove(number: signal.Signals, action: _Action) -> None:
-    """Call `action` no more, if it still is; the last one gives the signal back."""
-    actions = _actions.get(number, [])
-    if action in actions:
-        actions.remove(action)
-        if not actions:
-            del _actions[number]
-            before = _before.pop(number)
-            if signal.getsignal(number) is _handle:  # else somebody has taken the signal meanwhile
-                # A handler that was not installed from Python cannot be installed again.
-                signal.signal(number, signal.SIG_DFL if before is None else before)
-
-
-def _handle(number: int, frame: FrameType | None) -> None:
-    actions = _actions.get(number, [])
-    for action in [each for each in actions if each is not _interrupt] or actions[:1]:
-        action(signal.Signals(number))
+        return lambda: None
+    handler: Any = signal.getsignal(number)
+    if not isinstance(handler, _Handler):
+        handler = _Handler(number)
+        signal.signal(number, handler)
+    handler.add(action)
+    return partial(handler.remove, action)
 
 
 def _interrupt(number: signal.Signals) -> None:
@@ -94,15 +107,15 @@ class StopSignals:
         self._first: _Action | None = first
         self._second = second
         self._soon = soon or _soon()
+        self._removers: list[Callable[[], None]] = []
 
     def __enter__(self) -> StopSignals:
-        for number in self.NUMBERS:
-            _add(number, self._receive)
+        self._removers = [_add(number, self._receive) for number in self.NUMBERS]
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in self.NUMBERS:
-            _remove(number, self._receive)
+        for remove in self._removers:
+            remove()
 
     def _receive(self, number: signal.Signals) -> None:
         if self._first is not None:
@@ -128,11 +141,11 @@ def on_signal(number: signal.Signals, callback: Callable[[], object]) -> Iterato
     def action(number: signal.Signals) -> None:
         soon(callback)
 
-    _add(number, action)
+    remove = _add(number, action)
     try:
         yield
     finally:
-        _remove(number, action)
+        remove()
 
 
 def sigterm_as_ctrl_c() -> Callable[[], None]:
@@ -141,8 +154,9 @@ def sigterm_as_ctrl_c() -> Callable[[], None]:
     Only where the program leaves SIGTERM to the system, which would kill it without any ``finally``, and
     where SIGINT does something. Does nothing in a thread that is not the main one.
     """
-    number = signal.SIGTERM
-    ours = number in _actions or signal.getsignal(number) is signal.SIG_DFL
-    if not (ours and callable(signal.getsignal(signal.SIGINT)) and _add(number, _interrupt)):
-        return lambda: None
-    return partial(_remove, number, _interrupt)
+    handler: Any = signal.getsignal(signal.SIGTERM)
+    if isinstance(handler, _Handler):
+        handler = handler.before
+    if handler is signal.SIG_DFL and callable(signal.getsignal(signal.SIGINT)):
+        return _add(signal.SIGTERM, _interrupt)
+    return lambda: None
