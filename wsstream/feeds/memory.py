@@ -97,6 +97,7 @@ class MemoryEngine:
     ) -> dict[str, Page]:
         """As :meth:`Engine.after` says. If cancelled, nothing happened."""
         await checkpoint()
+        pages: dict[str, Page] = {}
         with anyio.move_on_after(wait):
             while not (pages := self._pages(topics, limit)) and wait > 0:
                 await self._appended.wait()
