@@ -25,6 +25,9 @@ SAYS = {
     "mcp_session.py": r"^adder \['add'\]\n$",
     "pipe_sockets.py": r"HELLO THROUGH TWO SOCKETS\n(.*saw: .*code=4000, reason='enough', clean=True.\n){2}",
     "reconnect.py": r"^(update \d\n){4}lost: .*\n(update \d\n){4}lost: .*\nupdate 8\nupdate 9\n$",
+    "chat.py": r"^bob: bob is here\nbob: ann is here\n$",
+    "live_feed.py": r"^price 1\nprice 2\nprice 3\n$",
+    "game_loop.py": r"saw \d{1,2} of 300 messages, and the last of ann bob eve\n$",
     "tcp_tunnel.py": r"^1000000 bytes\n$",
 }
 WITHOUT_ASYNC = {"sync_download.py", "sync_server.py"}

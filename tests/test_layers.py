@@ -40,14 +40,14 @@ LAYERS = [
     {"routing"},
     {"client", "server"},
     {"asgi"},
-    {"files", "sync"},
+    {"feeds", "files", "sync"},
     {"cli", "__main__"},
 ]
 OUTSIDE = {"__init__", "public", "testing"}  # re-exports only; a product of its own, which may import all
 IO_MODULES = {"socket", "ssl", "selectors", "select", "asyncio", "trio", "anyio", "threading", "time"}
 BACKENDS = {"asyncio", "trio"}
 SANS_IO = ["codec", "protocol", "opening"]
-OPTIONAL = {"blake3", "python_socks"}  # in an extra, imported where it is needed
+OPTIONAL = {"blake3", "coredis", "python_socks"}  # in an extra, imported where it is needed
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,7 @@ ALLOWED = {
     "client": {"anyio"},
     "server": {"anyio"},
     "asgi": {"anyio"},
+    "feeds": {"anyio", "coredis"},
     "files": {"anyio", "blake3"},
     "sync": {"anyio"},
     "cli": {"anyio", "rich", "trustme", "trio", "uvloop", "prompt_toolkit", "shtab"},

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit.codec import VERSIONS, Version, needs_compiled
 
-from wsstream.codec.batch import CLOSED_FOR_COMPRESSION, CLOSED_FOR_TURN, FULL, GAP, LARGEST
+from wsstream.codec.batch import CLOSED_FOR_COMPRESSION, CLOSED_FOR_END, CLOSED_FOR_TURN, FULL, GAP, LARGEST
 from wsstream.testing import EXAMPLE_KEY, Frame, frame, parse_frames
 
 KEYS = pytest.mark.parametrize("key", [None, EXAMPLE_KEY], ids=["plain", "masked"])
@@ -293,6 +293,37 @@ def test_nothing_leaves_alone_before_what_waits_elsewhere(alone: tuple[Any, Kern
     batch.capacity = 0
     assert batch.put(b"a") is None
     assert kernel.sent == []
+
+
+def test_frames_that_are_made_already_leave_if_nothing_waits(version: Version) -> None:
+    batch = version.FrameBatch(None)
+    kernel = Kernel(batch)
+    frames = b"\x82\x01a\x82\x01b"
+    batch.closed_for = CLOSED_FOR_COMPRESSION
+    assert batch.send_frames(frames) is True
+    assert kernel.sent[0] is frames
+    assert batch.sent == len(frames)
+    for reason in (CLOSED_FOR_TURN, CLOSED_FOR_END):
+        batch.closed_for = reason
+        assert batch.send_frames(frames) is None
+    batch.closed_for = 0
+    batch.others = 1
+    assert batch.send_frames(frames) is None
+    batch.others = 0
+    batch.begin(0x82, b"waits")
+    assert batch.send_frames(frames) is None
+    batch.take()
+    batch.send = None
+    assert batch.send_frames(frames) is None
+    assert len(kernel.sent) == 1
+
+
+def test_frames_that_do_not_all_leave_are_handed_on(version: Version) -> None:
+    batch = version.FrameBatch(None)
+    kernel = Kernel(batch)
+    batch.send_rest = lambda frame, sent, error: setattr(batch, "others", len(frame) - sent)
+    kernel.most = 2
+    assert batch.send_frames(b"\x82\x01a") is False
 
 
 def test_an_interrupt_while_it_is_sent_is_raised(alone: tuple[Any, Kernel]) -> None:

@@ -18,6 +18,7 @@
 ``peers``            servers on loopback that are not ours
 ``processes``        programs in processes of their own
 ``programs``         installed programs that a test needs
+``redis_server``     Redis on a Unix socket, which may be restarted and lose what it has
 ``tls``              an authority, and the contexts of both ends
 ``versions``         what depends on the version of anyio
 ``virtual_uvloop``   virtual time on uvloop

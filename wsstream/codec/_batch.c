@@ -11,6 +11,7 @@
 #define LARGEST (16 * 1024) /* as in batch.py */
 #define GAP 10e-6           /* as in batch.py */
 #define LEAST_CAPACITY 4096
+#define CLOSED_FOR_COMPRESSION 2 /* as in batch.py */
 
 /* Bytes: twice this, with a header, is still a Py_ssize_t. */
 #define MOST_WAITING (PY_SSIZE_T_MAX / 2 - MAX_HEADER)
@@ -293,6 +294,20 @@ batch_put(FrameBatch *self, PyObject *item)
 }
 
 static PyObject *
+batch_send_frames(FrameBatch *self, PyObject *frames)
+{
+    if (!PyBytes_CheckExact(frames)) {
+        PyErr_SetString(PyExc_TypeError, "frames must be bytes");
+        return NULL;
+    }
+    if ((self->closed_for & ~CLOSED_FOR_COMPRESSION) || self->used != 0 || self->others != 0 || self->send == NULL
+        || self->send == Py_None) {
+        Py_RETURN_NONE;
+    }
+    return send_alone(self, frames) < 0 ? NULL : PyBool_FromLong(self->others == 0);
+}
+
+static PyObject *
 batch_take_alone(FrameBatch *self, PyObject *now)
 {
     double seconds = PyFloat_AsDouble(now);
@@ -397,6 +412,7 @@ batch_length(FrameBatch *self)
 static PyMethodDef batch_methods[] = {
     {"begin", (PyCFunction)batch_begin, METH_VARARGS, NULL},
     {"put", (PyCFunction)batch_put, METH_O, NULL},
+    {"send_frames", (PyCFunction)batch_send_frames, METH_O, NULL},
     {"take", (PyCFunction)batch_take, METH_NOARGS, NULL},
     {"take_alone", (PyCFunction)batch_take_alone, METH_O, NULL},
     {NULL, NULL, 0, NULL},

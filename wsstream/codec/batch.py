@@ -152,6 +152,16 @@ class FrameBatch:
         self.sends_until_yield -= 1
         return self.sends_until_yield <= 0 or len(self._buffer) >= min(self.capacity, FULL)
 
+    def send_frames(self, frames: bytes) -> bool | None:
+        """Send complete frames, not masked, if nothing waits; ``None``: they have to go another way.
+
+        Returns whether all of them have left. Nothing is copied: many connections can be given the same.
+        """
+        if self.closed_for & ~CLOSED_FOR_COMPRESSION or self._buffer or self.others or self.send is None:
+            return None
+        self._send_alone(frames)
+        return not self.others
+
     def _comes_alone(self) -> bool:
         return self.answers or self.clock() - self.last_send > GAP
 

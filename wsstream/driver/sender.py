@@ -10,13 +10,14 @@ Sending has three doors, for speed; all lead into one queue of frames and out by
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 from time import monotonic
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint
 
-from wsstream.codec.batch import CLOSED_FOR_END, FULL, FrameBatch
+from wsstream.codec.batch import CLOSED_FOR_END, CLOSED_FOR_TURN, FULL, FrameBatch
 from wsstream.codec.events import Close, Kind, Ping, Pong
 from wsstream.driver.ending import Ending
 from wsstream.driver.engine import Engine
@@ -106,6 +107,11 @@ class Sender:
         return self._flow.send_high_water
 
     @property
+    def can_hand_over(self) -> bool:
+        """Whether `hand_over` may be called: it is open, and no other message has the turn."""
+        return not self._connection.queue.batch.closed_for & (CLOSED_FOR_END | CLOSED_FOR_TURN)
+
+    @property
     def batch(self) -> FrameBatch:
         """Takes small messages while others wait to leave, see the module's docstring."""
         return self._connection.queue.batch
@@ -144,6 +150,19 @@ class Sender:
         queue.batch.last_send = monotonic()
         queue.batch.sends_until_yield -= 1
         return queue.batch.sends_until_yield <= 0
+
+    def hand_over(self, pieces: Iterable[bytes]) -> bool:
+        """Take over whole messages as frames of a server, at once and whatever is unsent.
+
+        Each piece is one frame or several. Nothing is copied: many connections can be given the same pieces.
+        False: another message has the turn, or the connection is not open, and nothing happened.
+        """
+        if not self.can_hand_over:
+            return False
+        for piece in pieces:
+            self._connection.queue.put_data(piece)
+        self.pump.step()
+        return True
 
     async def send_whole(self, kind: Kind, payload: bytes | memoryview, *, compress: bool) -> None:
         """Send a whole message: at once if that needs no waiting, or else as `send` does.

@@ -265,6 +265,16 @@ class Connection:
             payload = self._deflater.compress(payload, last=last)
         self._put_frame(opcode, payload, fin=last, rsv1=first and self._compressing)
 
+    @property
+    def agreed_deflate(self) -> Agreed | None:
+        """What was agreed on for permessage-deflate, as long as messages can be sent."""
+        return None if self._deflater is None else self._deflater.agreed
+
+    def forget_context(self) -> None:
+        """Compressed frames follow that this object did not make: refer to nothing before them."""
+        if self._deflater is not None:
+            self._deflater.forget()
+
     def send_fragments(self, kind: Kind, payloads: Sequence[memoryview]) -> None:
         """Queue a frame for each of `payloads`, which are of one size, never change, and are not the last.
 

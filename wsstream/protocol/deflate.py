@@ -94,6 +94,15 @@ class Deflater:
         """Bytes of the smallest message that is worth compressing."""
         return self._agreed.options.min_size
 
+    @property
+    def agreed(self) -> Agreed:
+        """What both sides agreed on."""
+        return self._agreed
+
+    def forget(self) -> None:
+        """Refer to no earlier message: the next one begins a new context."""
+        self._context = None
+
     def compress(self, payload: bytes | memoryview, *, last: bool) -> bytes:
         """Compress `payload`, and return it as the payload of the next frame; `last` ends the message."""
         if self._context is None:

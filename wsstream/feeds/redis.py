@@ -1,0 +1,335 @@
+"""An engine over Redis or Valkey Streams: the feeds of several processes are one."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Generator, Iterable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from wsstream.arguments import check_type
+from wsstream.driver.signals import Latch, Signal, spawn
+from wsstream.feeds.engine import Entry, Page
+from wsstream.feeds.position import Position
+from wsstream.feeds.redis_scripts import APPEND, READ
+from wsstream.log import Log
+
+__all__ = ["RedisEngine"]
+
+log = Log("wsstream.feeds")
+
+_MOST_WAITING: Final = 64 << 20  # bytes that are not appended yet
+_PIPELINE: Final = (500, 1 << 20)  # items, and bytes of them, that are sent together
+_CHECK_AFTER: Final = 1.0  # seconds; then the epoch is looked at again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds after a failure
+
+
+class _Append:
+    """An item that is on its way to Redis."""
+
+    __slots__ = ("_error", "_finished", "_position", "arguments", "keys", "size")
+
+    def __init__(self, keys: list[str], arguments: list[str | bytes]) -> None:
+        self.keys = keys
+        self.arguments = arguments
+        self.size = sum(map(len, arguments))
+        self._finished = Latch()
+        self._position: Position | None = None
+        self._error: OSError | None = None
+
+    def finish(self, result: Any) -> None:
+        if isinstance(result, Exception):
+            self._error = OSError(f"Redis did not take the item: {result}")
+        else:
+            self._position = Position(_text(result[0]), int(result[1]))
+        self._finished.set()
+
+    def __await__(self) -> Generator[Any, Any, Position]:
+        yield from self._finished.wait().__await__()
+        if self._error is not None:
+            raise self._error
+        assert self._position is not None
+        return self._position
+
+
+class RedisEngine:
+    """``async with RedisEngine(url) as engine``: keeps topics in Redis or Valkey. Takes the extra ``redis``.
+
+    Two clients: one blocks in reading, the other one does all else. What is appended goes out in pipelines.
+    When Redis cannot be reached, appending waits, and tries again without a duplicate. Leaving the block
+    drops what was not appended yet.
+
+    Args:
+        url: such as ``redis://localhost:6379/0``, ``rediss://...`` or ``unix:///run/redis.sock``.
+        prefix: of the keys in Redis.
+
+    Raises:
+        TypeError, ValueError, ImportError: an argument is wrong, or coredis is not installed.
+        OSError: on entering: Redis cannot be reached.
+    """
+
+    def __init__(self, url: str, *, prefix: str = "wsstream") -> None:
+        check_type("url", url, str, "a str")
+        check_type("prefix", prefix, str, "a str")
+        try:
+            import coredis
+            from coredis import exceptions
+            from coredis.retry import NoRetryPolicy
+        except ImportError as error:
+            raise ImportError("RedisEngine needs coredis: pip install wsstream[redis]") from error
+        self._prefix = prefix
+        # It would retry by itself, which is done here with what was sent in view.
+        from_url: Any = coredis.Redis.from_url
+        self._new_client = partial(from_url, url, verify_version=False, retry_policy=NoRetryPolicy())
+        self._new_client()  # checks the URL
+        self._passing = (
+            OSError, TimeoutError, exceptions.ConnectionError, exceptions.BusyLoadingError,
+            exceptions.ReadOnlyError, exceptions.NoScriptError,
+        )  # fmt: skip
+        self._waiting: deque[_Append] = deque()
+        self._waiting_size = 0
+        self._more = Signal()
+        self._seen: dict[str, Position] = {}  # what `after` returned last, while it was waiting
+        self._check_at = -math.inf
+        self._scope = anyio.CancelScope()
+        self._ready = Latch()  # or failed
+        self._over = Latch()
+        self._open = False
+        self._failure: Exception | None = None
+        self._reader: Any = None
+        self._writer: Any = None
+
+    def __repr__(self) -> str:
+        return f"<RedisEngine {'open' if self._open else 'closed'}>"
+
+    async def __aenter__(self) -> Self:
+        # Not in this task: what leaves the block would come out of coredis' task groups in groups of its own.
+        spawn(self._keep_clients, "wsstream Redis", self._ended)
+        try:
+            await self._ready.wait()
+        except BaseException:
+            await self._stop()
+            raise
+        if self._failure is not None:
+            raise OSError(f"Redis cannot be reached: {_first(self._failure)}") from self._failure
+        self._open = True
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        self._open = False
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._over.wait()
+        error = OSError("the engine was closed before")
+        while self._waiting:
+            self._waiting.popleft().finish(error)
+
+    async def _keep_clients(self) -> None:
+        """What coredis needs is open while this runs."""
+        try:
+            with self._scope:
+                async with self._new_client() as self._reader, self._new_client() as self._writer:
+                    await self._writer.ping()
+                    self._ready.set()
+                    await self._write()
+        except Exception as error:
+            self._failure = error
+
+    def _ended(self) -> None:
+        self._ready.set()
+        self._over.set()
+
+    # -- appending -------------------------------------------------------------------------------
+
+    def append(
+        self, topic: str, data: str | bytes, *, key: str | None = None, keep: int = 10_000
+    ) -> Awaitable[Position]:
+        """Append an item: calls take effect in their order. Await the result for its position.
+
+        If that is cancelled, the item is appended all the same.
+
+        Raises:
+            anyio.WouldBlock: 64 MiB wait to be appended.
+            RuntimeError: the engine is not open.
+            OSError: when it is awaited: Redis refused the item, or the engine was closed.
+        """
+        if not self._open:
+            raise RuntimeError('this engine is not open: use "async with RedisEngine(url) as engine"')
+        field, payload = ("t", data.encode()) if isinstance(data, str) else ("b", data)
+        # Without a key of its own, sending it again could make a duplicate.
+        name = f"k{key}" if key is not None else f"r{secrets.token_urlsafe(12)}"
+        item = _Append(self._keys(topic), [secrets.token_hex(8), name, field, payload, str(keep)])
+        if self._waiting and self._waiting_size + item.size > _MOST_WAITING:
+            raise anyio.WouldBlock
+        self._waiting.append(item)
+        self._waiting_size += item.size
+        self._more.notify()
+        return item
+
+    async def _write(self) -> None:
+        """Append what waits. Only the end of the engine cancels this."""
+        pause = _FIRST_PAUSE
+        while True:
+            if not self._waiting:
+                await self._more.wait()
+                await checkpoint()  # more may come in this turn of the event loop
+            items = self._next_items()
+            try:
+                results = await self._run(APPEND, [(item.keys, item.arguments) for item in items])
+            except self._passing as error:
+                if pause == _FIRST_PAUSE:
+                    log.warning("Redis cannot be reached: %s", error)
+                await anyio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            pause = _FIRST_PAUSE
+            for item, result in zip(items, results, strict=True):
+                self._waiting.popleft()
+                self._waiting_size -= item.size
+                item.finish(result)
+
+    def _next_items(self) -> list[_Append]:
+        items: list[_Append] = []
+        count, room = _PIPELINE
+        for item in self._waiting:
+            if items and (len(items) == count or item.size > room):
+                break
+            items.append(item)
+            room -= item.size
+        return items
+
+    async def _run(self, script: str, calls: Iterable[tuple[list[str], list[str | bytes]]]) -> list[Any]:
+        """Run a script for each of `calls`, in one pipeline. The error of a call is in place of its result.
+
+        Raises:
+            Exception: one of `self._passing`: it has to be done again.
+        """
+        # The script is sent each time: so there is no moment at which a server does not know it.
+        async with self._writer.pipeline(transaction=False, raise_on_error=False) as pipeline:
+            loaded = pipeline.script_load(script)
+            pending = [pipeline.evalsha(_sha(script), keys, arguments) for keys, arguments in calls]
+        results = [await _result(each) for each in (loaded, *pending)]
+        for result in results:
+            if isinstance(result, self._passing):
+                raise result
+        return results[1:]
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def after(
+        self, topics: Mapping[str, Position | None], *, limit: int, wait: float
+    ) -> dict[str, Page]:
+        """As :meth:`Engine.after` says. If cancelled, nothing happened.
+
+        Raises:
+            OSError: Redis cannot be reached.
+        """
+        try:
+            return await self._after(topics, limit, wait)
+        except self._passing as error:
+            self._check_at = -math.inf
+            raise OSError(f"Redis cannot be reached: {error}") from error
+
+    async def _after(self, topics: Mapping[str, Position | None], limit: int, wait: float) -> dict[str, Page]:
+        now = anyio.current_time()
+        if wait <= 0:
+            return await self._read(topics, limit)
+        if now >= self._check_at or any(self._seen.get(name) != since for name, since in topics.items()):
+            pages = await self._read(topics, limit)
+            self._check_at = now + _CHECK_AFTER
+            self._note(topics, pages)
+            if pages:
+                return pages
+        known = {name: since for name, since in topics.items() if since is not None}
+        pages = await self._block(known, limit, wait)
+        self._note(topics, pages)
+        return pages
+
+    def _note(self, topics: Mapping[str, Position | None], pages: Mapping[str, Page]) -> None:
+        for name, since in topics.items():
+            if (position := pages[name].position if name in pages else since) is not None:
+                self._seen[name] = position
+        for name in self._seen.keys() - topics.keys():
+            del self._seen[name]
+
+    async def _read(self, topics: Mapping[str, Position | None], limit: int) -> dict[str, Page]:
+        """Read without waiting, whatever became of the epochs."""
+        calls: list[tuple[list[str], list[str | bytes]]] = []
+        for name, since in topics.items():
+            epoch, offset = ("", 0) if since is None else (since.epoch, since.offset)
+            calls.append((self._keys(name), [secrets.token_hex(8), epoch, str(offset), str(limit)]))
+        results = await self._run(READ, calls)
+        pages = {}
+        for (name, since), result in zip(topics.items(), results, strict=True):
+            if isinstance(result, Exception):
+                raise OSError(f"Redis did not give the items: {result}") from result
+            epoch, newest, recovered, found = result
+            entries = [_entry(identifier, fields) for identifier, fields in found]
+            last = entries[-1].offset if entries else int(newest)
+            if entries or not recovered or since is None or since.epoch != _text(epoch):
+                pages[name] = Page(entries, Position(_text(epoch), last), bool(recovered))
+        return pages
+
+    async def _block(self, topics: Mapping[str, Position], limit: int, wait: float) -> dict[str, Page]:
+        """Wait for something new. What is not of the known epoch, or not the next, is left to `_read`."""
+        names = {self._keys(name)[0]: name for name in topics}
+        found = await self._reader.xread(
+            {stream: f"{topics[name].offset}-0" for stream, name in names.items()},
+            count=limit,
+            block=math.ceil(min(wait, _CHECK_AFTER) * 1000),
+        )
+        pages = {}
+        for stream, items in (found or {}).items():
+            name = names[_text(stream)]
+            since = topics[name]
+            if any(_text(item.field_values.get(b"e", b"")) != since.epoch for item in items):
+                self._check_at = -math.inf
+                continue
+            entries = [_entry(item.identifier, item.field_values) for item in items]
+            if entries[0].offset != since.offset + 1:
+                self._check_at = -math.inf
+                continue
+            pages[name] = Page(entries, Position(since.epoch, entries[-1].offset))
+        return pages
+
+    def _keys(self, topic: str) -> list[str]:
+        return [f"{self._prefix}:{{{topic}}}:{part}" for part in ("items", "state", "keys")]
+
+
+async def _result(command: Any) -> Any:
+    try:
+        return await command
+    except Exception as error:
+        return error
+
+
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def _entry(identifier: Any, fields: Any) -> Entry:
+    if not isinstance(fields, Mapping):
+        fields = dict(zip(fields[::2], fields[1::2], strict=True))
+    offset = int(_text(identifier).partition("-")[0])
+    text = fields.get(b"t")
+    return Entry(offset, fields[b"b"] if text is None else text.decode())
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()
+
+
+def _first(error: Exception) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
