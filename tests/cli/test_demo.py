@@ -34,7 +34,7 @@ def _digest_of_made_up(size: int, kind: str) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("loop", ["asyncio", "asyncio (uvloop)", "trio"])
 @pytest.mark.parametrize("raw", [False, True], ids=["file", "raw"])
