@@ -2,8 +2,8 @@
 
 A plain run leaves out what is ``heavy`` and what is ``slow``. CI sets ``CI=true``: then nothing is heavy, and
 property tests try their full number of examples. On the other Pythons, event loops and versions of the
-dependencies it sets ``EFFORT=plain``, too, and what is heavy is left out again. What is ``slow`` runs there once,
-by ``pytest -m slow``. ``pytest -m "slow or not slow"`` runs everything.
+dependencies it sets ``EFFORT=plain``, too, and what is heavy is left out again. What is ``slow`` runs there
+once, by ``pytest -m slow``. ``pytest -m "slow or not slow"`` runs everything.
 """
 
 from __future__ import annotations
