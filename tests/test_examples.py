@@ -72,25 +72,30 @@ def test_the_chat_without_async_tells_the_others() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="there SO_REUSEPORT does not share out connections")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_several_processes_serve_one_port_until_a_signal(backend: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, str(EXAMPLES / "several_processes.py"), str(port), backend]
-    with subprocess.Popen(
-        command, env=environment(measured=False), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            lines = [process.stdout.readline().split() for _ in range(2)]
-            assert len({line[1] for line in lines}) == 2
-            assert {line[3] for line in lines} == {f"ws://127.0.0.1:{port}"}
-            output = run_program(str(EXAMPLES / "echo_client.py"), lines[0][3], backend)
-            assert "CloseInfo(code=1000" in output
-            process.send_signal(signal.SIGTERM)
-            assert process.communicate(timeout=20) == ("", "")
-            assert process.returncode == 0
-        finally:
-            process.kill()
+    with socket.socket() as kept:  # without listening, so that nobody else gets the port
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", 0))
+        port = kept.getsockname()[1]
+        command = [sys.executable, str(EXAMPLES / "several_processes.py"), str(port), backend]
+        with subprocess.Popen(
+            command,
+            env=environment(measured=False),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                lines = [process.stdout.readline().split() for _ in range(2)]
+                assert len({line[1] for line in lines}) == 2
+                assert {line[3] for line in lines} == {f"ws://127.0.0.1:{port}"}
+                output = run_program(str(EXAMPLES / "echo_client.py"), lines[0][3], backend)
+                assert "CloseInfo(code=1000" in output
+                process.send_signal(signal.SIGTERM)
+                assert process.communicate(timeout=20) == ("", "")
+                assert process.returncode == 0
+            finally:
+                process.kill()
 
 
 @pytest.mark.heavy
