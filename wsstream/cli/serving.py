@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
-from wsstream.cli.credentials import is_authorized, read_token
+from wsstream.cli.credentials import read_token
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import connection_keywords, load_certificate
 from wsstream.cli.options.values import Address, address
 from wsstream.cli.report import Reporter
+from wsstream.files.web.login import has_bearer
 from wsstream.files.web.pages import WebPage
 from wsstream.opening.http import Request, Response
 from wsstream.opening.peer import parse_address
@@ -207,7 +208,7 @@ def _gate(path: str | None, token: str | None, page: WebPage | None) -> Callable
             return response
         if path is not None and request.path != path:
             return Response(404, body="not found\n")
-        if token is not None and not is_authorized(request.headers.get("authorization"), token):
+        if token is not None and not (has_bearer(request, token) if page is None else page.knows(request)):
             return Response(401, {"WWW-Authenticate": "Bearer"}, "a token is needed\n")
         return None
 

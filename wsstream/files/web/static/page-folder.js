@@ -11,6 +11,7 @@ const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 export class Folder {
   #client;
   #download;
+  #onError;
   #name = "";
   /** @type {AsyncGenerator<import("./wsstream-files.js").Entry> | null} */
   #entries = null;
@@ -18,10 +19,12 @@ export class Folder {
   /**
    * @param {import("./wsstream-files.js").FilesClient} client
    * @param {((name: string, size?: number) => void) | null} download null: the server does not let files be got
+   * @param {() => void} onError called when a folder could not be shown
    */
-  constructor(client, download) {
+  constructor(client, download, onError) {
     this.#client = client;
     this.#download = download;
+    this.#onError = onError;
     find("refresh").addEventListener("click", () => this.open(this.#name));
     find("more").addEventListener("click", () => this.#show());
     find("files").hidden = false;
@@ -55,6 +58,7 @@ export class Folder {
     } catch (error) {
       note = explain(error);
       over = true;
+      this.#onError();
     }
     if (entries !== this.#entries) return; // another folder was opened meanwhile
     if (anew) find("file-list").replaceChildren(...items);

@@ -1,10 +1,11 @@
 /** The page: what the parts of it do together. */
 
-import { FilesClient } from "./wsstream-files.js";
+import { FilesClient, TransferError } from "./wsstream-files.js";
 import { pickSink } from "./wsstream-sinks.js";
 import { Folder } from "./page-folder.js";
 import { explain, formatRate, formatSize } from "./page-format.js";
 import { Graph } from "./page-graph.js";
+import { Login } from "./page-login.js";
 import { forget, keepHandle, keyOf, notes, remember, reopen } from "./page-store.js";
 import { element, TransferList } from "./page-transfers.js";
 
@@ -12,11 +13,15 @@ const find = (id) => /** @type {any} */ (document.getElementById(id));
 const here = new URL("./", location.href);
 here.protocol = here.protocol.replace("http", "ws");
 const CONNECTED = "Connected";
+const CHECK_EVERY = 3000; // milliseconds
+let checked = 0;
 const make = () => new FilesClient(here.href, { retries: Infinity });
 const [uploads, downloads, lists] = [make(), make(), make()];
 const transfers = new TransferList();
 /** @type {Folder | null} */
 let folder = null;
+/** @type {Login} */
+let login;
 
 find("api").textContent = "WebSocketStream" in globalThis ? "WebSocketStream" : "WebSocket";
 new Graph(() => /** @type {any} */ (transfers.active));
@@ -25,12 +30,16 @@ start();
 async function start() {
   for (let pause = 500; ; pause = Math.min(2 * pause, 10000)) {
     try {
+      const { control, login: needed } = await settings();
+      if (!login && control) bindDisk(control);
+      login ??= new Login(needed);
+      await login.check();
       const allowed = await lists.operations();
       showConnection("open", CONNECTED);
       find("send").hidden = !allowed.includes("put");
       if (allowed.includes("put")) acceptFiles();
       if (allowed.includes("list")) {
-        folder = new Folder(lists, allowed.includes("get") ? download : null);
+        folder = new Folder(lists, allowed.includes("get") ? download : null, () => login.check());
         await folder.refresh();
       }
       break;
@@ -52,6 +61,18 @@ function showConnection(state, text) {
 function watch() {
   const lost = transfers.active.some(({ phase, error }) => phase === "retrying" || (phase === "connecting" && error));
   showConnection(lost ? "lost" : "open", lost ? "No connection" : CONNECTED);
+  // A browser does not tell a page why a WebSocket was refused.
+  if (lost && Date.now() - checked > CHECK_EVERY) {
+    checked = Date.now();
+    login.check();
+  }
+}
+
+/** What this server has of all that the page can do. */
+async function settings() {
+  const answer = await fetch("settings.json").catch(() => null);
+  if (!answer?.ok) throw new TransferError("lost");
+  return answer.json();
 }
 
 // -- sending -----------------------------------------------------------------------------------
@@ -205,12 +226,9 @@ function bindSlider(name, use) {
 bindSlider("reader", (rate) => {
   readerRate = rate;
 });
-bindDisk();
 
 /** The slider of the server's disk, where the server has one: it is told by a WebSocket of its own. */
-async function bindDisk() {
-  const { control } = await (await fetch("settings.json")).json();
-  if (!control) return;
+function bindDisk(control) {
   const ws = new WebSocket(here.href, [control]);
   ws.onopen = () => {
     find("disk-control").hidden = false;
@@ -218,6 +236,6 @@ async function bindDisk() {
   };
   ws.onclose = () => {
     find("disk-control").hidden = true;
-    if (ws.protocol) setTimeout(bindDisk, 2000);
+    if (ws.protocol) setTimeout(() => bindDisk(control), 2000);
   };
 }
