@@ -405,10 +405,10 @@ async def test_people_log_in_once_and_out(
 
 
 async def test_when_the_token_changes_the_page_asks_and_the_upload_goes_on(
-    servers: Servers, tmp_path: Path, folder: Path, file: Path, browser: str
+    servers: Servers, tmp_path: Path, folder: Path, file: Path
 ) -> None:
     url = servers.serve(folder, slow=True, token="t0ken")
-    async with opened(browser, tmp_path, url, token="t0ken") as page:
+    async with opened("chromium", tmp_path, url, token="t0ken") as page:
         await page.choose("#picker", file)
         await acknowledged(page, 0.1)
         port = servers.kill()
@@ -440,6 +440,32 @@ async def test_pause_cancel_and_keyboard(servers: Servers, tmp_path: Path, folde
         assert "Cancelled" in await page.run(f"{ITEM}.innerText")
         assert await page.run(f"document.activeElement === {ITEM}")  # the focus is not lost with the button
         assert "Cancelled" in await page.run("document.querySelector('#announce').textContent")
+
+
+async def test_the_keyboard_keeps_its_place_in_folders(
+    servers: Servers, tmp_path: Path, folder: Path, browser: str
+) -> None:
+    (folder / "outer" / "inner").mkdir(parents=True)
+    for number in range(201):  # one more than the page shows at a time
+        (folder / "outer" / "inner" / f"{number:03}.txt").touch()
+    focused = "document.activeElement.textContent"
+    buttons = "Array.from(document.querySelectorAll('#files button'))"
+    async with opened(browser, tmp_path, servers.serve(folder)) as page:
+        for button, place in (("outer/", "outer"), ("inner/", "inner")):
+            await until(page, f"{buttons}.some((each) => each.textContent === '{button}')")
+            await page.run(f"{buttons}.find((each) => each.textContent === '{button}').click()")
+            await until(page, f"{focused} === '{place}'")
+        await until(page, "!document.querySelector('#more').hidden")
+        await page.run("document.querySelector('#more').click()")
+        await until(page, "document.activeElement.ariaLabel === 'Download 200.txt'")
+        await page.run(f"{buttons}.find((each) => each.textContent === 'All files').click()")
+        await until(page, f"{focused} === 'On the server'")
+
+
+async def test_numbers_that_change_all_the_time_are_not_read_out(servers: Servers, tmp_path: Path) -> None:
+    async with opened("chromium", tmp_path, servers.start("demo", "--web")) as page:
+        live = "Array.from(document.querySelectorAll('output'), (each) => each.ariaLive)"
+        assert await page.run(live) == ["off"] * 5
 
 
 async def test_each_control_has_a_name_and_nothing_is_wider_than_a_phone(

@@ -7,7 +7,7 @@ import { explain, formatRate, formatSize } from "./page-format.js";
 import { Graph } from "./page-graph.js";
 import { Login } from "./page-login.js";
 import { forget, keepHandle, keyOf, notes, remember, reopen } from "./page-store.js";
-import { element, TransferList } from "./page-transfers.js";
+import { element, focusOn, TransferList } from "./page-transfers.js";
 
 const find = (id) => /** @type {any} */ (document.getElementById(id));
 const here = new URL("./", location.href);
@@ -58,6 +58,13 @@ function showConnection(state, text) {
   shown.textContent = text;
 }
 
+/** Tell the person something that no transfer tells. "" takes back what was told. */
+function say(text) {
+  find("notice").textContent = text;
+  find("notice").hidden = !text;
+  find("announce").textContent = text;
+}
+
 function watch() {
   const lost = transfers.active.some(({ phase, error }) => phase === "retrying" || (phase === "connecting" && error));
   showConnection(lost ? "lost" : "open", lost ? "No connection" : CONNECTED);
@@ -102,8 +109,12 @@ function acceptFiles() {
 /** A file that was dropped: with a handle where there are handles, so that a reload needs no choice. */
 async function take(item) {
   const file = item.getAsFile();
-  const handle = await item.getAsFileSystemHandle?.();
-  if (handle?.kind === "directory" || !file) return;
+  const isFolder = item.webkitGetAsEntry?.()?.isDirectory;
+  const handle = isFolder ? null : await item.getAsFileSystemHandle?.();
+  if (isFolder || !file) {
+    say("A page cannot send a folder: choose the files in it, or use wsstream send.");
+    return;
+  }
   if (handle) await keepHandle(file, handle);
   upload(file);
 }
@@ -124,6 +135,7 @@ async function choose() {
 
 /** @param {File} file */
 function upload(file) {
+  say("");
   const key = keyOf(file);
   const token = notes().find((note) => note.key === key)?.token;
   let kept = Date.now();
@@ -173,6 +185,7 @@ function unfinishedItem(note) {
   drop.addEventListener("click", () => {
     forget(note.key);
     showUnfinished();
+    focusOn(find("unfinished").hidden ? find("title") : find("unfinished-title"));
   });
   const buttons = element("div", { className: "actions" }, resume, drop);
   return element("li", {}, name, element("p", { className: "figures", textContent: text }), buttons);
@@ -181,8 +194,13 @@ function unfinishedItem(note) {
 /** Go on with an upload: with the handle of its file, or once the person has chosen the file again. */
 async function goOn(note) {
   const file = await reopen(note.key);
-  if (file) upload(file);
-  else choose();
+  if (file) {
+    upload(file);
+    focusOn(find("transfers-title"));
+    return;
+  }
+  say(`Choose “${note.name}” again: then it goes on where it stopped.`);
+  choose();
 }
 
 // -- receiving ---------------------------------------------------------------------------------
@@ -192,9 +210,10 @@ async function download(name) {
   try {
     sink = await pickSink(name);
   } catch (error) {
-    find("announce").textContent = explain(error);
+    if (error?.error !== "cancelled") say(explain(error));
     return;
   }
+  say("");
   const write = sink.write;
   sink.write = async (bytes) => {
     await write(bytes);
