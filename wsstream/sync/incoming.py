@@ -11,7 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from time import monotonic
+from typing import Any, Protocol
 from weakref import ref
 
 import anyio
@@ -23,6 +24,7 @@ from wsstream.errors import MessageTooBig
 from wsstream.streams.reader import MessageReader as AsyncReader
 from wsstream.streams.reader import next_reader
 from wsstream.sync.background import Background
+from wsstream.sync.call import check_timeout
 
 __all__ = ["Incoming"]
 
@@ -53,8 +55,16 @@ class Incoming:
         self._receiver = receiver
         self._ending = ending
         self._busy = threading.Lock()  # held by the thread that receives
+        self._waiter: Any = None  # a lock, which is released when something has arrived
+        self._watching = False  # the receiver may be told to call `_arrived`
+        receiver.intake.on_arrival = self._arrived
         self._begun: AsyncReader | None = None  # a message that nobody has taken yet
         self._open: ref[Reader] | None = None  # who takes a message in chunks
+
+    @property
+    def threads_waiting(self) -> int:
+        """Threads that wait without a task in the event loop."""
+        return self._waiter is not None
 
     @property
     def cost(self) -> int:
@@ -77,7 +87,30 @@ class Incoming:
             return self.batch.popleft()
 
     def _fetch(self, timeout: float | None) -> None:
-        self._background.call(self._fill, timeout, self._fill_now)
+        """Get messages into the batch: by waiting for them, if that is all there is to do, or by a task."""
+        check_timeout(timeout)
+        begun = monotonic()
+        self._wait_for_arrival(-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+        if not self.batch:
+            self._background.call(self._fill, timeout, self._fill_now, begun=begun)
+
+    def _wait_for_arrival(self, timeout: float) -> None:
+        """Wait until something has arrived; not at all if something else is to be done first."""
+        waiter = self._waiter = threading.Lock()
+        waiter.acquire()
+        try:
+            if self._start_watching():
+                waiter.acquire(timeout=timeout)
+        finally:
+            self._waiter = None  # else what arrives later would be taken without being asked for
+
+    def _start_watching(self) -> bool:
+        gate = self._background.gate
+        with gate.lock:
+            if self._begun is not None or not gate.asleep:
+                return False
+            self._watching = True  # first: Ctrl-C may come in between
+            return self._receiver.start_watching()
 
     def take_reader(self, timeout: float | None) -> tuple[bytes | str, AsyncReader | None]:
         """The next message: whole, if it is here, or the reader in the event loop that takes it in chunks."""
@@ -119,7 +152,23 @@ class Incoming:
 
     # -- in the event loop ---------------------------------------------------------------------
 
+    def _arrived(self) -> None:
+        if self._watching:
+            self._stop_watching()
+            if (waiter := self._waiter) is not None:
+                self._waiter = None
+                try:
+                    self._fill_now()
+                finally:
+                    waiter.release()
+
+    def _stop_watching(self) -> None:
+        if self._watching:
+            self._watching = False
+            self._receiver.stop_watching()
+
     def _fill_now(self) -> bool:
+        self._stop_watching()
         if self._begun is None:
             self.batch.extend(self._receiver.take_messages(self.most))
         return bool(self.batch)
@@ -138,6 +187,7 @@ class Incoming:
         self.batch.extend(receiver.take_messages(self.most - len(message)))
 
     async def _begin(self) -> None:
+        self._stop_watching()
         self._begun = await next_reader(self._receiver, self._ending.id)
 
     def drop(self) -> None:
