@@ -201,8 +201,6 @@ HANDSHAKE = (
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
 async def test_the_scope_tells_of_the_request(http: str, tmp_path: Path) -> None:
-    if http == "httptools":
-        pytest.importorskip("httptools")
     scopes: list[dict[str, Any]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

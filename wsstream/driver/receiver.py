@@ -148,7 +148,8 @@ class Receiver:
     def start_watching(self) -> bool:
         """Have `Intake.on_arrival` called when a message arrives.
 
-        False: one may be here, or all is not as usual. A thread that acts in place of the event loop may call this. Only one may watch or wait at a time.
+        False: one may be here, or all is not as usual. A thread that acts in place of the event loop may call
+        this. Only one may watch or wait at a time.
         """
         step, inbox = self.intake.read_step, self.inbox
         if (
