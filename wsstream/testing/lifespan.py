@@ -40,7 +40,7 @@ class Lifespan:
 
     @asynccontextmanager
     async def around(self) -> AsyncIterator[dict[str, Any]]:
-        """Startup before the block, which gets the state, and shutdown after it. Raises what startup raised."""
+        """Startup before the block, which gets the state; shutdown after it. Raises an error of startup."""
         if self._mode == "off":
             yield self._state
             return
