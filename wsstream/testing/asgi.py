@@ -75,7 +75,7 @@ async def asgi_connect(
                     yield ws
             except Exception as error:
                 failure = error
-            application.session.peer_left()
+            application.session.opening.peer_left()
     if limit.cancelled_caught:
         raise TimeoutError(f"the block and the application did not end within {timeout} s")
     raised = application.error or life.error
@@ -114,10 +114,10 @@ class _Application:
         from wsstream.opening.handshake_server import RequestRejected
 
         try:
-            while not self.session.advance():
+            while not self.session.opening.advance():
                 await self._transport.wait_readable()
         except RequestRejected as rejected:
-            await self.session.reject(rejected)
+            await self.session.opening.reject(rejected)
         except (HandshakeError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._transport.close()
         else:
@@ -126,10 +126,10 @@ class _Application:
     async def _run(self) -> None:
         from wsstream.asgi.scope import websocket_scope
 
-        assert self.session.request is not None
+        assert self.session.opening.request is not None
         try:
             await self.session.run(
-                self._app, websocket_scope(self.session.request, scheme="ws", **self._scope)
+                self._app, websocket_scope(self.session.opening.request, scheme="ws", **self._scope)
             )
         except Exception as error:
             if not self.session.says_client_left(error):
