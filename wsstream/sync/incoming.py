@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol
 from weakref import ref
@@ -80,7 +78,8 @@ class Incoming:
                 return self.batch.popleft()
             except IndexError:
                 pass
-        with self._receiving():
+        self._check_usable()
+        with self._busy:
             self._give_way()
             if not self.batch:
                 self._fetch(timeout)
@@ -96,8 +95,9 @@ class Incoming:
 
     def _wait_for_arrival(self, timeout: float) -> None:
         """Wait until something has arrived; not at all if something else is to be done first."""
-        waiter = self._waiter = threading.Lock()
+        waiter = threading.Lock()
         waiter.acquire()
+        self._waiter = waiter
         try:
             if self._start_watching():
                 waiter.acquire(timeout=timeout)
@@ -107,14 +107,17 @@ class Incoming:
     def _start_watching(self) -> bool:
         gate = self._background.gate
         with gate.lock:
-            if self._begun is not None or not gate.asleep:
+            if (
+                not gate.asleep or self._begun is not None or self.batch
+            ):  # filled for a wait that was given up
                 return False
             self._watching = True  # first: Ctrl-C may come in between
             return self._receiver.start_watching()
 
     def take_reader(self, timeout: float | None) -> tuple[bytes | str, AsyncReader | None]:
         """The next message: whole, if it is here, or the reader in the event loop that takes it in chunks."""
-        with self._receiving():
+        self._check_usable()
+        with self._busy:
             self._give_way()
             if not self.batch and self._begun is None:
                 self._background.call(self._begin, timeout)
@@ -127,16 +130,11 @@ class Incoming:
         """`reader` takes a message in chunks from now on; ``None``: nobody does."""
         self._open = None if reader is None else ref(reader)
 
-    @contextmanager
-    def _receiving(self) -> Iterator[None]:
+    def _check_usable(self) -> None:
         if self._background.forked:
             self._background.post(self.drop)  # raises
-        if not self._busy.acquire(blocking=False):
+        if self._busy.locked():  # not `acquire`, after which Ctrl-C would leave it locked
             raise anyio.BusyResourceError("receiving from")
-        try:
-            yield
-        finally:
-            self._busy.release()
 
     def _give_way(self) -> None:
         """Skip the rest of the message whose reader this thread has left open.
