@@ -107,9 +107,7 @@ class Incoming:
     def _start_watching(self) -> bool:
         gate = self._background.gate
         with gate.lock:
-            if (
-                not gate.asleep or self._begun is not None or self.batch
-            ):  # filled for a wait that was given up
+            if not gate.asleep or self._begun is not None or self.batch:  # of a wait before
                 return False
             self._watching = True  # first: Ctrl-C may come in between
             return self._receiver.start_watching()

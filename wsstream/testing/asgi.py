@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from .lifespan import Lifespan, LifespanMode
+from .lifespan import Lifespan
 from .memory import MemoryStream, memory_pair
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def asgi_connect(
     client: tuple[str, int] = ("127.0.0.1", 50000),
     root_path: str = "",
     state: Mapping[str, Any] | None = None,
-    lifespan: LifespanMode = "auto",
+    lifespan: Literal["auto", "on", "off"] = "auto",
     timeout: float | None = 30,
     **options: Any,
 ) -> AsyncIterator[WebSocketStream]:

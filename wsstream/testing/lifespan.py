@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import anyio
 
-__all__ = ["Lifespan", "LifespanMode"]
+__all__ = ["Lifespan"]
 
-LifespanMode: TypeAlias = Literal["auto", "on", "off"]
 _MODES = ("auto", "on", "off")
 
 
@@ -26,7 +25,7 @@ class Lifespan:
         error: what went wrong; what the application raised comes before what it only reported.
     """
 
-    def __init__(self, app: Any, state: dict[str, Any], mode: LifespanMode) -> None:
+    def __init__(self, app: Any, state: dict[str, Any], mode: str) -> None:
         if mode not in _MODES:
             raise ValueError(f"lifespan must be one of {', '.join(_MODES)}, got {mode!r}")
         self.error: Exception | None = None
@@ -44,6 +43,7 @@ class Lifespan:
         if self._mode == "off":
             yield self._state
             return
+        started = False
         async with anyio.create_task_group() as group:
             group.start_soon(self._run)
             await self._answered.wait()
