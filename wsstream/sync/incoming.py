@@ -1,8 +1,9 @@
 """Messages on their way from the event loop to a thread: many for each trip.
 
 A thread that asks for a message gets all that are complete, up to a quarter of the connection's high-water
-mark; the next calls take them without the event loop. Nothing is taken before a thread asks, so a thread that
-does not read stops the peer as in the asynchronous API.
+mark; the next calls take them without the event loop. If none is there, the thread waits for a lock, which
+the event loop releases when it has put what arrives into the batch. Nothing is taken before a thread asks, so
+a thread that does not read stops the peer as in the asynchronous API.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Messages on their way from threads to the event loop: many for each trip.
 
 A thread puts a small message into a queue of at most `send_high_water` bytes and goes on; one callback of the
-event loop hands all of them over to the connection. When the queue is full, because the connection takes
-nothing more, threads wait. All else (a large message, one in chunks, a file) takes the turn: it begins when
-the queue is empty, and other threads wait for its end.
+event loop hands all of them over to the connection. One that comes alone leaves in its thread, without the
+queue, while the event loop is asleep. When the queue is full, because the connection takes nothing more,
+threads wait. All else (a large message, one in chunks, a file) takes the turn: it begins when the queue is
+empty, and other threads wait for its end.
 """
 
 from __future__ import annotations
