@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Literal
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from wsstream.arguments import check_int, check_type
 from wsstream.close_codes import CloseCode
@@ -18,6 +17,7 @@ from wsstream.display import never_raises
 from wsstream.driver.signals import Signal, spawn
 from wsstream.errors import ConnectionClosed
 from wsstream.feeds import history, hub
+from wsstream.feeds.crowd import Crowds
 from wsstream.feeds.engine import Engine, Page
 from wsstream.feeds.follower import Followed, Follower
 from wsstream.feeds.memory import Appended, MemoryEngine
@@ -34,7 +34,6 @@ __all__ = ["Feed", "FeedStatistics"]
 log = Log("wsstream.feeds")
 
 _EVICT = Evict()
-_AT_ONCE = 128  # followers that are served before other tasks run: about a millisecond
 _MOST_AHEAD = 10_000  # publications that the engine or the reader does not have yet
 _LEAST_SHARED = 1000  # items that an engine keeps which several processes read
 _LAST_CONFIRMATIONS = 5.0  # seconds for these when the feed ends
@@ -92,7 +91,7 @@ class Feed(AsyncBlock["Feed"]):
         self._alone = engine is None
         self._engine: Engine = MemoryEngine() if engine is None else engine
         self._hub: hub.Hub | None = None
-        self._live: dict[Follower, None] = {}
+        self._live = Crowds()
         self._followers: dict[Follower, WebSocketStream] = {}
         self._room = Signal()
         self._unconfirmed: deque[Awaitable[Position]] = deque()
@@ -283,13 +282,13 @@ class Feed(AsyncBlock["Feed"]):
             )
             page = None
             follower.caught_up()
-            self._live[follower] = None  # no other task has run since the head was read
+            self._live.add(follower)  # no other task has run since the head was read
             while not follower.needs_its_task:
                 await follower.moved.wait()
-            self._live.pop(follower, None)
+            self._live.discard(follower)
 
     def _leave(self, follower: Follower) -> None:
-        self._live.pop(follower, None)
+        self._live.discard(follower)
         del self._followers[follower]
         follower.detach()
         self._dropped += follower.backlog.dropped
@@ -300,14 +299,9 @@ class Feed(AsyncBlock["Feed"]):
         restarted = not page.recovered or page.position.epoch != self.position.epoch
         self.position = page.position
         if restarted:
-            for follower in list(self._live):
-                follower.restart(page.position, recovered=page.recovered)
+            self._live.restart(page.position, recovered=page.recovered)
         for batch in batches(page.entries):
-            for count, follower in enumerate(list(self._live), 1):
-                if follower in self._live:
-                    follower.push(batch)
-                if not count % _AT_ONCE:
-                    await checkpoint()
+            await self._live.push(batch)
 
 
 def _checked(message: str | bytes, key: str | None) -> str | bytes:
