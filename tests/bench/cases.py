@@ -104,7 +104,9 @@ class Case:
 
     def quick(self) -> Case:
         """The same with less to do."""
-        return replace(self, held=min(self.held, 50), connections=min(self.connections, 50), seconds=0, rounds=1)
+        return replace(
+            self, held=min(self.held, 50), connections=min(self.connections, 50), seconds=0, rounds=1
+        )
 
     def spec(self, seconds: float, files: dict[str, str]) -> dict[str, Any]:
         """What both processes are told."""
@@ -194,12 +196,25 @@ CASES = (
     ),
     Case(
         "broadcast-1000",
+        "publish 256 B to 1,000 connections, 200/s",
+        "broadcast",
+        256,
+        measure="cpu",
+        connections=1000,
+        pace=200,
+        seconds=1,
+        subjects=BROADCASTS,
+        rounds=3,
+    ),
+    Case(
+        "broadcast-light",
         "publish 256 B to 1,000 connections, 50/s",
         "broadcast",
         256,
         measure="cpu",
         connections=1000,
         pace=50,
+        seconds=1,
         subjects=BROADCASTS,
         rounds=3,
     ),
@@ -212,8 +227,8 @@ CASES = (
         connections=2,
         stalled=1,
         pace=250,
-        subjects=BROADCASTS,
         seconds=4,
+        subjects=BROADCASTS[:-1],  # on trio, the broadcast of websockets waits for the one that does not read
         rounds=1,
     ),
 )

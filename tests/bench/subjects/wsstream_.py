@@ -20,7 +20,6 @@ from wsstream.feeds import Feed
 
 from .library import Coroutines
 
-
 KEEP = 16  # items of the history of a feed: the other libraries have none
 
 
