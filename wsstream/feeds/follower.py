@@ -220,8 +220,10 @@ class Follower:
     # -- while nothing waits, a crowd keeps the numbers ------------------------------------------
 
     def is_level_at(self, offset: int) -> bool:
-        """Whether it has all up to this item, and nothing waits here or in the connection."""
-        return self._level and self._last == offset and self.is_open and not self._pump.unsent
+        """Whether it has all up to this item, nothing waits, and `send_frames` sends, unlike over TLS."""
+        if not self._level or self._last != offset or not self.is_open:
+            return False
+        return self._sender.batch.send is not None and not self._pump.unsent
 
     def enter(self, crowd: Level) -> None:
         """From now on, `crowd` counts for it; it is where the crowd is."""
