@@ -110,6 +110,7 @@ class Feed(AsyncBlock["Feed"]):
             with anyio.move_on_after(_LAST_CONFIRMATIONS):
                 await self._publications.drain()
         finally:
+            self._publications.stop()
             for follower, ws in list(self._followers.items()):
                 ws.begin_close(CloseCode.GOING_AWAY)
                 follower.moved.notify()

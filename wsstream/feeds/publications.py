@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
@@ -48,6 +49,7 @@ class Publications:
         self._unconfirmed: deque[Awaitable[Position]] = deque()
         self._confirmed = Signal()
         self._confirming = False
+        self._scope = anyio.CancelScope()
 
     def __len__(self) -> int:
         """How many the engine does not have yet."""
@@ -67,8 +69,8 @@ class Publications:
         else:
             self._unconfirmed.append(appended)
             if not self._confirming:
-                self._confirming = True
-                spawn(self._confirm, "wsstream publications", self._confirm_ended)
+                self._confirming, self._scope = True, anyio.CancelScope()
+                spawn(self._confirm, "wsstream publications", partial(self._confirm_ended, self._scope))
 
     async def append(self, data: str | bytes, key: str | None) -> Position:
         """Append an item after those that were published, and return its position.
@@ -86,6 +88,14 @@ class Publications:
         while self._unconfirmed:
             await self._confirmed.wait()
 
+    def stop(self) -> None:
+        """Wait for the engine no more. What it takes in a coroutine that has not begun is dropped."""
+        self._scope.cancel()
+        for appended in list(self._unconfirmed)[1:]:  # the first one is awaited
+            if inspect.iscoroutine(appended):
+                appended.close()
+        self._unconfirmed.clear()
+
     @property
     def _undelivered(self) -> int:
         """Items that the engine has and the followers do not, as far as that is known."""
@@ -97,15 +107,18 @@ class Publications:
         return self._engine.append(self._topic, data, key=key, keep=keep)
 
     async def _confirm(self) -> None:
-        while self._unconfirmed:
-            try:
-                await self._unconfirmed[0]
-            except Exception as error:
-                if not self.lost:
-                    log.error("feed %s: a publication was lost", self._topic, cause=error)
-                self.lost += 1
-            self._unconfirmed.popleft()
-            self._confirmed.notify()
+        with self._scope:
+            while self._unconfirmed:
+                try:
+                    await self._unconfirmed[0]
+                except Exception as error:
+                    if not self.lost:
+                        log.error("feed %s: a publication was lost", self._topic, cause=error)
+                    self.lost += 1
+                self._unconfirmed.popleft()
+                self._confirmed.notify()
+        self._confirming = False  # now, as the next item may be published before the task has ended
 
-    def _confirm_ended(self) -> None:
-        self._confirming = False
+    def _confirm_ended(self, scope: anyio.CancelScope) -> None:
+        if scope is self._scope:  # it was cancelled, perhaps before its first step
+            self._confirming = False
