@@ -3,6 +3,7 @@
 Usage: python game_loop.py [asyncio|trio]
 """
 
+import logging
 import sys
 
 import anyio
@@ -34,4 +35,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")  # the feed names who is too slow
     anyio.run(main, backend=dict(enumerate(sys.argv)).get(1, "asyncio"))
