@@ -220,14 +220,14 @@ CASES = (
     ),
     Case(
         "broadcast-stalled",
-        "publish 64 KiB to two connections, 250/s, one does not read",
+        "publish 32 KiB to two connections, 200/s, one does not read",
         "broadcast",
-        64 * KIB,
+        32 * KIB,
         measure="cpu",
         connections=2,
         stalled=1,
-        pace=250,
-        seconds=4,
+        pace=200,
+        seconds=5,
         subjects=BROADCASTS[:-1],  # on trio, the broadcast of websockets waits for the one that does not read
         rounds=1,
     ),
