@@ -15,16 +15,17 @@ pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 class SlowEngine:
-    """A second for each item, in a coroutine; what is ``"refused"`` is."""
+    """Takes each item in a coroutine, after `delay` seconds; what is ``"refused"`` is."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay: float = 1) -> None:
+        self.delay = delay
         self.memory = MemoryEngine()
         self.failures = 0  # of reads to come
 
     async def append(
         self, topic: str, data: str | bytes, *, key: str | None = None, keep: int = 10_000
     ) -> Position:
-        await anyio.sleep(1)
+        await anyio.sleep(self.delay)
         if data == "refused":
             raise OSError("refused")
         return await self.memory.append(topic, data, key=key, keep=keep)
@@ -49,7 +50,7 @@ async def test_what_is_appended_comes_after_what_was_published() -> None:
 
 
 async def test_no_more_than_ten_thousand_wait_for_the_engine() -> None:
-    publications = Publications(SlowEngine(), "a", 10, alone=False, delivered=lambda: 0)
+    publications = Publications(SlowEngine(0), "a", 10, alone=False, delivered=lambda: 0)
     for _ in range(10_000):
         publications.publish("1", None)
     with pytest.raises(anyio.WouldBlock):
