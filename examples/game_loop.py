@@ -27,7 +27,8 @@ async def main() -> None:
                 for player in PLAYERS:
                     feed.publish(f"{player} {tick} ".ljust(50_000))  # large, to be slow soon
                 await anyio.sleep(0.01)
-            seen, last = 0, {}
+            seen = 0
+            last: dict[str, str] = {}
             while [*last.values()] != ["100"] * len(PLAYERS):
                 player, last_tick = str(await slow.receive()).split()
                 last[player], seen = last_tick, seen + 1
