@@ -31,7 +31,9 @@ def add_bind_option(parser: argparse.ArgumentParser, *, path: str = "") -> None:
 def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:
     """Add the options of a server. With `shared`, those that clients have too are not added again."""
     group = parser.add_argument_group(
-        "server", "'GET /healthz' is answered with 200 while it listens; SIGHUP loads --cert and --key again"
+        "server",
+        "'GET /healthz' is answered with 200 while new clients are welcome; SIGHUP loads --cert and --key"
+        " again",
     )
     if not shared:
         add_tls_files(group, "server")
@@ -100,5 +102,13 @@ def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False)
         type=duration,
         default=10.0,
         help="how long connections may take to end after a signal (10s)",
+    )
+    group.add_argument(
+        "--drain",
+        metavar="TIME",
+        type=duration,
+        default=0.0,
+        help="after a signal, first send the clients away one by one, with 1012, over this time; meanwhile"
+        " /healthz and new WebSockets get 503 (0)",
     )
     group.add_argument("--once", action="store_true", help="serve one connection, then exit")
