@@ -18,10 +18,7 @@ rooms = {name: Feed(name) for name in ("lobby", "python")}
 
 @router.route("/chat/{room}")
 async def chat(ws: WebSocketStream) -> None:
-    room = rooms.get(ws.path_params["room"])
-    if room is None:
-        await ws.aclose(4404, "no such room")
-        return
+    room = rooms.get(ws.path_params["room"], rooms["lobby"])
     async with anyio.create_task_group() as group:
         group.start_soon(partial(room.follow, ws, since=room.position, receives=True))
         async for message in ws:
@@ -33,6 +30,7 @@ async def main() -> None:
         for room in rooms.values():
             await stack.enter_async_context(room)
         server = await stack.enter_async_context(serve(router, "127.0.0.1"))
+        # A server goes on with: await server.serve_forever()
         async with connect(f"{server.url}/chat/lobby") as ann, connect(f"{server.url}/chat/lobby") as bob:
             await bob.send("bob is here")
             print("bob:", await bob.receive())

@@ -51,6 +51,8 @@ AIMS = {
     "tls-consume": Aim(0.95, 0.95, 2, "cpu"),
     "tls-produce": Aim(0.9, 0.9, 2, "cpu"),
     "handshakes": Aim(1, 1, 2, "cpu"),
+    "broadcast-1000": Aim(1 / 0.7, 1 / 0.7, 1 / 0.7, "cpu", everywhere=("trio",)),
+    "broadcast-light": Aim(1 / 0.7, 1 / 0.7, 1 / 0.7, "cpu", everywhere=("trio",)),
 }
 SYNC_AIMS = {
     "sync-consume-256": 1.0,
@@ -64,6 +66,7 @@ RAW_TRIO = 1.3  # times the CPU time of a bare loop on trio's sockets, for an ec
 INTO_A_FILE = 0.8  # of the rate at which the same is received and dropped, at least
 FILE_MEMORY = 40  # MiB, at most
 FORWARD_MEMORY = 0.1  # of picows' on the same loop, at most
+STALLED_MEMORY = 0.1  # of websockets' on asyncio, at most
 
 
 class Result(NamedTuple):
@@ -148,6 +151,14 @@ def _sync(case: Case, row: Row) -> Result:
     )
 
 
+def _stalled(case: Case, row: Row, loop: str) -> Result:
+    """What a client that does not read costs in memory."""
+    share = row[f"wsstream-{loop}"]["peak"] / max(1, row["websockets-asyncio"]["peak"])
+    aim = f"≤ {STALLED_MEMORY}"
+    rate = f"{share:.2f} websockets-asyncio"
+    return Result(f"{case.title}: memory", loop, rate, "", aim, share <= STALLED_MEMORY)
+
+
 def _more(case: Case, row: Row) -> list[Result]:
     """What is aimed at besides the ratio to a peer."""
     lines = []
@@ -177,6 +188,8 @@ def _more(case: Case, row: Row) -> list[Result]:
                         share <= FORWARD_MEMORY,
                     )
                 )
+    if case.stalled and "websockets-asyncio" in row:
+        lines += [_stalled(case, row, loop) for loop in IDLE if f"wsstream-{loop}" in row]
     if {"wsstream-sync", "websockets-sync"} <= row.keys():
         lines.append(_sync(case, row))
     if case.name.startswith("consume-256") and {PURE, "websockets-asyncio"} <= row.keys():

@@ -23,6 +23,7 @@ PEERS = (
     "trio-websocket",
 )
 RAWS = (RAW, "raw-trio")
+BROADCASTS = (*WSSTREAM, PURE, "websockets-asyncio", "websockets-uvloop", "websockets-trio")
 THREADS = ("wsstream-sync", "websockets-sync")
 
 Measure = Literal["rate", "cpu", "memory"]
@@ -39,6 +40,7 @@ ROLES = {
     "echo": "exchange",
     "ask": "answer",
     "feed": "absorb",
+    "broadcast": "absorb",
     "idle": "hold",
     "handshakes": "shake",
     "proxy": "blast",
@@ -56,10 +58,13 @@ class Case:
         measure: what is compared: messages per second, CPU time per message, or memory per connection.
         connections: how many are opened before the measurement.
         held: how many are opened within it.
+        stalled: how many of `connections` never read.
+        pace: messages per second that are sent to all connections; 0: as many as there is time for.
         fragments: of each message that is received.
         chunk: bytes that are read or written at a time, where messages are not whole.
         level: of compression; 0: none.
         send_buffer: the size of the kernel's buffer that wsstream's user asks for; 0: the kernel chooses it.
+        seconds: that a measurement takes at least.
         rounds: at most so many; None: as many as are asked for.
         fresh: each round takes place in a new process.
     """
@@ -72,12 +77,15 @@ class Case:
     measure: Measure = "rate"
     connections: int = 1
     held: int = 0
+    stalled: int = 0
+    pace: int = 0
     fragments: int = 1
     chunk: int = MIB
     tls: bool = False
     level: int = 0
     send_buffer: int = 0
     subjects: tuple[str, ...] = (*RAWS, *WSSTREAM, PURE, *PEERS)
+    seconds: float = 0
     rounds: int | None = None
     fresh: bool = False
 
@@ -97,7 +105,9 @@ class Case:
 
     def quick(self) -> Case:
         """The same with less to do."""
-        return replace(self, held=min(self.held, 50), connections=min(self.connections, 50), rounds=1)
+        return replace(
+            self, held=min(self.held, 50), connections=min(self.connections, 50), seconds=0, rounds=1
+        )
 
     def spec(self, seconds: float, files: dict[str, str]) -> dict[str, Any]:
         """What both processes are told."""
@@ -107,9 +117,11 @@ class Case:
             "size": self.size,
             "connections": self.connections,
             "held": self.held,
+            "stalled": self.stalled,
+            "pace": self.pace,
             "fragments": self.fragments,
             "chunk": self.chunk,
-            "seconds": seconds,
+            "seconds": max(seconds, self.seconds),
             "tls": self.tls,
             "level": self.level,
             "send_buffer": self.send_buffer,
@@ -190,6 +202,43 @@ CASES = (
         256,
         connections=1000,
         rounds=3,
+    ),
+    Case(
+        "broadcast-1000",
+        "publish 256 B to 1,000 connections, 200/s",
+        "broadcast",
+        256,
+        measure="cpu",
+        connections=1000,
+        pace=200,
+        seconds=1,
+        subjects=BROADCASTS,
+        rounds=3,
+    ),
+    Case(
+        "broadcast-light",
+        "publish 256 B to 1,000 connections, 50/s",
+        "broadcast",
+        256,
+        measure="cpu",
+        connections=1000,
+        pace=50,
+        seconds=1,
+        subjects=BROADCASTS,
+        rounds=3,
+    ),
+    Case(
+        "broadcast-stalled",
+        "publish 32 KiB to two connections, 200/s, one does not read",
+        "broadcast",
+        32 * KIB,
+        measure="cpu",
+        connections=2,
+        stalled=1,
+        pace=200,
+        seconds=5,
+        subjects=BROADCASTS[:-1],  # on trio, the broadcast of websockets waits for the one that does not read
+        rounds=1,
     ),
 )
 BY_NAME = {case.name: case for case in CASES}

@@ -39,6 +39,8 @@ class Job:
         self.messages = 0
         self.bytes = 0
         self.last: bytes | str = b""  # the last message, whole
+        self.stalled: int = spec["stalled"]
+        self.pace: int = spec["pace"]  # messages per second; 0: as many as there is time for
         self.crowd: list[Any] = []  # the connections of a feed
         self.complete = anyio.Event()  # all of them are open
         self.ready = anyio.Event()  # what is to be sent has been made
@@ -90,7 +92,7 @@ class Job:
     @property
     def sends(self) -> bool:
         """The work waits for the start of the measurement."""
-        return self.work in ("produce", "produce_chunks", "send_file", "feed", "ask")
+        return self.work in ("produce", "produce_chunks", "send_file", "feed", "broadcast", "ask")
 
     @property
     def lasts(self) -> bool:

@@ -150,10 +150,13 @@ class Partner:
         }
 
     def absorb(self, spec: Spec) -> Spec:
-        """Count what comes on each connection until the last message of the feed; every byte is compared."""
+        """Count what comes until the last message of the feed; every byte is compared.
+
+        As many connections as are to be stalled are not read.
+        """
         content = frames.payload(spec["size"])
         frame = frames.frame(frames.BINARY, content, masked=False)
-        total, seconds = _absorb(self.sockets, frame, frames.end_of_feed(masked=False))
+        total, seconds = _absorb(self.sockets[spec["stalled"] :], frame, frames.end_of_feed(masked=False))
         return {"messages": total, "bytes": total * spec["size"], "seconds": seconds}
 
     def answer(self, spec: Spec) -> Spec:

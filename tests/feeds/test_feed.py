@@ -148,7 +148,7 @@ async def test_live_followers_lose_nothing_that_the_history_does_not_keep(serve_
         assert [offset for offset, _ in await client.items(10_000)] == [*range(1, 10_001)]
         feed.publish("again")
         assert await client.item() == (10_001, "again")
-        assert len(feed._engine._topics["game"].entries) == 1  # type: ignore[attr-defined]
+        assert len(feed._engine._topics["game"]._entries) == 1  # type: ignore[attr-defined]
 
 
 async def test_two_feeds_on_one_engine_are_one_feed(serve_feed: Any) -> None:
@@ -315,8 +315,8 @@ async def test_followers_that_do_not_read_hold_the_same_bytes(serve_feed: Any) -
         backlogs = [[*follower.backlog._items] for follower in feed._live]
         assert min(map(len, backlogs)) > 250
         for mine, others in zip(reversed(backlogs[0]), reversed(backlogs[1]), strict=False):
-            assert mine.frames(next(iter(feed._live))._variant) is others.frames(
-                next(iter(feed._live))._variant
+            assert mine.frames(next(iter(feed._live)).variant) is others.frames(
+                next(iter(feed._live)).variant
             )
         del one, two
 

@@ -23,7 +23,7 @@ from wsstream.feeds import Item, RedisEngine, follow
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.filterwarnings(UNCLOSED)]
 
 PROGRAM = Path(__file__).with_name("feed_server.py")
-FOLLOWERS = 50
+FOLLOWERS = 200
 
 
 class Servers:
@@ -84,34 +84,48 @@ async def test_each_follower_has_no_gap_and_no_duplicate_or_is_told(
                     if item.data == "last":
                         return
 
-        async def publish(engine: RedisEngine, count: int) -> None:
+        async def publish(engine: RedisEngine) -> None:
             nonlocal published
-            for _ in range(count):
-                published += 1
-                await engine.append("news", str(published))
-                await anyio.sleep(0.002)
+            published += 1
+            await engine.append("news", str(published))
+
+        async def go_on_publishing(engine: RedisEngine) -> None:
+            while True:
+                await publish(engine)
+                await anyio.sleep(0.01)
+
+        async def all_have_the_next(engine: RedisEngine) -> None:
+            """Publish an item, and wait until each follower has something new."""
+            counts = list(map(len, got))
+            await publish(engine)
+            await until(lambda: all(len(items) > count for items, count in zip(got, counts, strict=True)))
 
         with anyio.fail_after(100):
             async with RedisEngine(redis.url) as engine, anyio.create_task_group() as group:
                 for number in range(FOLLOWERS):
                     group.start_soon(read, number)
                 while not all(got):  # each has its first item
-                    await publish(engine, 1)
+                    await publish(engine)
+                    await anyio.sleep(0.02)
                 async with anyio.create_task_group() as publishers:
-                    publishers.start_soon(publish, engine, 400)
+                    publishers.start_soon(go_on_publishing, engine)
                     await anyio.sleep(0.2)
                     await run_sync(servers.kill, servers.ports[0])
                     await anyio.sleep(0.2)
                     await run_sync(servers.start, servers.ports[0])
+                    publishers.cancel_scope.cancel()
                 if lose:
+                    await all_have_the_next(engine)
                     await run_sync(redis.save)
+                    await all_have_the_next(engine)  # and so each has one of those that will be lost
                 async with anyio.create_task_group() as publishers:
-                    publishers.start_soon(publish, engine, 200)
-                    await anyio.sleep(0.3)
+                    publishers.start_soon(go_on_publishing, engine)
+                    await anyio.sleep(0.2)
                     await run_sync(lambda: redis.stop(lose=lose))
                     await anyio.sleep(0.2)
                     await run_sync(redis.start)
-                await publish(engine, 100)
+                    publishers.cancel_scope.cancel()
+                await all_have_the_next(engine)  # or a gap, which takes up to a second
                 await engine.append("news", "last", key="last")
                 await until(lambda: all(items[-1].data == "last" for items in got))
         gaps = [check(items) for items in got]

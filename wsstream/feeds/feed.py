@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
-from collections import deque
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from wsstream.arguments import check_int, check_type
 from wsstream.close_codes import CloseCode
 from wsstream.display import never_raises
-from wsstream.driver.signals import Signal, spawn
+from wsstream.driver.signals import Signal
 from wsstream.errors import ConnectionClosed
 from wsstream.feeds import history, hub
+from wsstream.feeds.crowd import Crowds
 from wsstream.feeds.engine import Engine, Page
 from wsstream.feeds.follower import Followed, Follower
-from wsstream.feeds.memory import Appended, MemoryEngine
+from wsstream.feeds.memory import MemoryEngine
 from wsstream.feeds.policies import Evict, Policy, check_policy
 from wsstream.feeds.position import Position
 from wsstream.feeds.protocol import SUBPROTOCOL, announcement
+from wsstream.feeds.publications import Publications
 from wsstream.feeds.shared import batches
-from wsstream.log import Log
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.websocket import WebSocketStream, is_client
 
 __all__ = ["Feed", "FeedStatistics"]
 
-log = Log("wsstream.feeds")
-
 _EVICT = Evict()
-_AT_ONCE = 128  # followers that are served before other tasks run: about a millisecond
-_MOST_AHEAD = 10_000  # publications that the engine or the reader does not have yet
-_LEAST_SHARED = 1000  # items that an engine keeps which several processes read
 _LAST_CONFIRMATIONS = 5.0  # seconds for these when the feed ends
 
 
@@ -88,18 +80,16 @@ class Feed(AsyncBlock["Feed"]):
             raise ValueError("name must not be empty")
         check_int("keep", keep, 1)
         self.name = name
-        self._keep = keep
         self._alone = engine is None
         self._engine: Engine = MemoryEngine() if engine is None else engine
         self._hub: hub.Hub | None = None
-        self._live: dict[Follower, None] = {}
+        self._live = Crowds()
         self._followers: dict[Follower, WebSocketStream] = {}
         self._room = Signal()
-        self._unconfirmed: deque[Awaitable[Position]] = deque()
-        self._confirmed = Signal()
-        self._confirming = False
-        self._newest = 0  # offset of an item that was appended here
-        self._dropped = self._evicted = self._lost = 0
+        self._publications = Publications(
+            self._engine, name, keep, alone=self._alone, delivered=lambda: self.position.offset
+        )
+        self._dropped = self._evicted = 0
 
     @never_raises
     def __repr__(self) -> str:
@@ -118,9 +108,9 @@ class Feed(AsyncBlock["Feed"]):
         reader, self._hub = self._opened(), None
         try:
             with anyio.move_on_after(_LAST_CONFIRMATIONS):
-                while self._unconfirmed:
-                    await self._confirmed.wait()
+                await self._publications.drain()
         finally:
+            self._publications.stop()
             for follower, ws in list(self._followers.items()):
                 ws.begin_close(CloseCode.GOING_AWAY)
                 follower.moved.notify()
@@ -137,8 +127,8 @@ class Feed(AsyncBlock["Feed"]):
             followers=len(self._followers),
             dropped=self._dropped + sum(each.backlog.dropped for each in self._followers),
             evicted=self._evicted + sum(each.evicted for each in self._followers),
-            unconfirmed=len(self._unconfirmed),
-            lost=self._lost,
+            unconfirmed=len(self._publications),
+            lost=self._publications.lost,
         )
 
     # -- publishing ------------------------------------------------------------------------------
@@ -157,17 +147,7 @@ class Feed(AsyncBlock["Feed"]):
                 published.
         """
         self._opened()
-        data = _checked(message, key)
-        if self._undelivered >= _MOST_AHEAD or len(self._unconfirmed) >= _MOST_AHEAD:
-            raise anyio.WouldBlock
-        appended = self._append(data, key)
-        if isinstance(appended, Appended):
-            self._newest = max(self._newest, appended.position.offset)
-        else:
-            self._unconfirmed.append(appended)
-            if not self._confirming:
-                self._confirming = True
-                spawn(self._confirm, "wsstream publications", self._confirm_ended)
+        self._publications.publish(_checked(message, key), key)
 
     async def append(self, message: str | bytes, key: str | None = None) -> Position:
         """Publish a message, and return its position once the engine has it.
@@ -184,36 +164,7 @@ class Feed(AsyncBlock["Feed"]):
         while any(follower.is_waited_for for follower in self._followers):
             await self._room.wait()
         self._opened()
-        appended = self._append(data, key)
-        if inspect.iscoroutine(appended):  # it takes effect when it is awaited
-            while self._unconfirmed:
-                await self._confirmed.wait()
-        return await appended
-
-    @property
-    def _undelivered(self) -> int:
-        """Items that the engine has and the followers do not, as far as that is known."""
-        return max(0, self._newest - self.position.offset)
-
-    def _append(self, data: str | bytes, key: str | None) -> Awaitable[Position]:
-        # The readers must not lose what they have yet to read.
-        keep = max(self._keep, self._undelivered + 1 if self._alone else _LEAST_SHARED)
-        return self._engine.append(self.name, data, key=key, keep=keep)
-
-    async def _confirm(self) -> None:
-        """Wait until the engine has what was published."""
-        while self._unconfirmed:
-            try:
-                await self._unconfirmed[0]
-            except Exception as error:
-                if not self._lost:
-                    log.error("feed %s: a publication was lost", self.name, cause=error)
-                self._lost += 1
-            self._unconfirmed.popleft()
-            self._confirmed.notify()
-
-    def _confirm_ended(self) -> None:
-        self._confirming = False
+        return await self._publications.append(data, key)
 
     # -- followers -------------------------------------------------------------------------------
 
@@ -283,13 +234,13 @@ class Feed(AsyncBlock["Feed"]):
             )
             page = None
             follower.caught_up()
-            self._live[follower] = None  # no other task has run since the head was read
+            self._live.add(follower)  # no other task has run since the head was read
             while not follower.needs_its_task:
                 await follower.moved.wait()
-            self._live.pop(follower, None)
+            self._live.discard(follower)
 
     def _leave(self, follower: Follower) -> None:
-        self._live.pop(follower, None)
+        self._live.discard(follower)
         del self._followers[follower]
         follower.detach()
         self._dropped += follower.backlog.dropped
@@ -300,14 +251,9 @@ class Feed(AsyncBlock["Feed"]):
         restarted = not page.recovered or page.position.epoch != self.position.epoch
         self.position = page.position
         if restarted:
-            for follower in list(self._live):
-                follower.restart(page.position, recovered=page.recovered)
+            self._live.restart(page.position, recovered=page.recovered)
         for batch in batches(page.entries):
-            for count, follower in enumerate(list(self._live), 1):
-                if follower in self._live:
-                    follower.push(batch)
-                if not count % _AT_ONCE:
-                    await checkpoint()
+            await self._live.push(batch)
 
 
 def _checked(message: str | bytes, key: str | None) -> str | bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from wsstream.close_codes import CloseCode
 from wsstream.codec.encoder import first_byte
@@ -46,6 +46,13 @@ class Followed:
     close_info: CloseInfo | None
 
 
+class Level(Protocol):
+    """Followers for whom nothing waits, as one of them needs them."""
+
+    given: int
+    last: int
+
+
 class Follower:
     """Hands over shared frames to one connection, as far as there is room, and keeps the rest.
 
@@ -60,11 +67,39 @@ class Follower:
         has_room: called when a follower that others wait for has room, or has ended.
 
     Attributes:
+        variant: of the frames that the connection takes.
+        send_frames: sends such frames, if nothing waits, see :meth:`FrameBatch.send_frames`.
         backlog: the items that wait, in bytes and in number.
         behind: it has to catch up from the history, as `Wait` drops nothing.
         evicted: it was closed because it was slow.
         moved: notified when it has to catch up, or the end has come.
     """
+
+    __slots__ = (
+        "_crowd",
+        "_epoch",
+        "_filling",
+        "_handed_over",
+        "_has_room",
+        "_heads",
+        "_high_water",
+        "_last",
+        "_level",
+        "_name",
+        "_news",
+        "_pump",
+        "_room",
+        "_sender",
+        "_slow",
+        "_told",
+        "_ws",
+        "backlog",
+        "behind",
+        "evicted",
+        "moved",
+        "send_frames",
+        "variant",
+    )
 
     def __init__(
         self,
@@ -80,21 +115,21 @@ class Follower:
         self._ws = ws
         self._name = name
         self._sender = sender = driver_of(ws).sender
-        deflate = sender.connection.agreed_deflate
         self._heads = heads
-        self._variant = variant_of(heads=heads, deflate=deflate)
-        self._forgets = deflate is not None  # what this connection compresses itself refers to nothing before
-        self._send_frames = sender.batch.send_frames
+        self.variant = variant_of(heads=heads, deflate=sender.connection.agreed_deflate)
+        sender.connection.keep_no_context()
+        self.send_frames = sender.batch.send_frames
         self._slow = slow
         self._high_water = high_water
         self._room = min(high_water, sender.high_water)
         self._has_room = has_room
         self._epoch, self._last = position.epoch, position.offset
+        self._crowd: Level | None = None  # which keeps the numbers of this one meanwhile
         self._news: bytes | None = None  # the frame of an announcement that could not leave yet
         self._filling = False
         self._level = True  # nothing waits here
         self._told = False  # the log has its line
-        self.backlog = Backlog(self._variant)
+        self.backlog = Backlog(self.variant)
         self.behind = False
         self.evicted = False
         self.moved = Signal()
@@ -110,7 +145,7 @@ class Follower:
     @property
     def position(self) -> Position:
         """After the last item that was handed over, is waiting, or was dropped."""
-        return Position(self._epoch, self._last)
+        return Position(self._epoch, self._last if self._crowd is None else self._crowd.last)
 
     @property
     def is_open(self) -> bool:
@@ -147,17 +182,16 @@ class Follower:
 
         A `key` of the application that raises closes the connection with 1011.
         """
-        if self._level and batch.first == self._last + 1:
-            if self._forgets:
-                self._sender.connection.forget_context()
-            pieces = batch.pieces(self._variant)
-            left = self._send_frames(pieces[0]) if len(pieces) == 1 else None
-            if left is not None or (self._pump.unsent < self._room and self._sender.hand_over(pieces)):
-                self._last = batch.last
-                self._handed_over += len(batch.items)
-                if not left and self._pump.unsent >= self._high_water:
-                    self._relieve()
-                return
+        if (
+            self._level
+            and batch.first == self._last + 1
+            and self._pump.unsent < self._room
+            and self._sender.hand_over(batch.pieces(self.variant))
+        ):
+            self._last = batch.last
+            self._handed_over += len(batch.items)
+            self.check_mark()
+            return
         try:
             for item in batch.items:
                 if item.offset > self._last and not self.behind and not self.evicted:
@@ -171,6 +205,10 @@ class Follower:
         self.backlog.add(item)
         self._level = False
         self._refill()
+        self.check_mark()
+
+    def check_mark(self) -> None:
+        """Do what the policy says, if the mark is reached."""
         if self.unsent >= self._high_water:
             self._relieve()
 
@@ -178,6 +216,27 @@ class Follower:
         """An item of the history was handed over by other means."""
         self._last = offset
         self._handed_over += 1
+
+    # -- while nothing waits, a crowd keeps the numbers ------------------------------------------
+
+    def is_level_at(self, offset: int) -> bool:
+        """Whether it has all up to this item, nothing waits, and `send_frames` sends, unlike over TLS."""
+        if not self._level or self._last != offset or not self.is_open:
+            return False
+        return self._sender.batch.send is not None and not self._pump.unsent
+
+    def enter(self, crowd: Level) -> None:
+        """From now on, `crowd` counts for it; it is where the crowd is."""
+        self._crowd = crowd
+        self._handed_over -= crowd.given
+
+    def leave(self, crowd: Level) -> None:
+        """From now on, it counts by itself."""
+        self._crowd = None
+        self._handed_over += crowd.given
+        self._last = crowd.last
+
+    # -- to the connection -----------------------------------------------------------------------
 
     def restart(self, position: Position, *, recovered: bool) -> None:
         """The numbering of the feed has changed. Not `recovered`: what comes next follows `position`."""
@@ -192,8 +251,6 @@ class Follower:
             self._level = False
             self._refill()
 
-    # -- to the connection -----------------------------------------------------------------------
-
     def _refill(self) -> None:
         """Hand over what waits, as far as there is room."""
         if self._filling:  # handing over may call this again
@@ -206,8 +263,6 @@ class Follower:
                 if (room := self._room - self._pump.unsent) <= 0:
                     break
                 count = len(self.backlog)
-                if self._forgets:
-                    self._sender.connection.forget_context()
                 self._sender.hand_over(self.backlog.take(room))
                 self._handed_over += count - len(self.backlog)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
@@ -22,7 +23,7 @@ LIMIT: Final = 256
 """Items of one page: so many of each feed are in memory besides the history."""
 
 _WAIT: Final = 0.25  # seconds until a feed that was just opened is read, too
-_WAIT_ALONE: Final = 3600.0  # no other feed can come
+_WAIT_ALONE: Final = math.inf  # no other feed can come
 _PAUSE: Final = 0.5  # seconds after a failure
 
 

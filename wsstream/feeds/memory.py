@@ -37,41 +37,41 @@ class Appended:
 class _Topic:
     """The items of one topic that are kept."""
 
-    __slots__ = ("_keys", "entries", "epoch", "offset")
+    __slots__ = ("_entries", "_keys", "_newest")
 
     def __init__(self) -> None:
-        self.epoch = secrets.token_hex(8)
-        self.offset = 0  # of the newest item
-        self.entries: deque[Entry] = deque()
+        self._newest = Position(secrets.token_hex(8), 0)
+        self._entries: deque[Entry] = deque()
         self._keys: dict[str, int] = {}
 
     def append(self, data: str | bytes, key: str | None, keep: int) -> Position:
         if key is not None and (known := self._keys.get(key)) is not None:
-            return Position(self.epoch, known)
-        self.offset += 1
-        self.entries.append(Entry(self.offset, data))
+            return Position(self._newest.epoch, known)
+        offset = self._newest.offset + 1
+        self._newest = Position(self._newest.epoch, offset)
+        self._entries.append(Entry(offset, data))
         if key is not None:
-            self._keys[key] = self.offset
-        while len(self.entries) > keep:
-            self.entries.popleft()
-        first = self.offset - len(self.entries) + 1
+            self._keys[key] = offset
+        while len(self._entries) > keep:
+            self._entries.popleft()
+        first = offset - len(self._entries) + 1
         while self._keys and next(iter(self._keys.values())) < first:
             del self._keys[next(iter(self._keys))]
-        return Position(self.epoch, self.offset)
+        return self._newest
 
     def page(self, since: Position | None, limit: int) -> Page | None:
         """What comes after `since`; ``None``: nothing."""
-        newest = Position(self.epoch, self.offset)
+        newest, count = self._newest, len(self._entries)
         if since is None:
             return Page((), newest)
-        missing = self.offset - since.offset
-        if since.epoch != self.epoch or not 0 <= missing <= len(self.entries):
+        missing = newest.offset - since.offset
+        if since.epoch != newest.epoch or not 0 <= missing <= count:
             return Page((), newest, recovered=False)
         if not missing:
             return None
-        start = len(self.entries) - missing
-        entries = [self.entries[at] for at in range(start, min(start + limit, len(self.entries)))]
-        return Page(entries, Position(self.epoch, entries[-1].offset))
+        start = count - missing
+        entries = [self._entries[at] for at in range(start, min(start + limit, count))]
+        return Page(entries, newest if missing <= limit else Position(newest.epoch, entries[-1].offset))
 
 
 class MemoryEngine:
@@ -96,11 +96,14 @@ class MemoryEngine:
         self, topics: Mapping[str, Position | None], *, limit: int, wait: float
     ) -> dict[str, Page]:
         """As :meth:`Engine.after` says. If cancelled, nothing happened."""
-        await checkpoint()
-        pages: dict[str, Page] = {}
+        pages = self._pages(topics, limit)
+        if pages or wait <= 0:
+            await checkpoint()
+            return pages
         with anyio.move_on_after(wait):
-            while not (pages := self._pages(topics, limit)) and wait > 0:
+            while not pages:
                 await self._appended.wait()
+                pages = self._pages(topics, limit)
         return pages
 
     def _pages(self, topics: Mapping[str, Position | None], limit: int) -> dict[str, Page]:

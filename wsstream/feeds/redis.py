@@ -5,58 +5,23 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections import deque
-from collections.abc import Awaitable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from wsstream.arguments import check_type
-from wsstream.driver.signals import Latch, Signal, spawn
+from wsstream.driver.signals import Latch, spawn
 from wsstream.feeds.engine import Entry, Page
 from wsstream.feeds.position import Position
+from wsstream.feeds.redis_appends import Call, RedisAppends, text_of
 from wsstream.feeds.redis_scripts import APPEND, READ
-from wsstream.log import Log
 
 __all__ = ["RedisEngine"]
 
-log = Log("wsstream.feeds")
-
-_MOST_WAITING: Final = 64 << 20  # bytes that are not appended yet
-_PIPELINE: Final = (500, 1 << 20)  # items, and bytes of them, that are sent together
 _CHECK_AFTER: Final = 1.0  # seconds; then the epoch is looked at again
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds after a failure
-
-
-class _Append:
-    """An item that is on its way to Redis."""
-
-    __slots__ = ("_error", "_finished", "_position", "arguments", "keys", "size")
-
-    def __init__(self, keys: list[str], arguments: list[str | bytes]) -> None:
-        self.keys = keys
-        self.arguments = arguments
-        self.size = sum(map(len, arguments))
-        self._finished = Latch()
-        self._position: Position | None = None
-        self._error: OSError | None = None
-
-    def finish(self, result: Any) -> None:
-        if isinstance(result, Exception):
-            self._error = OSError(f"Redis did not take the item: {result}")
-        else:
-            self._position = Position(_text(result[0]), int(result[1]))
-        self._finished.set()
-
-    def __await__(self) -> Generator[Any, Any, Position]:
-        yield from self._finished.wait().__await__()
-        if self._error is not None:
-            raise self._error
-        assert self._position is not None
-        return self._position
 
 
 class RedisEngine:
@@ -93,9 +58,7 @@ class RedisEngine:
             OSError, TimeoutError, exceptions.ConnectionError, exceptions.BusyLoadingError,
             exceptions.ReadOnlyError, exceptions.NoScriptError,
         )  # fmt: skip
-        self._waiting: deque[_Append] = deque()
-        self._waiting_size = 0
-        self._more = Signal()
+        self._appends = RedisAppends(self._append_all, self._passing)
         self._seen: dict[str, Position] = {}  # what `after` returned last, while it was waiting
         self._check_at = -math.inf
         self._scope = anyio.CancelScope()
@@ -132,9 +95,7 @@ class RedisEngine:
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._over.wait()
-        error = OSError("the engine was closed before")
-        while self._waiting:
-            self._waiting.popleft().finish(error)
+        self._appends.fail(OSError("the engine was closed before"))
 
     async def _keep_clients(self) -> None:
         """What coredis needs is open while this runs."""
@@ -143,7 +104,7 @@ class RedisEngine:
                 async with self._new_client() as self._reader, self._new_client() as self._writer:
                     await self._writer.ping()
                     self._ready.set()
-                    await self._write()
+                    await self._appends.run()
         except Exception as error:
             self._failure = error
 
@@ -170,47 +131,12 @@ class RedisEngine:
         field, payload = ("t", data.encode()) if isinstance(data, str) else ("b", data)
         # Without a key of its own, sending it again could make a duplicate.
         name = f"k{key}" if key is not None else f"r{secrets.token_urlsafe(12)}"
-        item = _Append(self._keys(topic), [secrets.token_hex(8), name, field, payload, str(keep)])
-        if self._waiting and self._waiting_size + item.size > _MOST_WAITING:
-            raise anyio.WouldBlock
-        self._waiting.append(item)
-        self._waiting_size += item.size
-        self._more.notify()
-        return item
+        return self._appends.add(self._keys(topic), [secrets.token_hex(8), name, field, payload, str(keep)])
 
-    async def _write(self) -> None:
-        """Append what waits. Only the end of the engine cancels this."""
-        pause = _FIRST_PAUSE
-        while True:
-            if not self._waiting:
-                await self._more.wait()
-                await checkpoint()  # more may come in this turn of the event loop
-            items = self._next_items()
-            try:
-                results = await self._run(APPEND, [(item.keys, item.arguments) for item in items])
-            except self._passing as error:
-                if pause == _FIRST_PAUSE:
-                    log.warning("Redis cannot be reached: %s", error)
-                await anyio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
-            pause = _FIRST_PAUSE
-            for item, result in zip(items, results, strict=True):
-                self._waiting.popleft()
-                self._waiting_size -= item.size
-                item.finish(result)
+    async def _append_all(self, calls: Sequence[Call]) -> list[Any]:
+        return await self._run(APPEND, calls)
 
-    def _next_items(self) -> list[_Append]:
-        items: list[_Append] = []
-        count, room = _PIPELINE
-        for item in self._waiting:
-            if items and (len(items) == count or item.size > room):
-                break
-            items.append(item)
-            room -= item.size
-        return items
-
-    async def _run(self, script: str, calls: Iterable[tuple[list[str], list[str | bytes]]]) -> list[Any]:
+    async def _run(self, script: str, calls: Sequence[Call]) -> list[Any]:
         """Run a script for each of `calls`, in one pipeline. The error of a call is in place of its result.
 
         Raises:
@@ -266,7 +192,7 @@ class RedisEngine:
 
     async def _read(self, topics: Mapping[str, Position | None], limit: int) -> dict[str, Page]:
         """Read without waiting, whatever became of the epochs."""
-        calls: list[tuple[list[str], list[str | bytes]]] = []
+        calls: list[Call] = []
         for name, since in topics.items():
             epoch, offset = ("", 0) if since is None else (since.epoch, since.offset)
             calls.append((self._keys(name), [secrets.token_hex(8), epoch, str(offset), str(limit)]))
@@ -278,8 +204,8 @@ class RedisEngine:
             epoch, newest, recovered, found = result
             entries = [_entry(identifier, fields) for identifier, fields in found]
             last = entries[-1].offset if entries else int(newest)
-            if entries or not recovered or since is None or since.epoch != _text(epoch):
-                pages[name] = Page(entries, Position(_text(epoch), last), bool(recovered))
+            if entries or not recovered or since is None or since.epoch != text_of(epoch):
+                pages[name] = Page(entries, Position(text_of(epoch), last), bool(recovered))
         return pages
 
     async def _block(self, topics: Mapping[str, Position], limit: int, wait: float) -> dict[str, Page]:
@@ -292,9 +218,9 @@ class RedisEngine:
         )
         pages = {}
         for stream, items in (found or {}).items():
-            name = names[_text(stream)]
+            name = names[text_of(stream)]
             since = topics[name]
-            if any(_text(item.field_values.get(b"e", b"")) != since.epoch for item in items):
+            if any(text_of(item.field_values.get(b"e", b"")) != since.epoch for item in items):
                 self._check_at = -math.inf
                 continue
             entries = [_entry(item.identifier, item.field_values) for item in items]
@@ -322,13 +248,9 @@ def _sha(script: str) -> str:
 def _entry(identifier: Any, fields: Any) -> Entry:
     if not isinstance(fields, Mapping):
         fields = dict(zip(fields[::2], fields[1::2], strict=True))
-    offset = int(_text(identifier).partition("-")[0])
+    offset = int(text_of(identifier).partition("-")[0])
     text = fields.get(b"t")
     return Entry(offset, fields[b"b"] if text is None else text.decode())
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode()
 
 
 def _first(error: Exception) -> BaseException:

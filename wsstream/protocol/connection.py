@@ -270,10 +270,10 @@ class Connection:
         """What was agreed on for permessage-deflate, as long as messages can be sent."""
         return None if self._deflater is None else self._deflater.agreed
 
-    def forget_context(self) -> None:
-        """Compressed frames follow that this object did not make: refer to nothing before them."""
+    def keep_no_context(self) -> None:
+        """From now on, compress each message by itself: others may have been compressed elsewhere."""
         if self._deflater is not None:
-            self._deflater.forget()
+            self._deflater.keep_no_context(now=self._sending is None)
 
     def send_fragments(self, kind: Kind, payloads: Sequence[memoryview]) -> None:
         """Queue a frame for each of `payloads`, which are of one size, never change, and are not the last.

@@ -83,10 +83,11 @@ class Agreed:
 class Deflater:
     """Compresses the messages that one side sends. The context is made at first use."""
 
-    __slots__ = ("_agreed", "_context")
+    __slots__ = ("_agreed", "_context", "_keeps_context")
 
     def __init__(self, agreed: Agreed) -> None:
         self._agreed = agreed
+        self._keeps_context = agreed.send_takeover
         self._context: Any = None
 
     @property
@@ -99,9 +100,11 @@ class Deflater:
         """What both sides agreed on."""
         return self._agreed
 
-    def forget(self) -> None:
-        """Refer to no earlier message: the next one begins a new context."""
-        self._context = None
+    def keep_no_context(self, *, now: bool) -> None:
+        """Refer to no earlier message from the next one on. `now`: no message is being compressed."""
+        self._keeps_context = False
+        if now:
+            self._context = None
 
     def compress(self, payload: bytes | memoryview, *, last: bool) -> bytes:
         """Compress `payload`, and return it as the payload of the next frame; `last` ends the message."""
@@ -114,6 +117,6 @@ class Deflater:
         end: bytes = self._context.flush(zlib.Z_SYNC_FLUSH)
         if not last:
             return data + end
-        if not self._agreed.send_takeover:
+        if not self._keeps_context:
             self._context = None
         return data + end[: -len(TAIL)] or _EMPTY_BLOCK  # section 7.2.1, and 7.2.3.6 for an empty message

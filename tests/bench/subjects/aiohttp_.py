@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,8 @@ class AioHTTP(Coroutines):
         async for _ in ws:
             pass
 
-    async def send_to_all(self, crowd: Sequence[Any], message: bytes) -> None:
-        for ws in crowd:
+    async def send_to_all(self, job: Job, message: bytes) -> None:
+        for ws in job.crowd:
             await ws.send_bytes(message)
         await anyio.lowlevel.checkpoint()  # else nothing else ever runs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from typing import Any
 
@@ -56,7 +56,7 @@ class Coroutines(Library):
                 job.failed(error)
                 raise
 
-        if job.work == "feed":
+        if job.work in ("feed", "broadcast"):
             async with anyio.create_task_group() as tasks, self.serve(job, handle) as port:
                 tasks.start_soon(self._send_feed, job)
                 yield port
@@ -73,15 +73,18 @@ class Coroutines(Library):
         await job.complete.wait()
         payload, rounds = frames.payload(job.size), 0
         stop = await job.started()
+        start = stop - job.seconds
         while time.perf_counter() < stop:
-            await self.send_to_all(job.crowd, payload)
+            await self.send_to_all(job, payload)
             rounds += 1
-        await self.send_to_all(job.crowd, frames.END)
-        job.sent(rounds, [payload] * len(job.crowd))
+            if job.pace and (early := start + rounds / job.pace - time.perf_counter()) > 0:
+                await anyio.sleep(early)
+        await self.send_to_all(job, frames.END)
+        job.sent(rounds, [payload] * (job.connections - job.stalled))
 
-    async def send_to_all(self, crowd: Sequence[Any], message: bytes) -> None:
-        """Send a message to each connection, as an application would."""
-        for ws in crowd:
+    async def send_to_all(self, job: Job, message: bytes) -> None:
+        """Send a message to each connection of a job, as an application would."""
+        for ws in job.crowd:
             await ws.send(message)
 
     async def _connected(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -106,8 +106,8 @@ class TrioWebSocket(Coroutines):
         except ConnectionClosed:
             pass
 
-    async def send_to_all(self, crowd: Sequence[WebSocketConnection], message: bytes) -> None:
-        for ws in crowd:
+    async def send_to_all(self, job: Job, message: bytes) -> None:
+        for ws in job.crowd:
             await ws.send_message(message)
 
     async def proxy(self, ws: WebSocketConnection, job: Job) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio  # noqa: TID251 - this API of websockets is asyncio's
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,10 @@ class WebSockets(Coroutines):
         job.joined(ws)
         await ws.wait_closed()
 
-    async def send_to_all(self, crowd: Sequence[Any], message: bytes) -> None:
-        broadcast(crowd, message)
+    broadcast = feed
+
+    async def send_to_all(self, job: Job, message: bytes) -> None:
+        broadcast(job.crowd, message)
         await asyncio.sleep(0)  # else nothing else ever runs
 
     async def close(self, ws: Any) -> None:

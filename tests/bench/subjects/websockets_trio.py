@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -34,8 +34,8 @@ class WebSocketsTrio(WebSockets):
     async def close(self, ws: Any) -> None:
         await ws.aclose()
 
-    async def send_to_all(self, crowd: Sequence[Any], message: bytes) -> None:
-        await broadcast(crowd, message)
+    async def send_to_all(self, job: Job, message: bytes) -> None:
+        await broadcast(job.crowd, message)
 
 
 LIBRARY = WebSocketsTrio()

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from anyio.abc import SocketAttribute
+from anyio.lowlevel import checkpoint
 from job import Job
 
 import wsstream
 from wsstream import Deflate, WebSocketStream
 from wsstream.codec.speedups import COMPILED
+from wsstream.feeds import Feed
 
 from .library import Coroutines
+
+KEEP = 16  # items of the history of a feed: the other libraries have none
 
 
 def options(job: Job) -> dict[str, Any]:
@@ -34,7 +38,10 @@ class WSStream(Coroutines):
     async def serve(
         self, job: Job, handle: Callable[[WebSocketStream], Awaitable[None]]
     ) -> AsyncIterator[int]:
-        async with wsstream.serve(handle, "127.0.0.1", ssl=job.server_context(), **options(job)) as server:
+        async with (
+            Feed("benchmark", keep=KEEP) as self._feed,
+            wsstream.serve(handle, "127.0.0.1", ssl=job.server_context(), **options(job)) as server,
+        ):
             yield server.port
 
     def connect(self, job: Job) -> AbstractAsyncContextManager[WebSocketStream]:
@@ -118,6 +125,17 @@ class WSStream(Coroutines):
         job.joined(ws)
         async for _ in ws:
             pass
+
+    async def broadcast(self, ws: WebSocketStream, job: Job) -> None:
+        job.joined(ws)
+        await self._feed.follow(ws)
+
+    async def send_to_all(self, job: Job, message: bytes) -> None:
+        if job.work == "feed":
+            await super().send_to_all(job, message)
+        else:
+            self._feed.publish(message)
+            await checkpoint()  # as long as the machine cannot keep up, nothing else would run
 
     async def proxy(self, ws: WebSocketStream, job: Job) -> None:
         async with self.connect(job) as upstream:
