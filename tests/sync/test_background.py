@@ -137,7 +137,7 @@ print(ws.receive())
 def wait():
     try:
         ws.receive()
-    except ClosedLocally:
+    except (ClosedLocally, RuntimeError):  # it waited, or the program ended before it could
         pass
 
 threading.Thread(target=wait, daemon=True).start()
