@@ -329,7 +329,7 @@ async def test_a_slow_disk_slows_the_peer() -> None:
                 if waiting.cancelled_caught:
                     break
             # A batch is being written, another one waits; the rest is in the buffers of both ends.
-            assert message.bytes_sent < 3 * MIB
+            assert message.bytes_sent < 4 * MIB
             gate.opened.set()
     assert len(gate.content) == message.bytes_sent
 
@@ -351,7 +351,7 @@ async def test_single_bytes_do_not_pile_up_while_the_disk_is_slow() -> None:
         tasks.start_soon(save_message, receive, None, gate, None, None, None)
         await until(gate.reached.is_set)
         await anyio.wait_all_tasks_blocked()
-        assert received <= MIB // 65 + 1024 + 1
+        assert received <= 2 * MIB // 65 + 1024 + 1
         gate.opened.set()
     assert gate.content == b"x" * 40_000
 
