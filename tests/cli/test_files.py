@@ -432,7 +432,8 @@ def test_the_exit_status_says_what_was_wrong(
         "a rate below 1k": (["receive", url + "old", there, "--limit-rate", "5"], 2),
         "another path than the server's": (["receive", alone + "old", there], 5),
         "the server's path": (["receive", alone + "files", there + "2", "--name", "old"], 0),
-        "it exists here": (["receive", url + "old", there], 10),
+        "it is here already": (["receive", url + "old", there], 0),
+        "another one is here": (["receive", url + "old", str(small)], 10),
         "it exists here, and is the other file": (
             ["receive", url + "old", there, "--on-exist", "skip", "--expect", DIGEST],
             9,

@@ -24,6 +24,7 @@ from wsstream.files import (
     Progress,
     TransferError,
     download,
+    receive_file,
     receiver,
     serve_files,
     upload,
@@ -386,6 +387,41 @@ async def test_a_file_that_is_there_is_not_sent_again(serving: Any, folder: Path
         (result,) = await upload(server.url, path)
     assert result.sent == 0
     assert result.digest == blake3.blake3(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, len(CONTENT)])
+async def test_a_file_that_was_received_is_compared_and_not_received_again(
+    serving: Any, folder: Path, tmp_path: Path, size: int
+) -> None:
+    """So a program goes on that was killed between the last file and its own end."""
+    (folder / "files").mkdir()
+    (folder / "files" / "a").write_bytes(CONTENT[:size])
+    async with serving() as server:
+        await download(server.url + "/files/", tmp_path)
+        (folder / "files" / "b").write_bytes(b"another")
+        first, second = await download(server.url + "/files/", tmp_path)
+    assert (first.name, first.size, first.sent) == ("files/a", size, 0)
+    assert first.digest == blake3.blake3(CONTENT[:size]).hexdigest()
+    assert (second.name, second.sent) == ("files/b", 7)
+    assert not parts(tmp_path)
+
+
+@pytest.mark.parametrize("at", [0, len(CONTENT) - 1], ids=["start", "end"])
+async def test_another_file_of_the_same_size_is_kept(
+    serving: Any, folder: Path, tmp_path: Path, at: int
+) -> None:
+    (folder / "file").write_bytes(CONTENT)
+    mine = bytearray(CONTENT)
+    mine[at] ^= 1
+    (tmp_path / "file").write_bytes(mine)
+    async with serving() as server:
+        assert await refused(download(server.url + "/file", tmp_path)) == "exists"
+        async with wsstream.connect(server.url, subprotocols=[SUBPROTOCOL]) as ws:
+            with pytest.raises(TransferError, match="another file"):
+                await receive_file(ws, tmp_path, name="file")
+            assert (await receive_file(ws, tmp_path, name="file", on_exist="rename")).name == "file (1)"
+    assert (tmp_path / "file").read_bytes() == mine
+    assert (tmp_path / "file (1)").read_bytes() == CONTENT
 
 
 async def test_the_first_connection_must_succeed(path: Path) -> None:

@@ -96,8 +96,9 @@ async def download(
         url: the server's; its path is the name of the file. A path that ends in ``/`` is a folder.
         dest: a folder that exists, for the file under its own name; or else the path to store it under.
         name: the file or folder to ask for; replaces the path of `url`.
-        on_exist: what happens if there is a file of that name: ``"fail"``, ``"skip"``, ``"overwrite"`` or
-            ``"rename"``, which stores the new one as ``name (1)``.
+        on_exist: what happens if there is a file of that name: ``"fail"``, unless it is the same file, by
+            size and digest; ``"skip"``, ``"overwrite"``, or ``"rename"``, which stores the new one as
+            ``name (1)``.
         max_size: the most bytes of one file to take. ``None``: any number.
         expect: the SHA-256 that the file must have, or its digest of the kind that the two ends use, as 64
             hexadecimal digits. Another file fails with ``digest-mismatch``, and is not stored.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import anyio
 from anyio import CancelScope, current_time, to_thread
 
-from wsstream.errors import ConnectionClosed
 from wsstream.files.beside import beside
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
@@ -20,7 +18,7 @@ from wsstream.files.progress import Meter, Phase
 from wsstream.files.protocol.digests import new_digest
 from wsstream.files.protocol.messages import MAX_CHECK, Accept, Done, End, Offer, Prefix
 from wsstream.files.protocol.window import MIN_WINDOW
-from wsstream.files.reception import check_size, choose_digest, refuse, tell, verify
+from wsstream.files.reception import check_size, choose_digest, refuse, say_done, tell, verify
 from wsstream.files.result import TransferResult
 from wsstream.files.storage.fence import Fence
 from wsstream.files.storage.locker import FileLocker, Locker
@@ -152,9 +150,7 @@ class _Receiving:
 
     def _done(self, size: int, digest: str, name: str) -> TransferResult:
         done = Done(self._offer.id, size, digest, self._hash, name, size)
-        with suppress(ConnectionClosed):  # the file is complete all the same: another attempt would find it
-            self._channel.check()
-            self._channel.post(done)
+        say_done(self._channel, done)
         self._meter.tell("done", size, size)
         return TransferResult(name, size, digest, self._hash, self._moved)
 

@@ -15,6 +15,7 @@ from wsstream.files.channel import Channel, hello
 from wsstream.files.errors import TransferError
 from wsstream.files.expected import check_expected
 from wsstream.files.into_stream import StreamTarget, receive_into
+from wsstream.files.present import compare
 from wsstream.files.progress import Meter, OnProgress
 from wsstream.files.protocol.messages import Bye, Get, Message, Offer
 from wsstream.files.rate import RateLimit
@@ -183,9 +184,15 @@ async def ask_for(
     store_as: str,
     progress: OnProgress | None,
 ) -> TransferResult:
-    """Ask the peer for the file `name`, and receive it as `store_as`, on a channel that is run."""
+    """Ask the peer for the file `name`, and receive it as `store_as`, on a channel that is run.
+
+    A file that is here already, and would be in the way, is compared with the peer's.
+    """
     offer = await _get(channel, name, Meter(progress, store_as, None))
-    return await receive_one(channel, offer, storage, store_as, Meter(progress, store_as, offer.size))
+    meter = Meter(progress, store_as, offer.size)
+    if (there := await compare(channel, offer, storage, store_as, meter)) is not None:
+        return there
+    return await receive_one(channel, offer, storage, store_as, meter)
 
 
 async def ask_into(

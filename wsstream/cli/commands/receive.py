@@ -16,7 +16,8 @@ Receive a file or a folder from a server such as 'wsstream serve files'.
 A lost connection is opened again, and the file goes on where this disk has
 it. After an interruption the same command goes on there, too: what has
 arrived is kept beside DEST in files whose names begin with '.wsstream-'. A
-file gets its name once all of it is on the disk with the right digest.
+file gets its name once all of it is on the disk with the right digest. A
+file that is here already is compared with the server's, not received again.
 Progress and the digest are shown on stderr; stdout stays empty.
 
 With - as DEST the file goes to stdout while it arrives, and nothing else
