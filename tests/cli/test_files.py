@@ -422,6 +422,8 @@ def test_the_exit_status_says_what_was_wrong(
         "nobody listens": (["send", str(small), dead], 3),
         "the file exists": (["send", str(small), url + "old"], 10),
         "and it is skipped": (["send", str(small), url + "old", "--on-exist", "skip"], 0),
+        "the server replaces no file": (["send", str(small), url + "old", "--on-exist", "overwrite"], 10),
+        "both are kept": (["send", str(small), url + "old", "--on-exist", "rename"], 0),
         "may not put": (["send", str(small), reading], 10),
         "larger than the server takes": (["send", str(large), url], 10),
         "a name that is not UTF-8": (["send", latin, url], 10),

@@ -70,10 +70,13 @@ def test_stdin_becomes_a_file(folder: Path, url: str, backend: str) -> None:
 
 
 @pytest.mark.usefixtures("stdin")
-def test_a_name_that_exists_is_refused_or_skipped(folder: Path, url: str) -> None:
+def test_a_name_that_exists_is_refused_skipped_or_numbered(folder: Path, url: str) -> None:
     (folder / "file.bin").write_bytes(b"old")
     assert main(["send", "-", f"{url}/file.bin"]) == 10
+    assert main(["send", "-", f"{url}/file.bin", "--on-exist", "overwrite"]) == 10
     assert main(["send", "-", f"{url}/file.bin", "--on-exist", "skip"]) == 0
+    assert main(["send", "-", f"{url}/file.bin", "--on-exist", "rename"]) == 0
+    assert (folder / "file (1).bin").read_bytes() == CONTENT
     assert (folder / "file.bin").read_bytes() == b"old"
 
 

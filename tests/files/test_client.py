@@ -26,6 +26,7 @@ from wsstream.files import (
     download,
     receive_file,
     receiver,
+    send_file,
     serve_files,
     upload,
 )
@@ -446,7 +447,8 @@ async def test_another_file_of_that_name_is_kept(
     (folder / "file.bin").write_bytes(b"another")
     async with serving() as server:
         assert await refused(upload(server.url, path)) == "exists"
-        assert await upload(server.url, path, skip_existing=True) == []
+        assert await upload(server.url, path, on_exist="skip") == []
+        assert await refused(upload(server.url, path, on_exist="overwrite")) == "exists"
         path.write_bytes(b"mine")
         assert await refused(download(server.url, path, name="file.bin")) == "exists"
         assert await download(server.url, path, name="file.bin", on_exist="skip") == []
@@ -461,8 +463,28 @@ async def test_another_file_of_that_name_is_kept(
 async def test_a_server_that_allows_it_replaces_files(serving: Any, folder: Path, path: Path) -> None:
     (folder / "file.bin").write_bytes(b"another")
     async with serving(allow=("put", "overwrite")) as server:
-        await upload(server.url, path)
+        assert await refused(upload(server.url, path)) == "exists"
+        async with wsstream.connect(server.url, subprotocols=[SUBPROTOCOL]) as ws:
+            with pytest.raises(TransferError, match="there is a file of that name"):
+                await send_file(ws, path, replace=False)
+        assert (folder / "file.bin").read_bytes() == b"another"
+        await upload(server.url, path, on_exist="overwrite")
     assert (folder / "file.bin").read_bytes() == CONTENT
+
+
+async def test_a_number_keeps_both_files_and_the_same_call_adds_no_third(
+    serving: Any, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.txt").write_bytes(CONTENT)
+    (folder / "a").mkdir()
+    (folder / "a" / "b.txt").write_bytes(b"another")
+    for sent in (len(CONTENT), 0):
+        async with serving(allow=("put", "overwrite")) as server:
+            (result,) = await upload(server.url, tmp_path / "a", on_exist="rename")
+        assert (result.name, result.sent) == ("a/b (1).txt", sent)
+        assert visible(folder) == {"a/b.txt", "a/b (1).txt"}
+    assert (folder / "a" / "b.txt").read_bytes() == b"another"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from wsstream.files.storage.fence import Fence
 from wsstream.files.storage.locker import FileLocker, Locker
 from wsstream.files.storage.partial import Partial
 from wsstream.files.storage.safe_root import SafeRoot
-from wsstream.files.storage.target import OnExist
+from wsstream.files.storage.target import OnExist, check_on_exist
 
 __all__ = ["Storage", "receive_one"]
 
@@ -62,6 +62,7 @@ class Storage:
         locker: Locker | None = None,
         expect: str | None = None,
     ) -> None:
+        check_on_exist(on_exist)
         self.root = root
         self.on_exist: OnExist = on_exist
         self.identity = identity
@@ -70,6 +71,10 @@ class Storage:
         self.max_size = max_size
         self.expect = expect
         self.locker: Locker = FileLocker(root) if locker is None else locker
+
+    def on_exist_for(self, offer: Offer) -> OnExist:
+        """What happens if there is a file of that name: none is replaced that the sender wants to be kept."""
+        return "fail" if offer.keep and self.on_exist == "overwrite" else self.on_exist
 
     def token(self, name: str, offer: Offer) -> str:
         """The name of the part: the same for each attempt to send this version of the file here."""
@@ -142,7 +147,7 @@ class _Receiving:
             offer.digest,
             token=self._storage.token(self._name, offer),
             new_hash=partial(new_digest, kind),
-            on_exist=self._storage.on_exist,
+            on_exist=self._storage.on_exist_for(offer),
         )
         async with self._channel.telling("hashing", lambda: 0, offer.size):
             found = await to_thread.run_sync(find)
@@ -174,7 +179,7 @@ class _Receiving:
             etag=offer.etag,
             identity=storage.identity,
             fence=fence,
-            on_exist=storage.on_exist,
+            on_exist=storage.on_exist_for(offer),
         )
         opened.append(part)
         rest = 0 if offer.size is None else offer.size - part.durable

@@ -34,7 +34,7 @@ from wsstream.files.reception import refuse
 from wsstream.files.sender import send_one
 from wsstream.files.storage.locker import FileLocker, Locker
 from wsstream.files.storage.safe_root import SafeRoot
-from wsstream.files.storage.target import OnExist
+from wsstream.files.storage.target import OnExist, check_on_exist
 from wsstream.files.windows import Windows
 from wsstream.log import Log
 from wsstream.streams.websocket import WebSocketStream
@@ -120,6 +120,7 @@ def serve_files(
     ops = tuple(allow)
     if unknown := [op for op in ops if op not in _OPS]:
         raise ValueError(f"allow must have some of {', '.join(_OPS)}, got {unknown[0]!r}")
+    check_on_exist(on_exist)
     check_int("max_size", max_size, 0, optional=True)
     check_int("min_free", min_free, 0)
     check_int("quota", quota, 0, optional=True)

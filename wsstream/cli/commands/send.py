@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser,
         parser.add_argument_group("transfer"),
         name="what the server is to call it; replaces the path of the URL",
-        on_exist=("fail", "skip"),
+        on_exist=("fail", "skip", "overwrite", "rename"),
     )
     parser.set_defaults(run=run)
 

@@ -21,6 +21,7 @@ from wsstream.files.errors import TransferError
 from wsstream.files.progress import OnProgress
 from wsstream.files.protocol.messages import SUBPROTOCOL
 from wsstream.files.result import TransferResult
+from wsstream.files.storage.target import names_for
 from wsstream.files.transfer import send_file
 
 __all__ = ["send_command"]
@@ -65,7 +66,7 @@ async def _send(options: argparse.Namespace, keywords: dict[str, Any], stopping:
             options.url,
             options.files,
             name=options.name,
-            skip_existing=options.on_exist == "skip",
+            on_exist=options.on_exist,
             limit_rate=options.limit_rate,
             delays=delays_of(options),
             progress=progress,
@@ -82,20 +83,26 @@ async def _send_stdin(options: argparse.Namespace, dial: Dial, name: str, stoppi
 
         async def transfer(progress: OnProgress) -> list[TransferResult]:
             async with dial() as ws:
-                try:
-                    result = await send_file(
-                        ws,
-                        cast(IO[bytes], stdin),
-                        name=name,
-                        size=stdin.size,
-                        limit_rate=options.limit_rate,
-                        progress=progress,
-                    )
-                except TransferError as error:
-                    if error.error == "exists" and options.on_exist == "skip":
-                        return []
-                    raise
-                return [result]
+                for candidate in names_for(name, options.on_exist):
+                    try:
+                        result = await send_file(
+                            ws,
+                            cast(IO[bytes], stdin),
+                            name=candidate,
+                            size=stdin.size,
+                            replace=options.on_exist == "overwrite",
+                            limit_rate=options.limit_rate,
+                            progress=progress,
+                        )
+                    except TransferError as error:
+                        if error.error != "exists" or stdin.begun:
+                            raise
+                        refused = error
+                    else:
+                        return [result]
+                if options.on_exist == "skip":
+                    return []
+                raise refused
 
         try:
             await run_transfer(options, stopping, transfer, resumable=False, stop=stdin.stop)
