@@ -396,6 +396,79 @@ def test_after_a_signal_the_same_command_finishes(
     assert target.read_bytes() == CONTENT
 
 
+# -- the other side connects ---------------------------------------------------------------------
+
+
+def url_of(process: subprocess.Popen[bytes]) -> str:
+    """Where a command with ``--json`` listens."""
+    assert process.stderr is not None
+    return str(json.loads(process.stderr.readline())["url"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_receiver_that_listens(
+    command: Command, spawn: Spawn, path: Path, folder: Path, backend: str
+) -> None:
+    (folder / "old").write_bytes(b"old")
+    receiver = spawn("receive", "ws-listen:0", str(folder), "--json", "--backend", backend)
+    url = url_of(receiver)
+    assert command("send", str(path), url + "old").returncode == 10, "and the receiver waits on"
+    done = command("send", str(path), url + "new")
+    assert done.returncode == 0, done.stderr
+    _, stderr = receiver.communicate(timeout=20)
+    assert receiver.returncode == 0, stderr
+    (file,) = (event for event in events(stderr) if event["event"] == "file")
+    assert (file["name"], file["size"]) == ("new", len(CONTENT))
+    assert (folder / "new").read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slow_disk")
+def test_a_receiver_that_listens_gets_the_rest_from_a_sender_that_was_killed(
+    command: Command, spawn: Spawn, path: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    receiver = spawn("receive", "ws-listen:0", str(target), "--json")
+    url = url_of(receiver)
+    sender = spawn("send", str(path), url, "--json")
+    wait_for_progress(sender, 1 << 20)
+    sender.kill()
+    sender.wait()
+    wait_for_record(tmp_path)
+    done = command("send", str(path), url, "--json")
+    assert done.returncode == 0, done.stderr
+    (file,) = (event for event in events(done.stderr) if event["event"] == "file")
+    assert file["sent"] < len(CONTENT)
+    _, stderr = receiver.communicate(timeout=20)
+    assert receiver.returncode == 0, stderr
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_sender_that_listens(
+    command: Command, spawn: Spawn, path: Path, folder: Path, tmp_path: Path, backend: str
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    (folder / "a").mkdir()
+    (folder / "a" / "b").write_bytes(CONTENT)
+    for sent, asked, got in ((link, "file.bin", "file.bin"), (folder, "", "a/b")):
+        target = tmp_path / f"to {sent.name}"
+        target.mkdir()
+        sender = spawn("send", str(sent), "ws-listen:0", "--json", "--backend", backend)
+        url = url_of(sender)
+        assert command("receive", f"{url}{asked or '/../secret'}/", str(target)).returncode == 10
+        done = command("receive", url + asked, str(target))
+        assert done.returncode == 0, done.stderr
+        _, stderr = sender.communicate(timeout=20)
+        assert sender.returncode == 0, stderr
+        assert [each for each in target.rglob("*") if each.is_file()] == [target / got]
+        assert (target / got).read_bytes() == CONTENT
+
+
 # -- what does not work ----------------------------------------------------------------------------
 
 

@@ -28,10 +28,19 @@ def add_bind_option(parser: argparse.ArgumentParser, *, path: str = "") -> None:
     )
 
 
-def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:
-    """Add the options of a server. With `shared`, those that clients have too are not added again."""
+def add_server_options(
+    parser: argparse.ArgumentParser, *, shared: bool = False, title: str = "server", once: bool = True
+) -> None:
+    """Add the options of a server.
+
+    Args:
+        parser: the command's.
+        shared: those that clients have too are not added again.
+        title: of the group.
+        once: with ``--once``; a command without it knows when it has been served.
+    """
     group = parser.add_argument_group(
-        "server", "'GET /healthz' is answered with 200 while it listens; SIGHUP loads --cert and --key again"
+        title, "'GET /healthz' is answered with 200 while it listens; SIGHUP loads --cert and --key again"
     )
     if not shared:
         add_tls_files(group, "server")
@@ -101,4 +110,7 @@ def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False)
         default=10.0,
         help="how long connections may take to end after a signal (10s)",
     )
-    group.add_argument("--once", action="store_true", help="serve one connection, then exit")
+    if once:
+        group.add_argument("--once", action="store_true", help="serve one connection, then exit")
+    else:
+        parser.set_defaults(once=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import IO, Any, cast
 
@@ -13,6 +13,7 @@ from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import Dial, client_keywords, dial_of
 from wsstream.cli.running import run_command
 from wsstream.cli.signals import Stopping
+from wsstream.cli.transfer.listen import end_that_listens, send_by_listening
 from wsstream.cli.transfer.run import delays_of, run_transfer
 from wsstream.cli.transfer.stdin import StandardInput
 from wsstream.errors import ConnectionClosed
@@ -35,6 +36,9 @@ def send_command(options: argparse.Namespace) -> int:
     Raises:
         CommandFailed: an option or a file is wrong, or the transfer failed.
     """
+    if (end := end_that_listens(options.url)) is not None:
+        _check_files(path for path in options.files if path != _STDIN)
+        return send_by_listening(options, end)
     keywords = client_keywords(options, options.url)
     target = target_of(options.url, options.name)
     folder_is_meant = is_folder(target)
@@ -49,7 +53,7 @@ def send_command(options: argparse.Namespace) -> int:
     return run_command(options, partial(_send, options, keywords))
 
 
-def _check_files(paths: Sequence[str]) -> None:
+def _check_files(paths: Iterable[str]) -> None:
     """Find wrong paths before anything is sent."""
     for path in paths:
         try:
