@@ -3,6 +3,7 @@
 Usage: python game_loop.py [asyncio|trio]
 """
 
+import logging
 import sys
 
 import anyio
@@ -26,7 +27,8 @@ async def main() -> None:
                 for player in PLAYERS:
                     feed.publish(f"{player} {tick} ".ljust(50_000))  # large, to be slow soon
                 await anyio.sleep(0.01)
-            seen, last = 0, {}
+            seen = 0
+            last: dict[str, str] = {}
             while [*last.values()] != ["100"] * len(PLAYERS):
                 player, last_tick = str(await slow.receive()).split()
                 last[player], seen = last_tick, seen + 1
@@ -34,4 +36,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")  # the feed names who is too slow
     anyio.run(main, backend=dict(enumerate(sys.argv)).get(1, "asyncio"))

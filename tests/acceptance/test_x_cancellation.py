@@ -466,7 +466,7 @@ async def test_x5_a_chunk_read_cancelled_at_any_moment_loses_no_byte(raw_pair: A
     assert caught[False] > 3
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 async def test_x5_over_a_socket_reads_cancelled_all_the_time_lose_no_byte(net: Any) -> None:
     payload = pattern(1 << 20, 11)
 

@@ -134,6 +134,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+@pytest.mark.heavy_after_first(each=("role",))
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("compression", [None, Deflate()], ids=["plain", "deflate"])
 @pytest.mark.parametrize("role", ["client", "server"])
@@ -204,6 +205,7 @@ async def test_x11_a_slow_line_that_becomes_fast_is_used_as_such(run: Run) -> No
     await run("server", 100 * KIB, body)
 
 
+@pytest.mark.heavy
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("rate", [2 * KIB, 100 * KIB], ids=["2k", "100k"])
 async def test_keepalive_does_not_end_a_connection_that_is_only_slow(run: Run, rate: float) -> None:

@@ -71,7 +71,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await send({**message, "type": "websocket.send"})
 
 
-@pytest.mark.heavy_after_first(each="tls")
+@pytest.mark.heavy_after_first(each=("tls",))
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("tls", [False, True])
 async def test_messages_of_any_size_pass(loop: str, tls: bool, authority: trustme.CA, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_messages_of_any_size_pass(loop: str, tls: bool, authority: trustm
         assert ws.close_info.code == 1000
 
 
-@pytest.mark.heavy_after_first(each="tls")
+@pytest.mark.heavy_after_first(each=("tls",))
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_client_that_does_not_read_stops_the_sender_and_then_gets_everything(
@@ -120,7 +120,7 @@ async def test_a_client_that_does_not_read_stops_the_sender_and_then_gets_everyt
         assert received == 2000
 
 
-@pytest.mark.heavy_after_first(each="tls")
+@pytest.mark.heavy_after_first(each=("tls",))
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("tls", [False, True])
 async def test_an_application_that_does_not_read_stops_the_client(
@@ -164,7 +164,7 @@ async def test_an_application_that_does_not_read_stops_the_client(
     assert total.bytes == 1000 << 16
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @pytest.mark.parametrize("loop", LOOPS)
 async def test_a_slow_reader_lives_and_a_peer_that_is_gone_does_not(loop: str, tmp_path: Path) -> None:
     """Pings come each 0.1 s, and their Pongs wait behind what the application has not read."""
@@ -266,6 +266,7 @@ async def test_the_access_log_has_a_line_for_each_answer(
     assert not [line for line in lines if "500" in line]
 
 
+@pytest.mark.heavy
 async def test_shutting_down_closes_with_1012_and_waits_for_the_application(tmp_path: Path) -> None:
     seen: list[Any] = []
 
@@ -337,6 +338,7 @@ async def test_a_client_that_drops_tcp_before_the_answer_is_told_as_1006(tmp_pat
     assert seen == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}, ClientDisconnected]
 
 
+@pytest.mark.heavy
 async def test_compression_and_limits_are_those_of_uvicorn(tmp_path: Path) -> None:
     with serving(echo, None, tmp_path, ws_max_size=1000) as (_, url):
         async with connect(url, compression=Deflate()) as ws:

@@ -22,6 +22,7 @@ Start = Callable[..., subprocess.Popen[str]]
 BreakServer = Callable[[str], None]
 
 _LIMIT = 60 << 20  # bytes of peak memory for each process
+_TLS = 15 << 20  # more for the one that makes a certificate
 
 backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
@@ -34,7 +35,7 @@ def _digest_of_made_up(size: int, kind: str) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("loop", ["asyncio", "asyncio (uvloop)", "trio"])
 @pytest.mark.parametrize("raw", [False, True], ids=["file", "raw"])
@@ -57,7 +58,8 @@ def test_what_was_sent_comes_back_as_it_was_and_neither_process_grows(
     assert result["backend"] == loop
     assert (result["tls"] or "").startswith("TLSv1" if tls else "")
     assert bool(result["tls"]) is tls
-    assert all(0 < peak < _LIMIT for peak in result["peak_memory"].values())
+    limit = _LIMIT + tls * _TLS
+    assert all(0 < peak < limit for peak in result["peak_memory"].values())
     assert all(rate > 0 for rate in result["mib_per_second"].values())
 
 

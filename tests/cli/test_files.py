@@ -94,6 +94,7 @@ def wait_for_record(folder: Path) -> None:
 # -- files there and back ------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("server", "client"), [("asyncio", "trio"), ("trio", "asyncio")])
 def test_a_file_there_and_back(
     command: Command, spawn: Spawn, folder: Path, path: Path, tmp_path: Path, server: str, client: str

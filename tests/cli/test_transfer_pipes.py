@@ -1,4 +1,4 @@
-"""`send -`, `receive URL -`, `ws-listen:` and `demo` in this process; test_files.py runs them as others do."""
+"""`send -`, `receive URL -`, `ws-listen:`, `demo` in this process; test_files.py runs them as people do."""
 
 from __future__ import annotations
 

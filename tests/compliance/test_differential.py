@@ -835,6 +835,7 @@ def explore(stories: st.SearchStrategy[Story], examples: int) -> None:
     agree()
 
 
+@pytest.mark.heavy
 @EXAMPLES
 @pytest.mark.parametrize("stories", STORIES.values(), ids=STORIES)
 def test_all_judge_alike(stories: st.SearchStrategy[Story], examples: int) -> None:
@@ -846,6 +847,7 @@ def test_large_messages_are_seen_alike() -> None:
     explore(valid_stories(WINDOWS, LARGE, LARGE, most=1), 200)
 
 
+@pytest.mark.heavy
 @ROLES
 @pytest.mark.parametrize("deflate", [False, True], ids=["plain", "deflate"])
 def test_the_catalogue_of_frames_is_judged_alike(role: Role, deflate: bool) -> None:

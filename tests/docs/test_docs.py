@@ -175,12 +175,20 @@ def test_every_block_of_python_compiles(page: Path) -> None:
         compile(block.code, f"{page}:{block.line}", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
 def test_links_to_pages_and_files_lead_somewhere(page: Path) -> None:
     text = page.read_text()
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text) + re.findall(r"\{literalinclude\} (\S+)", text)
     for target in targets:
-        assert (page.parent / target).is_file(), target
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_and_the_index_lead_to_each_package_that_the_reference_has() -> None:
+    titles = [page.read_text().partition("\n")[0] for page in (DOCS / "reference").glob("*.md")]
+    packages = {found[1] for title in titles if (found := re.fullmatch(r"# (wsstream\.\w+)", title))}
+    assert len(packages) >= 5
+    for page in (ROOT / "README.md", DOCS / "index.md"):
+        assert packages <= set(re.findall(r"\[`(wsstream\.\w+)`\]\(", page.read_text())), page
 
 
 @pytest.mark.parametrize(

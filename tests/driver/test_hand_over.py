@@ -350,6 +350,7 @@ class TestOverSockets:
         assert {len(frame.payload) for frame in frames} == {64 * KIB}
         assert unsent == 128 * KIB
 
+    @pytest.mark.heavy
     async def test_when_output_stands_still_the_bounds_are_halved(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -406,6 +407,7 @@ class TestOverSockets:
             assert size(ws) == chosen
         assert set(sizes) == {chosen}
 
+    @pytest.mark.heavy
     async def test_what_was_handed_over_in_one_step_leaves_complete_though_its_send_was_cancelled(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -310,6 +310,7 @@ async def read_to_close(peer: RawPeer) -> list[Any]:
     return found
 
 
+@pytest.mark.heavy
 @BACKENDS
 @BOTH_WAYS
 @settings(max_examples=12, deadline=None)

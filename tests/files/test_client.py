@@ -165,6 +165,7 @@ async def test_progress_tells_of_each_phase(serving: Any, path: Path, tmp_path: 
         assert {each.phase for each in seen} >= {"waiting", "receiving", "verifying", "syncing", "done"}
 
 
+@pytest.mark.heavy
 async def test_a_disk_that_writes_in_pieces_may_sync_between_them(
     serving: Any, folder: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +248,7 @@ async def test_a_refused_file_leaves_nothing(serving: Any, folder: Path, path: P
     assert [entry.name for entry in folder.iterdir()] == ["file.bin"]
 
 
+@pytest.mark.heavy
 @pytest.mark.virtual_time(idle=0.02)
 async def test_all_files_of_a_call_share_one_limit(serving: Any, folder: Path, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("1", "2", "3")]
@@ -276,7 +278,7 @@ async def test_an_upload_goes_on_over_lost_connections(serving: Any, folder: Pat
 
 
 @pytest.mark.usefixtures("slow_disk")
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 async def test_a_download_goes_on_over_lost_connections(serving: Any, folder: Path, tmp_path: Path) -> None:
     (folder / "file.bin").write_bytes(CONTENT)
     cut = Cut(MIB, times=3)
@@ -288,7 +290,7 @@ async def test_a_download_goes_on_over_lost_connections(serving: Any, folder: Pa
 
 
 @pytest.mark.usefixtures("slow_disk")
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 async def test_an_upload_goes_on_after_the_server_was_stopped_in_good_order(folder: Path, path: Path) -> None:
     handler = serve_files(folder, allow=["put"])
     begun = anyio.Event()
@@ -341,7 +343,7 @@ async def test_a_cancelled_upload_is_resumed_by_the_next_one(serving: Any, folde
 
 
 @pytest.mark.usefixtures("slow_disk")
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 async def test_a_part_that_differs_is_not_gone_on_with(serving: Any, folder: Path, path: Path) -> None:
     async with serving() as server:
         await cancelled_at(MIB, partial(upload, server.url, path))
@@ -356,7 +358,7 @@ async def test_a_part_that_differs_is_not_gone_on_with(serving: Any, folder: Pat
 
 
 @pytest.mark.usefixtures("slow_disk")
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 async def test_a_part_that_differs_far_from_its_end_is_found_by_the_digest(
     serving: Any, folder: Path, path: Path
 ) -> None:
@@ -372,7 +374,7 @@ async def test_a_part_that_differs_far_from_its_end_is_found_by_the_digest(
 
 
 @pytest.mark.usefixtures("slow_disk")
-@pytest.mark.heavy_after_first
+@pytest.mark.heavy
 async def test_a_file_that_changed_is_sent_from_the_start(serving: Any, folder: Path, path: Path) -> None:
     async with serving() as server:
         await cancelled_at(MIB, partial(upload, server.url, path))
@@ -547,6 +549,7 @@ async def test_nobody_goes_on_with_somebody_elses_part(serving: Any, folder: Pat
     assert result.sent == len(CONTENT)
 
 
+@pytest.mark.heavy
 async def test_the_sum_of_windows_is_bounded(serving: Any, folder: Path, path: Path) -> None:
     windows: list[int] = []
 

@@ -168,6 +168,7 @@ async def test_no_file_is_replaced_whose_name_differs_by_case(
     assert (folder / "Readme").read_bytes() == b"old"
 
 
+@pytest.mark.heavy
 @in_process
 async def test_10_000_parts_are_in_nobodys_way(
     serving: Any, folder: Path, path: Path, tmp_path: Path
@@ -246,6 +247,7 @@ class Once:
             self._act()
 
 
+@pytest.mark.heavy
 @in_process
 @pytest.mark.usefixtures("slow_disk")
 async def test_a_folder_swapped_for_a_link_gets_nothing(
@@ -262,6 +264,7 @@ async def test_a_folder_swapped_for_a_link_gets_nothing(
     assert (folder / "moved" / "file.bin").read_bytes() == CONTENT
 
 
+@pytest.mark.heavy
 @in_process
 @pytest.mark.usefixtures("slow_disk")
 async def test_a_file_swapped_for_a_link_is_sent_as_it_was_opened_or_not_at_all(
@@ -290,6 +293,7 @@ async def test_a_file_swapped_for_a_link_is_sent_as_it_was_opened_or_not_at_all(
     assert visible(tmp_path).isdisjoint({"1", "2"})
 
 
+@pytest.mark.heavy
 @in_process
 @pytest.mark.usefixtures("slow_disk")
 async def test_a_part_swapped_for_a_link_is_not_written_to(

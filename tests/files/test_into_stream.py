@@ -65,6 +65,7 @@ async def test_a_file_is_passed_on_as_it_is(serving: Any, folder: Path, size: in
     assert (seen[-1].acknowledged, seen[-1].size) == (size, size)
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("served")
 async def test_every_stream_of_anyio_is_a_sink(serving: Any) -> None:
     async with serving() as server, await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
@@ -85,6 +86,7 @@ async def test_every_stream_of_anyio_is_a_sink(serving: Any) -> None:
     assert received == CONTENT
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("served")
 async def test_it_goes_on_over_lost_connections_with_no_byte_twice(serving: Any) -> None:
     cuts = [MIB, 3 * MIB, 5 * MIB]
@@ -173,6 +175,7 @@ async def test_a_sink_that_fails_ends_it_and_its_error_is_raised(serving: Any) -
         await until(lambda: not server.connections)
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("served")
 async def test_a_slow_sink_holds_the_server_back(serving: Any) -> None:
     sent: list[int] = []

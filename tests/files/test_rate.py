@@ -54,6 +54,7 @@ def test_another_rate_is_refused(rate: Any, error: type[Exception], message: str
         RateLimit(rate)
 
 
+@pytest.mark.heavy
 @pytest.mark.anyio
 @pytest.mark.virtual_time(idle=0.02)
 @pytest.mark.parametrize("who", ["sender", "receiver"])

@@ -95,6 +95,7 @@ async def test_an_offer_right_after_a_transfer_that_the_server_cancelled_is_serv
     assert not (folder / "1.bin").exists()
 
 
+@pytest.mark.heavy
 async def test_what_is_synced_in_the_middle_of_a_long_write_counts_once_it_is_written(
     serving: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("sender", ["client", "server"])
 async def test_either_end_sends_one_file_after_the_other(path: Path, folder: Path, sender: str) -> None:
     async with pair() as ends:
@@ -138,6 +139,7 @@ async def test_a_missing_file_raises_before_anything_is_said(path: Path, folder:
         assert sent == received
 
 
+@pytest.mark.heavy
 async def test_a_cancelled_send_ends_the_transfer_and_not_the_connection(path: Path, folder: Path) -> None:
     async with pair() as (client, server):
 
@@ -235,6 +237,7 @@ async def test_a_wrong_digest_is_found_and_nothing_is_kept(folder: Path) -> None
     assert not list(folder.iterdir())
 
 
+@pytest.mark.heavy
 async def test_what_this_end_does_not_offer_is_denied(folder: Path, path: Path) -> None:
     async with pair() as (client, server):
 
@@ -255,6 +258,7 @@ async def receive_within(ws: wsstream.WebSocketStream, folder: Path) -> None:
         await receive_file(ws, folder)
 
 
+@pytest.mark.heavy
 async def test_a_flood_of_reports_takes_no_memory(folder: Path) -> None:
     async with pair() as (client, server):
         receiver = Channel(server, hello("put"), client=False)

@@ -34,6 +34,7 @@ async def test_the_peer_sees_the_code_and_reason_of_aclose(
             await ws.receive()
 
 
+@pytest.mark.heavy_after_first(each=("peer",))
 @each_close
 async def test_wsstream_sees_the_code_and_reason_of_the_peer(
     link: Link, peer: Any, code: int | None, reason: str

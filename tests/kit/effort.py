@@ -1,8 +1,9 @@
 """How much a run of the suite tries: little where somebody waits for it, all of it in CI.
 
-A plain run leaves out what is ``heavy`` and what is ``slow``. CI sets ``CI=true``: then nothing is heavy, on
-every Python, and property tests try their full number of examples. What is ``slow`` runs there once, by
-``pytest -m slow``. ``pytest -m "slow or not slow"`` runs everything.
+A plain run leaves out what is ``heavy`` and what is ``slow``. CI sets ``CI=true``: then nothing is heavy, and
+property tests try their full number of examples. On the other Pythons, event loops and versions of the
+dependencies it sets ``EFFORT=plain``, too, and what is heavy is left out again. What is ``slow`` runs there
+once, by ``pytest -m slow``. ``pytest -m "slow or not slow"`` runs everything.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ __all__ = ["MARKERS", "examples", "load_profile", "mark_slow", "spare_collection
 
 MARKERS = [
     "slow: takes long; runs with -m slow, or with everything else with -m 'slow or not slow'",
-    "heavy: as slow, but in CI part of every run",
+    "heavy: as slow, but in CI part of the full run",
     "heavy_after_first(each=()): heavy, but for the first value of each parameter that is not in `each`",
     "quick_with_compression: of the acceptance tables: not slow with compression",
     "slow_over_tls: of the acceptance tables: slow with TLS",
 ]
 
-_FULL = os.environ.get("CI") == "true"
+_FULL = os.environ.get("CI") == "true" and os.environ.get("EFFORT") != "plain"
 
 
 def examples(count: int) -> int:

@@ -138,6 +138,7 @@ async def test_a_server_logs_connections_at_info_and_nothing_louder(
     assert "closed with 1000 after " in message
 
 
+@pytest.mark.heavy_after_first(each=("hostile",))
 async def test_an_exception_of_a_handler_ends_only_its_own_connection(
     hostile: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -65,6 +65,7 @@ async def test_each_client_has_the_whole_open_timeout(caplog: pytest.LogCaptureF
     )
 
 
+@pytest.mark.heavy
 async def test_a_request_that_comes_in_pieces_opens_a_connection(http: Any) -> None:
     async with (
         serve(echo, "127.0.0.1") as server,

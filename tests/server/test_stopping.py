@@ -216,6 +216,7 @@ async def _open_many(stack: AsyncExitStack, server: Server, count: int) -> list[
     return [await stack.enter_async_context(connect(server.url)) for _ in range(count)]
 
 
+@pytest.mark.heavy
 async def test_connections_are_closed_one_by_one_over_the_time() -> None:
     times: list[float] = []
 
@@ -241,6 +242,7 @@ async def test_connections_are_closed_one_by_one_over_the_time() -> None:
     assert len({round(gap, 3) for gap in gaps}) > 10  # with jitter
 
 
+@pytest.mark.heavy
 async def test_the_order_is_another_than_that_of_coming() -> None:
     order: list[int] = []
 
@@ -296,6 +298,7 @@ async def test_what_is_left_after_the_timeout_is_dropped_and_its_handler_cancell
         assert len(ended) == 1
 
 
+@pytest.mark.heavy
 async def test_what_was_acknowledged_is_not_lost() -> None:
     """Acknowledged means handled: all acknowledgements that were sent before the Close arrive before it."""
     handled: list[str] = []

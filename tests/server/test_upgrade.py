@@ -408,6 +408,7 @@ async def test_an_opening_handshake_that_takes_too_long_is_logged_with_the_step_
     assert line.startswith("127.0.0.1:")
 
 
+@pytest.mark.heavy_after_first(each=("hostile",))
 async def test_any_exception_of_process_request_is_answered_with_500(
     as_hook: Callable[..., Any], hostile: Any, http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -189,6 +189,7 @@ async def _code_that_the_peer_got(role: Role, error: BaseException) -> int | Non
     return codes[0] if codes else None
 
 
+@pytest.mark.heavy_after_first(each=("hostile",))
 async def test_the_peer_gets_the_code_and_the_exception_goes_on_unchanged(role: Role, hostile: Any) -> None:
     error = hostile.make()
     expected = hostile.code if judge(error).patience else None  # a stream in memory takes nothing at once

@@ -52,6 +52,7 @@ async def test_iterating_over_a_reader_gives_what_is_here_in_chunks_of_256_kib_a
     assert sizes[:3] == [256 * 1024] * 3
 
 
+@pytest.mark.heavy
 async def test_small_chunks_are_counted_as_small_between_two_turns_of_other_tasks() -> None:
     async with connected_pair(streams=memory_pair(1 << 20)) as (client, server):
         async with client.writable.message() as writer:

@@ -327,6 +327,7 @@ async def test_the_close_of_the_peer_is_seen_behind_its_messages() -> None:
 # -- real sockets ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio", ("asyncio", {"use_uvloop": True})], ids=str)
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 async def test_the_rate_holds_over_sockets_and_tls(

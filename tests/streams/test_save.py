@@ -315,6 +315,7 @@ async def test_cancelled_it_writes_what_it_took_and_the_reader_goes_on() -> None
     assert gate.content == CONTENT
 
 
+@pytest.mark.heavy
 async def test_a_slow_disk_slows_the_peer() -> None:
     gate = Gate()
     async with (
@@ -420,6 +421,7 @@ anyio.run(main)
     assert int(run_program("-c", program)) < 1000
 
 
+@pytest.mark.heavy
 async def test_a_large_message_takes_little_memory(tmp_path: Path) -> None:
     async def send(ws: wsstream.WebSocketStream) -> None:
         await ws.send(bytes(MIB) for _ in range(64))

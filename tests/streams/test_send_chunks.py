@@ -77,6 +77,7 @@ async def test_a_chunk_is_sent_before_the_next_is_asked_for() -> None:
             assert await reader.read() == b"second"
 
 
+@pytest.mark.heavy
 async def test_a_slow_peer_slows_the_iterable() -> None:
     taken = 0
 

@@ -204,6 +204,7 @@ def test_a_forked_process_cannot_use_the_connection_and_does_not_harm_it() -> No
     assert processes.run_program(*arguments, "-c", FORK) == "child\nparent 0\n"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_it_works_where_an_event_loop_runs(backend: str) -> None:
     """As in a cell of a notebook."""

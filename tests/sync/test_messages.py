@@ -469,6 +469,7 @@ def test_ten_threads_send_and_each_keeps_its_order(echo_url: str) -> None:
 FLOW = FlowControl(receive_high_water=64 * 1024, send_high_water=32 * 1024)
 
 
+@pytest.mark.heavy
 def test_a_thread_that_does_not_read_stops_the_peer() -> None:
     """What the peer hands over is bounded by both sides' marks and the kernel's buffers."""
     sent = threading.Semaphore(0)

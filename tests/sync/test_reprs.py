@@ -41,6 +41,7 @@ def test_every_object_is_shown_in_one_line_without_secrets() -> None:
         assert "_" not in text.partition(" ")[0], text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_object_whose_making_failed_can_be_shown_and_forgotten(name: str) -> None:
     kind = getattr(wsstream.sync, name)

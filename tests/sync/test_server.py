@@ -110,6 +110,7 @@ def test_leaving_closes_connections_with_1001_and_waits_for_their_handlers() -> 
     ws.close()
 
 
+@pytest.mark.heavy
 def test_what_a_blocked_handler_was_told_is_accepted_leaves_before_the_servers_close() -> None:
     accepted: list[int] = []
     full = threading.Event()

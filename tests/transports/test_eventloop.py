@@ -99,6 +99,7 @@ def test_a_callback_can_close_a_socket_for_which_a_task_waits(
     run(main)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("run", PLAIN)
 def test_the_alarms_of_a_loop_are_one_object_and_end_with_it(run: Run) -> None:
     loops: list[weakref.ref[Any]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, overload, runtime_checkable
 
 from wsstream.display import excerpt, never_raises, quoted
 from wsstream.opening.grammar import is_token
@@ -78,6 +78,12 @@ class Headers:
         """The values of all fields with this name, in their order."""
         values = _field_called(name).findall(self._lines)
         return tuple([value.decode("latin-1").strip(" \t") for value in values])
+
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: str) -> str: ...
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of the field with this name, or the values of several, joined by a comma and a space."""

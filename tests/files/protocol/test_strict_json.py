@@ -103,6 +103,7 @@ def test_the_length_is_bounded_in_bytes_of_utf8() -> None:
             dump({"a": text})
 
 
+@pytest.mark.heavy_after_first(each=("part",))
 @pytest.mark.parametrize("start", ['{"a":"', '{"a":', "{", '"', '\\"'])
 @pytest.mark.parametrize("part", ['\\"', '"', "\\", '"\\', "[]", '"a":1,', "0", "0,", "{}", " "])
 def test_the_longest_message_takes_no_long_time(start: str, part: str) -> None:

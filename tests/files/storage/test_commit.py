@@ -101,6 +101,7 @@ def test_the_order_of_the_steps(root: SafeRoot, on_exist: OnExist, monkeypatch: 
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("how", ["before", "after"])
 def test_a_crash_at_any_system_call_is_survived(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, on_exist: OnExist, folder: Path, how: str

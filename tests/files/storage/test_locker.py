@@ -105,6 +105,7 @@ def test_the_patience_is_checked(root: SafeRoot, patience: float) -> None:
 # -- a newer one -----------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.also_on_uvloop
 async def test_a_newer_holder_waits_until_the_older_one_has_let_go(locker: FileLocker) -> None:
     events: list[str] = []
@@ -133,6 +134,7 @@ async def test_a_newer_holder_waits_until_the_older_one_has_let_go(locker: FileL
     assert events == ["the older one let go", "the newer one holds"]
 
 
+@pytest.mark.heavy
 async def test_a_holder_that_does_not_let_go_is_left_behind(root: SafeRoot) -> None:
     locker = FileLocker(root, patience=0.1)
 
@@ -172,6 +174,7 @@ async def test_an_older_holder_stops_at_its_next_write(locker: FileLocker, root:
                         partial.write([b"x"])
 
 
+@pytest.mark.heavy
 async def test_a_block_that_was_finished_is_not_a_failure(locker: FileLocker, root: SafeRoot) -> None:
     lock = LockFile(root.folder, TOKEN)
     async with locker.hold(TOKEN) as fence:
@@ -183,6 +186,7 @@ async def test_a_block_that_was_finished_is_not_a_failure(locker: FileLocker, ro
         lock.release()
 
 
+@pytest.mark.heavy
 async def test_many_at_once_and_the_last_one_wins(locker: FileLocker) -> None:
     holding = 0
     ended: list[tuple[int, str]] = []
@@ -463,6 +467,7 @@ def segments(data: bytes) -> list[tuple[str, int]]:
     return found
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_process_takes_over_from_one_that_lives(folder: Path, root: SafeRoot, backend: str) -> None:
     with writer(folder, "A", finishes=False, backend=backend) as old:
