@@ -59,11 +59,12 @@ class Upload(Step):
         self._path = path
         self.name = name
         self.size = size
-        self._on_exist = on_exist
+        self._on_exist: OnExist = on_exist
         self._digest: str | None = None
 
     async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | None:
         """See `Step`. ``None``: the server has another file of that name, and it is left out."""
+        refused = TransferError("exists")
         for name in names_for(self.name, self._on_exist):
             try:
                 return await self._send(channel, name, progress)

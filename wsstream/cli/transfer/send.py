@@ -87,6 +87,7 @@ async def _send_stdin(options: argparse.Namespace, dial: Dial, name: str, stoppi
 
         async def transfer(progress: OnProgress) -> list[TransferResult]:
             async with dial() as ws:
+                refused = TransferError("exists")
                 for candidate in names_for(name, options.on_exist):
                     try:
                         result = await send_file(
