@@ -54,6 +54,7 @@ nitpick_ignore_regex = [
     ("py:class", r"wsstream\.sync\.readable\.Only"),  # said in words
     ("py:class", r"wsstream\.streams\.file_writer\.Hash"),  # "such as hashlib.sha256()"
     ("py:class", r"wsstream\.files\.server\.FileHandler"),  # "a handler"
+    ("py:class", r"wsstream\.files\.web\.login\.Login"),  # made by web_page of its token
     ("py:class", r"wsstream\.routing\.router\._AnyHandler"),  # "the async function below it"
     ("py:class", r"wsstream\.streams\.typed\.(R|S)"),  # "your type"
     ("py:class", r"wsstream\.upgrade\.route_options\.RouteOptions"),  # the options that the text lists

@@ -21,7 +21,8 @@ async def echo(ws: WebSocketStream) -> None:
 
 async def main(port: int) -> None:
     async with serve(echo, "127.0.0.1", port, reuse_port=True) as server:
-        print(f"process {os.getpid()} serves {server.url}", flush=True)
+        line = f"process {os.getpid()} serves {server.url}\n"
+        print(line, end="", flush=True)  # in one write: the processes share their output
         await server.serve_forever()
 
 

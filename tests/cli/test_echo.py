@@ -15,9 +15,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 import trustme
+
+import wsstream
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +142,41 @@ def test_health_paths_and_tokens(command: Command, listen_with: ListenWith, tmp_
     assert command("connect", url, WSSTREAM_TOKEN="wrong").returncode == 5
     assert command("connect", url, WSSTREAM_TOKEN="t0ken", input=b"x").stdout == b"x\n"
     assert command("connect", url, "--token-file", str(token), input=b"x").stdout == b"x\n"
+
+
+def test_a_server_that_drains_sends_its_clients_away_one_by_one(spawn: Spawn) -> None:
+    process = spawn("echo", "--bind", ":0", "--drain", "2s")
+    assert process.stderr is not None
+    url = process.stderr.readline().decode().removeprefix("listening on ").strip()
+    ends: list[tuple[float, int]] = []
+
+    async def stay(*, task_status: Any) -> None:
+        async with wsstream.connect(url) as ws:
+            task_status.started()
+            info = await ws.wait_closed()
+            ends.append((time.monotonic(), info.code))
+
+    async def main() -> tuple[int, bytes]:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                await tasks.start(stay)
+            process.send_signal(signal.SIGTERM)
+            while not ends:
+                await anyio.sleep(0.01)
+            with pytest.raises(wsstream.HandshakeRejected, match="503"):
+                await wsstream.connect(url).__aenter__()
+            return await anyio.to_thread.run_sync(get, url.rstrip("/") + "/healthz")
+
+    assert anyio.run(main) == (503, b"about to stop\n")
+    assert process.wait(10) == 0
+    assert [code for _, code in ends] == [1012] * 10
+    assert ends[-1][0] - ends[0][0] > 1  # even is 1.6 at least
+
+
+def test_draining_must_end(command: Command) -> None:
+    done = command("echo", "--bind", ":0", "--drain", "none")
+    assert done.returncode == 2
+    assert b"--drain must have an end" in done.stderr
 
 
 def test_web_pages_are_let_in_only_if_their_origin_is(command: Command, listen_with: ListenWith) -> None:

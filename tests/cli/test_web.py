@@ -25,6 +25,7 @@ Spawn = Callable[..., subprocess.Popen[bytes]]
 pytestmark = pytest.mark.slow
 
 CONTROL = "wsstream.demo.v1"
+TOKEN = "t0ken-of-the-tests"
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_the_page_and_the_files_have_one_address(web: Any, tmp_path: Path, comma
     kind, page = get(url)
     assert kind.startswith("text/html")
     assert b"wsstream" in page
-    assert json.loads(get(f"{url}settings.json")[1]) == {"control": None}
+    assert json.loads(get(f"{url}settings.json")[1]) == {"control": None, "login": False}
     assert get(f"{url}healthz")[1] == b"ok\n"
     for origin, status in (
         (None, 101),
@@ -81,10 +82,35 @@ def test_the_page_and_the_files_have_one_address(web: Any, tmp_path: Path, comma
     assert process.wait(10) == 0
 
 
-def test_a_token_does_not_go_with_the_page(command: Command, tmp_path: Path) -> None:
-    done = command("serve", "files", str(tmp_path), "--web", WSSTREAM_TOKEN="secret")
-    assert done.returncode == 2
-    assert b"--web: web pages cannot send a token" in done.stderr
+def test_with_a_token_the_page_logs_in_and_programs_send_it(spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    (tmp_path / "served").mkdir()
+    options = ("--web", "--token-file", str(tmp_path / "token"), "--bind", ":0", "-v")
+    process = spawn("serve", "files", str(tmp_path / "served"), *options)
+    assert process.stderr is not None
+    lines = [process.stderr.readline().decode()]
+    url = re.findall(r"http://\S+", lines[0])[0]
+    assert get(url)[0].startswith("text/html")
+    assert json.loads(get(f"{url}settings.json")[1]) == {"control": None, "login": True}
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    request = urllib.request.Request(f"{url}session", headers=bearer, method="POST")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        cookie = response.headers["set-cookie"].partition(";")[0]
+    for headers, status in (
+        ({}, 401),
+        (bearer, 101),
+        ({"Cookie": cookie}, 101),
+        ({"Authorization": "Bearer other"}, 401),
+        ({"Cookie": f"{cookie}0"}, 401),
+    ):
+        for target in (url, f"{url}elsewhere"):
+            assert handshake(target, SUBPROTOCOL, headers=headers) == status, headers
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    said = "".join(lines) + process.stderr.read().decode()
+    assert "/elsewhere" in said
+    assert TOKEN not in said
+    assert cookie.partition("=")[2] not in said
 
 
 @pytest.mark.parametrize("option", ["--json", "--raw", "--tls", "README.md"])
@@ -97,7 +123,7 @@ def test_options_of_the_other_demo_do_not_go_with_the_page(command: Command, opt
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_demo_is_for_its_own_page(web: Any, backend: str) -> None:
     process, url = web("demo", "--backend", backend)
-    assert json.loads(get(f"{url}settings.json")[1]) == {"control": CONTROL}
+    assert json.loads(get(f"{url}settings.json")[1]) == {"control": CONTROL, "login": False}
     for origin, status in ((None, 101), (url.rstrip("/"), 101), ("http://elsewhere.example", 403)):
         assert handshake(url, SUBPROTOCOL, origin=origin) == status, origin
         assert handshake(url, CONTROL, origin=origin) == status, origin

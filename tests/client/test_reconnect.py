@@ -249,6 +249,14 @@ async def test_a_pause_that_the_code_asks_for_does_not_shorten_the_delay(code: i
         assert await two_attempts(play, delays=[500]) == pytest.approx(500, abs=0.2)
 
 
+@pytest.mark.parametrize(("code", "pause", "gap"), [(1012, (0, 0), 2), (1013, (7, 7), 7), (4000, (7, 7), 7)])
+async def test_a_pause_that_the_application_has_changed(
+    code: int, pause: tuple[float, float], gap: float
+) -> None:
+    async with playing(closes(code)) as play:
+        assert await two_attempts(play, pauses={code: pause}) == pytest.approx(gap, abs=0.2)
+
+
 async def through(play: Play, **options: Any) -> None:
     """Go on through the server as a proxy."""
     proxy = play.url.replace("ws:", "http:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
@@ -166,6 +167,26 @@ async def test_two_feeds_on_one_engine_are_one_feed(serve_feed: Any) -> None:
         here.publish("again")
         await client.announced()
         assert await client.items(2) == [(1, "from here"), (2, "again")]
+
+
+async def test_a_feed_that_its_event_loop_has_not_left_keeps_no_other_feed_from_the_engine(
+    serve_feed: Any,
+) -> None:
+    engine = MemoryEngine()
+    never_left = Feed("other", engine=engine)
+    thread = threading.Thread(target=anyio.run, args=[never_left.__aenter__])
+    thread.start()
+    thread.join()
+    async with (
+        Feed("prices", engine=engine) as feed,
+        serve_feed(feed) as served,
+        served.client() as client,
+    ):
+        await followed(feed)
+        feed.publish("item")
+        await client.announced()
+        with anyio.fail_after(5):
+            assert await client.items(1) == [(1, "item")]
 
 
 async def test_messages_of_other_tasks_pass_between_items(serve_feed: Any) -> None:

@@ -17,6 +17,7 @@ from wsstream.opening.retry import (
     MAX_RETRY_AFTER,
     Backoff,
     check_delay,
+    check_pauses,
     code_may_change,
     pause_after_code,
     pause_after_response,
@@ -113,8 +114,37 @@ def test_a_socks_proxy_may_fare_better_where_the_network_was_at_fault() -> None:
 
 
 def test_only_1012_and_1013_ask_for_a_pause() -> None:
-    asked = {code: pause_after_code(code, lambda low, high: (low, high)) for code in range(1000, 5000)}  # type: ignore[arg-type, return-value]
+    asked = {
+        code: pause_after_code(code, uniform=lambda low, high: (low, high)) for code in range(1000, 5000)
+    }  # type: ignore[arg-type, return-value]
     assert {code: pause for code, pause in asked.items() if pause} == {1012: (5, 30), 1013: (30, 120)}
+
+
+def test_an_application_changes_pauses_and_adds_some() -> None:
+    pauses = check_pauses({1012: (0.5, 1), 4000: (2, 2)})
+    assert pauses == {1012: (0.5, 1), 1013: (30, 120), 4000: (2, 2)}
+    assert 0.5 <= pause_after_code(1012, pauses) <= 1
+    assert pause_after_code(4000, pauses) == 2
+    assert check_pauses({})[1012] == (5, 30)
+
+
+@pytest.mark.parametrize(
+    ("pauses", "error", "text"),
+    [
+        (5, TypeError, "pauses must map close codes to ranges of seconds, got int"),
+        ({"1012": (0, 1)}, ValueError, "pauses must have close codes that may be sent, got '1012'"),
+        ({1006: (0, 1)}, ValueError, "pauses must have close codes that may be sent, got 1006"),
+        ({1012: 5}, TypeError, r"the pause after 1012 must be \(least, most\) in seconds, got 5"),
+        ({1012: (1, 2, 3)}, TypeError, r"the pause after 1012 must be \(least, most\)"),
+        ({1012: (3, 1)}, ValueError, r"the pause after 1012 must begin with the least, got \(3, 1\)"),
+        ({1012: (-1, 1)}, ValueError, "the pause after 1012 must not be negative, got -1"),
+        ({1012: (0, "1")}, TypeError, "the pause after 1012 must be a number, got str"),
+    ],
+    ids=["no mapping", "text", "never sent", "number", "three", "swapped", "negative", "no number"],
+)
+def test_wrong_pauses(pauses: object, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        check_pauses(pauses)
 
 
 @pytest.mark.parametrize(("code", "low", "high"), [(1012, 5, 30), (1013, 30, 120)])

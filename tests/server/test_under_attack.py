@@ -105,8 +105,8 @@ class Good:
 
 
 def _shown(times: list[float]) -> str:
-    worst = sorted(times)[int(len(times) * 0.99)]
-    return f"{len(times)}, median {median(times) * 1e3:.2f} ms, 99 % {worst * 1e3:.1f} ms"
+    late = sorted(times)[int(len(times) * 0.99)]
+    return f"{len(times)}, median {median(times) * 1e3:.2f} ms, 99 % {late * 1e3:.1f} ms"
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -155,7 +155,7 @@ def test_a_good_client_is_served_meanwhile(
     print(f"{backend}, before: echoes {_shown(before.echoes)}; openings {_shown(before.openings)}")
     print(f"{backend}, {attack.__name__} ({said}): echoes {_shown(during.echoes)}; "
           f"openings {_shown(during.openings)}; {busy:.2f} s of CPU in all")  # fmt: skip
-    assert max(median(during.echoes), median(during.openings)) < _BOUND
+    assert max(median(during.echoes), max(during.openings)) < _BOUND
     assert [line for line in lines if "cannot accept" not in line] == []
     assert len(lines) == (descriptors is not None)
 

@@ -10,11 +10,12 @@ from typing import Any
 import anyio
 import pytest
 
+from wsstream.transports.eventloop import event_loop
 from wsstream.transports.signals import StopSignals, on_signal, sigterm_as_ctrl_c
 
 pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
-INT, TERM = signal.SIGINT, signal.SIGTERM
+HUP, INT, TERM = signal.SIGHUP, signal.SIGINT, signal.SIGTERM
 
 
 class Calls:
@@ -37,7 +38,7 @@ class Calls:
 def calls() -> Iterator[Calls]:
     """The handlers that a program had before."""
     calls = Calls()
-    before = {number: signal.signal(number, calls.handler) for number in (INT, TERM)}
+    before = {number: signal.signal(number, calls.handler) for number in (HUP, INT, TERM)}
     yield calls
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -123,13 +124,12 @@ async def test_a_block_within_ctrl_c_for_sigterm_that_nobody_released_handles_si
 
 async def test_each_signal_calls_back(calls: Calls) -> None:
     count: list[int] = []
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored in what outlives its terminal
-    with on_signal(signal.SIGHUP, lambda: count.append(1)):
+    with on_signal(HUP, lambda: count.append(1)):
         for expected in (1, 2):
-            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(HUP)
             await anyio.sleep(0.01)
             assert len(count) == expected
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    assert signal.getsignal(HUP) == calls.handler
 
 
 async def test_sigterm_does_what_ctrl_c_does_where_nobody_else_wants_it(calls: Calls) -> None:
@@ -172,16 +172,57 @@ async def test_in_another_thread_nothing_happens(calls: Calls) -> None:
     await anyio.to_thread.run_sync(thread.join)
 
 
-async def test_a_loop_that_has_ended_is_called_no_more(calls: Calls) -> None:
-    left: list[StopSignals] = []
+async def test_a_handler_that_calls_the_one_before_it_stays_and_has_the_signal_passed_on(
+    calls: Calls,
+) -> None:
+    passing: list[int] = []
+    with StopSignals(Calls().first, Calls().second):
+        ours: Any = signal.getsignal(TERM)
 
-    def run() -> None:
-        async def main() -> None:
-            left.append(StopSignals(calls.first, calls.second))
+        def pass_on(number: int, frame: Any) -> None:
+            passing.append(number)
+            ours(number, frame)
 
-        anyio.run(main)
+        signal.signal(TERM, pass_on)
+    signal.raise_signal(TERM)
+    assert (passing, calls.made) == ([TERM], ["before"])
+    assert signal.getsignal(TERM) is pass_on
 
-    await anyio.to_thread.run_sync(run)
-    with left[0]:
-        signal.raise_signal(INT)
-    assert calls.made == []
+
+async def ended() -> Any:
+    """What has an event loop call a function that has ended."""
+    loops: list[Any] = []
+
+    async def main() -> None:
+        loops.append(event_loop().from_signal())
+
+    await anyio.to_thread.run_sync(anyio.run, main)
+    return loops[0]
+
+
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_block_that_its_event_loop_has_not_left_keeps_no_signal(calls: Calls, after: int) -> None:
+    loop: list[Any] = [lambda callback: None]
+    never_left, live = Calls(), Calls()
+    StopSignals(never_left.first, never_left.second, lambda callback: loop[0](callback)).__enter__()
+    for _ in range(after):
+        signal.raise_signal(TERM)
+    loop[0] = await ended()
+    with StopSignals(live.first, live.second):
+        signal.raise_signal(TERM)
+        await anyio.sleep(0.01)
+        assert (live.made, calls.made) == ([("first", TERM)], [])
+    signal.raise_signal(TERM)
+    signal.raise_signal(INT)
+    assert (calls.made, never_left.made) == (["before"] * 2, [])
+    assert signal.getsignal(INT) == signal.getsignal(TERM) == calls.handler
+
+
+async def test_ctrl_c_for_sigterm_ends_with_the_event_loop(calls: Calls) -> None:
+    got: list[str] = []
+    signal.signal(TERM, signal.SIG_DFL)
+    sigterm_as_ctrl_c(await ended())
+    ours: Any = signal.getsignal(TERM)
+    ours.before = lambda number, frame: got.append("the system")  # it would kill this process
+    signal.raise_signal(TERM)
+    assert (got, calls.made) == (["the system"], [])

@@ -7,9 +7,10 @@ import sys
 import anyio
 import pytest
 
-from wsstream.transports import sockets
+from wsstream.transports import sockets, tcp_info
 from wsstream.transports.base import receive_some, send_all
 from wsstream.transports.sockets import SocketTransport
+from wsstream.transports.tcp_info import silence
 
 pytestmark = [pytest.mark.anyio, pytest.mark.also_on_uvloop]
 
@@ -186,10 +187,29 @@ async def test_a_unix_socket_tells_no_rate(connect_sockets):
     right.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+async def test_the_kernel_tells_for_how_long_a_peer_has_been_silent_even_before_it_is_accepted():
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as peer:
+        peer.connect(listener.getsockname())
+        await anyio.sleep(0.1)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert 0.09 < silence(accepted) < 10
+            peer.send(b"x")
+            with anyio.fail_after(5):
+                while silence(accepted):
+                    await anyio.sleep(0.001)
+            accepted.recv(1)
+            await anyio.sleep(0.02)
+            assert silence(accepted) == 0, "it has sent something"
+        assert silence(accepted) == 0, "closed"
+
+
 async def test_an_old_kernel_tells_less(connect_sockets, monkeypatch):
     left, right = (SocketTransport(sock) for sock in connect_sockets("tcp4"))
-    monkeypatch.setattr(sockets, "_TCP_INFO", struct.Struct("=120xQ40xQ100000x"))
+    monkeypatch.setattr(tcp_info, "_TCP_INFO", struct.Struct("=52xI64xQQ32xQ100000x"))
     assert left.delivery() is None
+    assert silence(left.extra("socket")) == 0
     left.close()
     right.close()
 

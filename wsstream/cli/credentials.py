@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import hmac
 import os
 from pathlib import Path
 
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.report import hide
 
-__all__ = ["VARIABLE", "header_fields", "is_authorized", "read_token"]
+__all__ = ["VARIABLE", "header_fields", "read_token"]
 
 VARIABLE = "WSSTREAM_TOKEN"
 """The variable of the environment that has the token, where no ``--token-file`` is given."""
@@ -60,13 +59,6 @@ def header_fields(options: argparse.Namespace) -> list[tuple[str, str]]:
         if name.lower() in _SECRET_FIELDS:
             hide(value)
     return fields
-
-
-def is_authorized(sent: str | None, token: str) -> bool:
-    """Whether the value of an ``Authorization`` field is that of `token`. It takes the same time if not."""
-    scheme, _, given = (sent or "").partition(" ")
-    same = hmac.compare_digest(given.strip().encode(errors="replace"), token.encode())
-    return same and scheme.lower() == "bearer"
 
 
 def _read(path: str) -> str:

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
-from wsstream.cli.credentials import is_authorized, read_token
+from wsstream.cli.credentials import read_token
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import connection_keywords, load_certificate
 from wsstream.cli.options.values import Address, address
 from wsstream.cli.report import Reporter
+from wsstream.files.web.login import has_bearer
 from wsstream.files.web.pages import WebPage
 from wsstream.opening.http import Request, Response
 from wsstream.opening.peer import parse_address
@@ -123,11 +124,14 @@ async def listening(
 
     With a `page`, that is served too, and its URL is reported in place of the WebSockets'.
 
-    Leaving the block closes the connections with 1001, within ``--shutdown-timeout``.
+    Leaving the block drains the server, if ``--drain`` says so, and closes the connections with 1001, within
+    ``--shutdown-timeout``.
 
     Raises:
         CommandFailed: an option is wrong, or the system refuses to listen.
     """
+    if options.drain is None:
+        raise CommandFailed(Exit.USAGE, "--drain must have an end")
     context, token = server_context(options), read_token(options)
     listeners = await listen_on(binds)
     urls = [url_of([listener.getsockname()], secure=context is not None) for listener in listeners]
@@ -141,7 +145,7 @@ async def listening(
             hosts=_hosts(options, binds),
             trusted_proxies=options.trusted_proxies,
             proxy_protocol=options.proxy_protocol,
-            process_request=_gate(path, token, page),
+            process_request=_gate(path, token, page, lambda: server.ready),
             max_connections=1 if options.once else options.max_connections,
             max_connections_per_client=options.max_connections_per_client,
             shutdown_timeout=options.shutdown_timeout,
@@ -160,6 +164,11 @@ async def listening(
             Reporter(options).note("listening", f"listening on {url}", url=url)
         with _reloading(options, server):
             yield server
+            if options.drain:
+                left = options.shutdown_timeout
+                await server.drain(
+                    timeout=None if left is None else options.drain + left, spread=options.drain
+                )
 
 
 def _reloading(options: argparse.Namespace, server: Server) -> AbstractContextManager[None]:
@@ -198,16 +207,18 @@ def _is_loopback(name: str) -> bool:
     return name in _LOOPBACK or (address is not None and address.is_loopback)
 
 
-def _gate(path: str | None, token: str | None, page: WebPage | None) -> Callable[[Request], Response | None]:
+def _gate(
+    path: str | None, token: str | None, page: WebPage | None, ready: Callable[[], bool]
+) -> Callable[[Request], Response | None]:
     def decide(request: Request) -> Response | None:
         """Answer health checks, and for the page; refuse other paths, and requests without the token."""
         if request.path == "/healthz" and "upgrade" not in request.headers:
-            return Response(200, body="ok\n")
+            return Response(200, body="ok\n") if ready() else Response(503, body="about to stop\n")
         if page is not None and (response := page(request)) is not None:
             return response
         if path is not None and request.path != path:
             return Response(404, body="not found\n")
-        if token is not None and not is_authorized(request.headers.get("authorization"), token):
+        if token is not None and not (has_bearer(request, token) if page is None else page.knows(request)):
             return Response(401, {"WWW-Authenticate": "Bearer"}, "a token is needed\n")
         return None
 

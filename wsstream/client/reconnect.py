@@ -6,6 +6,7 @@ import ssl as ssl_module
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from math import inf
+from types import MappingProxyType
 from typing import Unpack
 
 import anyio
@@ -24,7 +25,9 @@ from wsstream.errors import (
 from wsstream.log import Log
 from wsstream.opening.retry import (
     Backoff,
+    Pauses,
     check_delay,
+    check_pauses,
     code_may_change,
     pause_after_code,
     pause_after_response,
@@ -46,6 +49,7 @@ def reconnect(
     delays: Iterable[float] = Backoff(),
     retry: Callable[[Exception], bool | None] | None = None,
     healthy_after: float = 60,
+    pauses: Pauses = MappingProxyType({}),
     **options: Unpack[ConnectOptions],
 ) -> AsyncIterator[WebSocketStream]:
     """``async for ws in reconnect(url)``: open a connection, and another one each time it has ended.
@@ -60,8 +64,8 @@ def reconnect(
 
     The first attempt is made at once, each further one after the next of `delays`. They start again after a
     connection that lasted `healthy_after` seconds. The server may ask for more: if it closes a connection
-    with 1012, the next attempt waits at least 5 to 30 seconds, with 1013 at least 30 to 120 (at random).
-    ``Retry-After`` is waited for before the delay, one hour at most.
+    with 1012, the next attempt waits at least 5 to 30 seconds, with 1013 at least 30 to 120 (at random, see
+    `pauses`). ``Retry-After`` is waited for before the delay, one hour at most.
 
     By default, these raise: close codes 1002, 1003, 1007, 1008 and 1010, unless this side closed first;
     statuses other than 408, 429 and 5xx, and also 501 and 505; a response that does not open a WebSocket; an
@@ -82,6 +86,10 @@ def reconnect(
             one ended (:class:`ClosedLocally` if this side closed it). ``True`` tries again, ``False`` raises
             the error, ``None`` leaves the decision to the rules above. It must not block.
         healthy_after: seconds.
+        pauses: other pauses after these close codes, as ``{code: (least, most)}`` in seconds; 1012 and 1013
+            keep those above if they are not among them. With ``{1012: (0, 0)}`` only `delays` count: right
+            where a server sends its clients away one by one, as :meth:`Server.drain` does, and another has
+            taken its place.
         options: those of :func:`connect`; `transport` is a function that opens a stream for each attempt. A
             mapping for `headers` is read again for each attempt, so its values may change.
 
@@ -100,7 +108,7 @@ def reconnect(
     if retry is not None and not callable(retry):
         raise TypeError(f"retry must be a function or None, got {type(retry).__name__}")
     check_delay("healthy_after", healthy_after)
-    return _Reconnect(Attempts(url, options), delays, retry, healthy_after)
+    return _Reconnect(Attempts(url, options), delays, retry, healthy_after, check_pauses(pauses))
 
 
 class _Reconnect(AsyncLoop[WebSocketStream]):
@@ -114,12 +122,14 @@ class _Reconnect(AsyncLoop[WebSocketStream]):
         delays: Iterable[float],
         retry: Callable[[Exception], bool | None] | None,
         healthy_after: float,
+        pauses: Pauses,
     ) -> None:
         self._attempts = attempts
         self._delays = delays
         self._delays_left = iter(delays)
         self._retry = retry
         self._healthy_after = healthy_after
+        self._pauses = pauses
         self._ws: WebSocketStream | None = None
         self._opened = -inf  # by anyio's clock, as is the next
         self._next_attempt = -inf
@@ -167,7 +177,7 @@ class _Reconnect(AsyncLoop[WebSocketStream]):
         if delay is None:
             return False
         check_delay("a delay", delay)
-        wait = _wait(error, delay)
+        wait = _wait(error, delay, self._pauses)
         log.info(
             "connecting to %s again in %s s after %s: %s",
             self._attempts.shown,
@@ -229,12 +239,12 @@ def _tls_may_change(error: ssl_module.SSLError) -> bool:
     return isinstance(error, broken) or (error.reason or "").endswith("ALERT_INTERNAL_ERROR")
 
 
-def _wait(error: Exception, delay: float) -> float:
+def _wait(error: Exception, delay: float, pauses: Pauses) -> float:
     """Seconds to wait: `delay`, or more if the peer asks for more."""
     match error:
         case HandshakeRejected() | ProxyError():
             return pause_after_response(error.headers, time.time()) + delay
         case ConnectionBroken():
-            return max(delay, pause_after_code(error.info.code))
+            return max(delay, pause_after_code(error.info.code, pauses))
         case _:
             return delay

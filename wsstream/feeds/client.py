@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, Unpack
 from urllib.parse import quote
 
@@ -19,7 +19,7 @@ from wsstream.display import never_raises
 from wsstream.errors import ConnectionClosed, ProtocolViolation
 from wsstream.feeds.position import Position
 from wsstream.feeds.protocol import SUBPROTOCOL, read_announcement, read_item
-from wsstream.opening.retry import Backoff
+from wsstream.opening.retry import Backoff, Pauses
 from wsstream.streams.websocket import WebSocketStream
 
 __all__ = ["Item", "follow"]
@@ -48,6 +48,7 @@ def follow(
     delays: Iterable[float] = Backoff(),
     retry: Callable[[Exception], bool | None] | None = None,
     healthy_after: float = 60,
+    pauses: Pauses = MappingProxyType({}),
     **options: Unpack[ConnectOptions],
 ) -> Follow:
     """``async for item in follow(url)``: the items of a feed, each once and in order.
@@ -66,7 +67,7 @@ def follow(
     Args:
         url: as for ``reconnect``. The position is added to its query, as the parameter ``since``.
         since: begin after this item; ``None``: with what is published from now on.
-        delays, retry, healthy_after, options: as for ``reconnect``. ``subprotocols`` cannot be given.
+        delays, retry, healthy_after, pauses, options: as for ``reconnect``. ``subprotocols`` cannot be given.
 
     Raises:
         TypeError, ValueError, InvalidURL: an argument is wrong; at once.
@@ -78,7 +79,7 @@ def follow(
     if "subprotocols" in options:
         raise TypeError(f"follow takes no subprotocols: it asks for {SUBPROTOCOL}")
     options["subprotocols"] = [SUBPROTOCOL]
-    return Follow(url, since, delays, retry, healthy_after, options)
+    return Follow(url, since, delays, retry, healthy_after, pauses, options)
 
 
 class Follow:
@@ -95,13 +96,14 @@ class Follow:
         delays: Iterable[float],
         retry: Callable[[Exception], bool | None] | None,
         healthy_after: float,
+        pauses: Pauses,
         options: ConnectOptions,
     ) -> None:
         self.position = since
         self._url = url
         self._connections = reconnect(
             self._target if callable(url) else _checked(url, self._target),
-            delays=delays, retry=retry, healthy_after=healthy_after,
+            delays=delays, retry=retry, healthy_after=healthy_after, pauses=pauses,
             **options,
         )  # fmt: skip
         self._ws: WebSocketStream | None = None

@@ -80,6 +80,11 @@ class Hub:
                 await feed.deliver(page)
         await checkpoint()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it reads no more."""
+        return self._over.is_set()
+
     def add(self, feed: Reads) -> None:
         """Read another feed, from its position on."""
         self.feeds[feed.name] = feed
@@ -98,6 +103,8 @@ _hubs: WeakKeyDictionary[Engine, list[Hub]] = WeakKeyDictionary()
 def join(engine: Engine, feed: Reads, *, alone: bool) -> Hub:
     """Have a feed read, by a reader of no other feed of this name. `alone`: no other feed will come."""
     hubs = _hubs.setdefault(engine, [])
+    # A block of `Feed` may never be left: its reader has ended with the event loop.
+    hubs[:] = [hub for hub in hubs if not hub.has_ended]
     hub = next((hub for hub in hubs if feed.name not in hub.feeds), None)
     if hub is None:
         hubs.append(hub := Hub(engine, alone=alone))
@@ -109,5 +116,6 @@ async def leave(engine: Engine, feed: Reads, hub: Hub) -> None:
     """Read the feed no more. If cancelled, it is over all the same."""
     del hub.feeds[feed.name]
     if not hub.feeds:
-        _hubs[engine].remove(hub)
+        if hub in (hubs := _hubs[engine]):
+            hubs.remove(hub)
         await hub.stop()

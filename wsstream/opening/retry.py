@@ -8,17 +8,20 @@ Sources: RFC 6455 section 7.2.3 (backoff), the registry of close codes and what 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
-from typing import Final
+from typing import Final, TypeAlias
 
 from wsstream.arguments import check_number
+from wsstream.close_codes import is_close_code
 
 __all__ = [
     "MAX_RETRY_AFTER",
     "Backoff",
+    "Pauses",
     "check_delay",
+    "check_pauses",
     "code_may_change",
     "pause_after_code",
     "pause_after_response",
@@ -34,7 +37,11 @@ _FINAL_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1010})
 _PASSING_4XX: Final = frozenset({408, 429})  # Request Timeout, Too Many Requests
 _FINAL_5XX: Final = frozenset({501, 505})  # Not Implemented, HTTP Version Not Supported
 _PASSING_SOCKS: Final = frozenset({1, 3, 4, 5, 6})  # failure, unreachable (2), refused, TTL expired
-_PAUSES: Final = {
+
+Pauses: TypeAlias = Mapping[int, tuple[float, float]]
+"""For each close code the least and the most seconds for which it keeps a client away."""
+
+_PAUSES: Final[Pauses] = {
     1012: (5.0, 30.0),  # Service Restart: the authors' own figures
     # Try Again Later: they ask for "user action". A program that has no user comes back late.
     1013: (30.0, 120.0),
@@ -105,9 +112,31 @@ def socks_reply_may_change(reply: object) -> bool:
     return reply in _PASSING_SOCKS
 
 
-def pause_after_code(code: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """Seconds that a close code asks a client to stay away; 0 if it does not."""
-    return uniform(*_PAUSES[code]) if code in _PAUSES else 0.0
+def check_pauses(changed: object) -> Pauses:
+    """Return the pauses, of which the application has `changed` some.
+
+    Raises:
+        TypeError, ValueError: it has not given a range of seconds for each code, or no close code.
+    """
+    if not isinstance(changed, Mapping):
+        raise TypeError(f"pauses must map close codes to ranges of seconds, got {type(changed).__name__}")
+    for code, pause in changed.items():
+        if not isinstance(code, int) or not is_close_code(code):
+            raise ValueError(f"pauses must have close codes that may be sent, got {code!r}")
+        if not isinstance(pause, tuple) or len(pause) != 2:
+            raise TypeError(f"the pause after {code:d} must be (least, most) in seconds, got {pause!r}")
+        for seconds in pause:
+            check_delay(f"the pause after {code:d}", seconds)
+        if pause[0] > pause[1]:
+            raise ValueError(f"the pause after {code:d} must begin with the least, got {pause!r}")
+    return {**_PAUSES, **changed}
+
+
+def pause_after_code(
+    code: int, pauses: Pauses = _PAUSES, uniform: Callable[[float, float], float] = random.uniform
+) -> float:
+    """Seconds for which a close code keeps a client away, at random in its range; 0 if it has none."""
+    return uniform(*pauses[code]) if code in pauses else 0.0
 
 
 def pause_after_response(headers: Iterable[tuple[str, str]], now: float) -> float:

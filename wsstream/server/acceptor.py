@@ -34,6 +34,7 @@ log = Log("wsstream.server")
 # Sockets that are accepted before others of the event loop run: one takes some 20 µs.
 _AT_ONCE = 16
 _PAUSE = 0.1  # seconds between attempts to accept while the system is out of descriptors
+_BRIEFLY = 0.01  # seconds for clients that were dropped to give theirs back
 _SILENCE = 60.0  # seconds until the log says so again
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -44,7 +45,8 @@ class Acceptor:
     Args:
         spawn: starts a task; the second argument is called when it has ended.
         add: takes an accepted socket and the address of its peer.
-        make_room: called with an error, when the system is out of descriptors; returns whether it made any.
+        make_room: called with an error, when the system is out of descriptors, and with how many to free at
+            most; returns how many it frees.
         on_end: called when one of the tasks has ended.
 
     Attributes:
@@ -57,7 +59,7 @@ class Acceptor:
         self,
         spawn: Spawn,
         add: Callable[[socket.socket, PeerAddress], None],
-        make_room: Callable[[OSError], bool],
+        make_room: Callable[[OSError, int], int],
         on_end: Callable[[], None],
     ) -> None:
         self.closed = Latch()
@@ -179,10 +181,10 @@ class Acceptor:
         now = anyio.current_time()
         if now - self._warned >= _SILENCE:
             self._warned = now
-            log.warning("cannot accept connections: %s; trying again every %s s", error, _PAUSE)
+            log.warning("cannot accept connections: %s; trying again until there is room", error)
         room = 1 if now - self._short_at > 1 else self._room
-        made = all(self._make_room(error) for _ in range(room))
-        self._room = min(2 * room, _AT_ONCE) if made else 1
+        made = self._make_room(error, room)
+        self._room = min(2 * room, _AT_ONCE) if made == room else 1
         self._short_at = now
-        with anyio.move_on_after(_PAUSE):
+        with anyio.move_on_after(_BRIEFLY if made else _PAUSE):
             await self.closed.wait()

@@ -23,6 +23,7 @@ import ssl as ssl_module
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from functools import partial
+from itertools import islice
 from math import inf
 
 import anyio
@@ -43,12 +44,15 @@ from wsstream.streams.websocket import WebSocketStream, ending_of
 from wsstream.transports.base import Transport
 from wsstream.transports.eventloop import Task, event_loop
 from wsstream.transports.sockets import INHERITS_OPTIONS, SocketTransport
+from wsstream.transports.tcp_info import silence
 from wsstream.transports.tls import TLSTransport
 from wsstream.upgrade.server import ServerUpgrade, UpgradePolicy, client_broke
 
 __all__ = ["Admission"]
 
-_SLOW = 1.0  # seconds after which a pending client may be dropped to free a descriptor
+# To free descriptors, the server drops clients that have sent nothing this many seconds after they connected,
+# as a client's first bytes follow its connecting at once; and those without a complete request after these.
+_SILENT, _SLOW = 0.25, 1.0
 # A name of the module is found faster than a member of an enum.
 _ADMITTED, _REJECTED = ClientState.ADMITTED, ClientState.REJECTED
 
@@ -133,7 +137,9 @@ class Admission:
 
     def _new_client(self, source: socket.socket | Transport, peer: PeerAddress) -> Client:
         while len(self._pending) >= self._max_pending:
-            self._drop_oldest(f"more than {self._max_pending} opening handshakes are in progress")
+            self._drop_pending(
+                next(iter(self._pending)), f"more than {self._max_pending} opening handshakes are in progress"
+            )
         now = self._now()
         client = Client(source, peer, now, now + self._timeout)
         self._clients.add(client)
@@ -143,18 +149,23 @@ class Admission:
     def _start_task(self, client: Client, rejected: RequestRejected | None = None) -> None:
         self._spawn(partial(self._serve, client, rejected), partial(self._remove, client))
 
-    def _make_room(self, error: OSError) -> bool:
-        return self._drop_oldest(f"{error}", _SLOW)
+    def _make_room(self, error: OSError, most: int) -> int:
+        """Drop at most `most` pending clients, those that are silent or slow; returns how many."""
+        slow_since = self._now() - _SLOW
+        idle = (
+            client
+            for client, since in self._pending.items()
+            if since <= slow_since
+            or (isinstance(client.source, socket.socket) and silence(client.source) >= _SILENT)
+        )
+        chosen = list(islice(idle, most))
+        for client in chosen:
+            self._drop_pending(client, str(error))
+        return len(chosen)
 
-    def _drop_oldest(self, why: str, after: float = 0.0) -> bool:
-        """Drop the oldest pending client, if it has been pending for at least `after` seconds."""
-        for client, since in self._pending.items():
-            if self._now() - since < after:
-                return False
-            del self._pending[client]
-            self._drop(client, why)
-            return True
-        return False
+    def _drop_pending(self, client: Client, why: str) -> None:
+        del self._pending[client]
+        self._drop(client, why)
 
     def _drop(self, client: Client, why: str) -> None:
         client.drop(why)

@@ -188,7 +188,8 @@ class Server:
         Args:
             timeout: seconds; ``None``: no limit.
             spread: seconds, no more than `timeout`.
-            code: 1012 (service restart) asks clients to stay away for 5 to 30 seconds, 1001 does not.
+            code: 1012 (service restart) asks clients to stay away for 5 to 30 seconds, 1001 does not. The
+                `pauses` of :func:`reconnect` change that.
 
         Raises:
             TypeError, ValueError: an argument is wrong.

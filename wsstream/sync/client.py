@@ -6,7 +6,7 @@ import inspect
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TypeAlias, Unpack
 
 from anyio import to_thread
@@ -17,6 +17,7 @@ from wsstream.client.reconnect import reconnect as async_reconnect
 from wsstream.display import never_raises
 from wsstream.driver.options import ConnectionKeywords
 from wsstream.opening.headers import HeaderPairs
+from wsstream.opening.retry import Pauses
 from wsstream.streams.websocket import WebSocketStream as AsyncWebSocket
 from wsstream.sync.background import Background, background
 from wsstream.sync.block import Block
@@ -102,6 +103,7 @@ def reconnect(
     delays: Iterable[float] = Backoff(),
     retry: Callable[[Exception], bool | None] | None = None,
     healthy_after: float = 60,
+    pauses: Pauses = MappingProxyType({}),
     **options: Unpack[ConnectOptions],
 ) -> Iterator[WebSocketStream]:
     """``for ws in reconnect(url)``: open a connection, and another one each time it has ended.
@@ -119,7 +121,9 @@ def reconnect(
     _check_no_transport(options)
     source = url if isinstance(url, str) or not callable(url) else _in_worker_thread(url)
     return _Reconnect(
-        async_reconnect(source, delays=delays, retry=retry, healthy_after=healthy_after, **options)
+        async_reconnect(
+            source, delays=delays, retry=retry, healthy_after=healthy_after, pauses=pauses, **options
+        )
     )
 
 

@@ -113,7 +113,7 @@ class _Serve(Block[Server]):
                 loop.call(lambda: self._block.__aexit__(None, None, None))
             raise
         self._handlers.stop = self._server.close
-        self._release_sigterm = sigterm_as_ctrl_c()
+        self._release_sigterm = sigterm_as_ctrl_c(loop.post)
         return self._server
 
     async def _open(self, loop: Background) -> None:

@@ -123,7 +123,7 @@ class Server:
         def second(number: Signals) -> None:
             self._loop.post_if_alive(self._server._cancel)
 
-        with StopSignals(first, second, self._loop.post_if_alive):
+        with StopSignals(first, second, self._loop.post):
             try:
                 self._loop.run(waiting)
             except Cancelled:

@@ -20,7 +20,8 @@ import anyio
 from wsstream.transports.base import Backlog, Delivery, Transport
 from wsstream.transports.eventloop import event_loop
 from wsstream.transports.slices import slices
-from wsstream.transports.sockets import backlog, delivery, limit_unsent, set_options
+from wsstream.transports.sockets import backlog, limit_unsent, set_options
+from wsstream.transports.tcp_info import delivery
 
 __all__ = ["ProtocolTransport"]
 

@@ -3,6 +3,9 @@
 Python has one handler for each signal of the process, and an event loop's own way of handling signals forgets
 who had it before. So this module keeps the handlers: it installs one for as long as anybody here wants the
 signal, tells everybody who does, and gives the signal back to whoever had it.
+
+A block may never be left, as where an event loop ends while a task in it still waits. So each action tells
+whether its event loop still runs; one whose loop has ended is dropped, and keeps the signal from nobody.
 """
 
 from __future__ import annotations
@@ -10,20 +13,27 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 from wsstream.transports.eventloop import event_loop
 
 __all__ = ["StopSignals", "on_signal", "sigterm_as_ctrl_c"]
 
-_Action = Callable[[signal.Signals], object]
+_Soon: TypeAlias = Callable[[Callable[[], object]], object]
+"""Has an event loop call a function; raises ``RuntimeError`` once that loop has ended."""
+
+_Action: TypeAlias = Callable[[signal.Signals], bool]
+"""Called in the signal handler; false: its event loop has ended, and nobody is there any more."""
 
 
 class _Handler:
-    """A signal handler that calls the actions it has, and knows which handler was there before it."""
+    """A signal handler that calls the actions it has, and knows which handler was there before it.
+
+    Those who want Ctrl-C for the signal are called only if nobody else is there.
+    """
 
     def __init__(self, number: signal.Signals) -> None:
         self._number = number
@@ -32,12 +42,25 @@ class _Handler:
         self.before: Any = signal.getsignal(number) or signal.SIG_DFL
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not self._actions:  # whoever took the signal from this handler has put it back too late
-            self._give_back()
-            signal.raise_signal(self._number)
+        current: object = signal.getsignal(self._number)
+        first = [action for action in self._actions if not isinstance(action, _Interrupt)]
+        if self._call(first) or any(self._call([action]) for action in tuple(self._actions)):
             return
-        for action in [each for each in self._actions if each is not _interrupt] or self._actions[:1]:
-            action(self._number)
+        if current is self:
+            signal.signal(self._number, self.before)
+            signal.raise_signal(self._number)
+        elif callable(self.before):  # another handler has taken the signal, and calls this one
+            self.before(number, frame)
+
+    def _call(self, actions: list[_Action]) -> bool:
+        """Call all, and drop those whose event loops have ended; false if that is all of them."""
+        heard = False
+        for action in actions:
+            if action(self._number):
+                heard = True
+            else:
+                self.remove(action)
+        return heard
 
     def add(self, action: _Action) -> None:
         self._actions.append(action)
@@ -48,10 +71,7 @@ class _Handler:
             self._actions.remove(action)
             current: object = signal.getsignal(self._number)
             if not self._actions and current is self:  # else somebody has taken the signal meanwhile
-                self._give_back()
-
-    def _give_back(self) -> None:
-        signal.signal(self._number, self.before)
+                signal.signal(self._number, self.before)
 
 
 def _add(number: signal.Signals, action: _Action) -> Callable[[], None]:
@@ -69,20 +89,25 @@ def _add(number: signal.Signals, action: _Action) -> Callable[[], None]:
     return partial(handler.remove, action)
 
 
-def _interrupt(number: signal.Signals) -> None:
-    """What `sigterm_as_ctrl_c` does, once, if nobody else here wants the signal."""
-    signal.raise_signal(signal.SIGINT)
+class _Interrupt:
+    """The action of `sigterm_as_ctrl_c`."""
+
+    def __init__(self, soon: _Soon) -> None:
+        self._soon = soon
+
+    def __call__(self, number: signal.Signals) -> bool:
+        if runs := _calls(self._soon, lambda: None):
+            signal.raise_signal(signal.SIGINT)
+        return runs
 
 
-def _soon() -> Callable[[Callable[[], object]], None]:
-    """A function that has the running event loop call another one, as long as that loop runs."""
-    call = event_loop().from_signal()
-
-    def soon(callback: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # the loop has ended
-            call(callback)
-
-    return soon
+def _calls(soon: _Soon, callback: Callable[[], object]) -> bool:
+    """Have an event loop call `callback`; false: that loop has ended."""
+    try:
+        soon(callback)
+    except RuntimeError:
+        return False
+    return True
 
 
 class StopSignals:
@@ -96,17 +121,21 @@ class StopSignals:
     Args:
         first: called with the signal, by the event loop.
         second: called with the signal, in its handler.
-        soon: has the event loop call a function; by default the loop that runs in this thread.
+        soon: has the event loop call a function, and raises ``RuntimeError`` once that loop has ended; by
+            default the loop that runs in this thread. A block whose loop has ended counts as left.
     """
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(
-        self, first: _Action, second: _Action, soon: Callable[[Callable[[], object]], object] | None = None
+        self,
+        first: Callable[[signal.Signals], object],
+        second: Callable[[signal.Signals], object],
+        soon: _Soon | None = None,
     ) -> None:
-        self._first: _Action | None = first
+        self._first: Callable[[signal.Signals], object] | None = first
         self._second = second
-        self._soon = soon or _soon()
+        self._soon = soon or event_loop().from_signal()
         self._removers: list[Callable[[], None]] = []
 
     def __enter__(self) -> StopSignals:
@@ -117,17 +146,17 @@ class StopSignals:
         for remove in self._removers:
             remove()
 
-    def _receive(self, number: signal.Signals) -> None:
-        if self._first is not None:
-            first, self._first = self._first, None
-            self._soon(partial(first, number))
-        else:
+    def _receive(self, number: signal.Signals) -> bool:
+        first, self._first = self._first, None
+        runs = _calls(self._soon, (lambda: None) if first is None else partial(first, number))
+        if runs and first is None:
             self.__exit__()
             self._second(number)
+        return runs
 
     def soon(self, callback: Callable[[], object]) -> None:
         """Have the event loop call `callback`. For `second`, which runs in a signal handler."""
-        self._soon(callback)
+        _calls(self._soon, callback)
 
 
 @contextmanager
@@ -136,10 +165,10 @@ def on_signal(number: signal.Signals, callback: Callable[[], object]) -> Iterato
 
     In a thread that is not the main one, none comes.
     """
-    soon = _soon()
+    soon = event_loop().from_signal()
 
-    def action(number: signal.Signals) -> None:
-        soon(callback)
+    def action(number: signal.Signals) -> bool:
+        return _calls(soon, callback)
 
     remove = _add(number, action)
     try:
@@ -148,15 +177,19 @@ def on_signal(number: signal.Signals, callback: Callable[[], object]) -> Iterato
         remove()
 
 
-def sigterm_as_ctrl_c() -> Callable[[], None]:
+def sigterm_as_ctrl_c(soon: _Soon | None = None) -> Callable[[], None]:
     """Have SIGTERM do what SIGINT does, until the function that this returns is called.
 
     Only where the program leaves SIGTERM to the system, which would kill it without any ``finally``, and
-    where SIGINT does something. Does nothing in a thread that is not the main one.
+    where SIGINT does something. Does nothing in a thread that is not the main one, and no more once the event
+    loop has ended.
+
+    Args:
+        soon: as for `StopSignals`.
     """
     handler: Any = signal.getsignal(signal.SIGTERM)
     if isinstance(handler, _Handler):
         handler = handler.before
     if handler is signal.SIG_DFL and callable(signal.getsignal(signal.SIGINT)):
-        return _add(signal.SIGTERM, _interrupt)
+        return _add(signal.SIGTERM, _Interrupt(soon or event_loop().from_signal()))
     return lambda: None

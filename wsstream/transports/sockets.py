@@ -21,6 +21,7 @@ from wsstream.protocol.frame_queue import Piece
 from wsstream.transports.base import NOTSENT, Backlog, Delivery, Transport
 from wsstream.transports.eventloop import EventLoop, event_loop
 from wsstream.transports.sendfile import send_file_frames, send_file_range
+from wsstream.transports.tcp_info import delivery
 
 if sys.platform != "win32":
     from fcntl import ioctl
@@ -31,16 +32,12 @@ __all__ = [
     "BaseSocketTransport",
     "SocketTransport",
     "backlog",
-    "delivery",
     "limit_unsent",
     "set_options",
 ]
 
 # Linux's tcp(7): the bytes in the send queue that have not been sent.
 _SIOCOUTQNSD = 0x894B
-
-# The beginning of Linux's struct tcp_info: tcpi_bytes_acked, and tcpi_busy_time in microseconds (Linux 4.10).
-_TCP_INFO = struct.Struct("=120xQ40xQ")
 
 # Buffers in one system call: IOV_MAX of Linux, macOS and the BSDs.
 MAX_BUFFERS = 1024
@@ -310,17 +307,6 @@ def backlog(sock: socket.socket) -> Backlog:
     size = _ask_kernel(sock, TIOCOUTQ) or 0
     unsent = _ask_kernel(sock, _SIOCOUTQNSD) if sys.platform == "linux" else None
     return Backlog(size, bool(size if unsent is None else unsent))  # None: a Unix socket, another system
-
-
-def delivery(sock: socket.socket) -> Delivery | None:
-    """Return what the peer's system has acknowledged; ``None`` but for TCP on Linux."""
-    if sys.platform != "linux":
-        return None
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        return Delivery(*_TCP_INFO.unpack(info))
-    except (OSError, struct.error):  # a Unix socket, or a closed one; a kernel that tells less
-        return None
 
 
 def _ask_kernel(sock: socket.socket, request: int) -> int | None:

@@ -58,6 +58,7 @@ NOTE_RESUMED = """
 """
 
 SLOW_DISK = slow_disk_code(8 << 20)
+CONNECTED = "document.querySelector('#connection').dataset.state === 'open'"
 ITEM = "document.querySelector('#transfer-list li')"
 
 
@@ -100,13 +101,16 @@ class Servers:
         self.url = found[0]
         return self.url
 
-    def serve(self, folder: Path, port: int = 0, *, slow: bool = False) -> str:
-        """Serve a folder; if `slow`, on a disk of 8 MiB/s."""
+    def serve(self, folder: Path, port: int = 0, *, slow: bool = False, token: str | None = None) -> str:
+        """Serve a folder; if `slow`, on a disk of 8 MiB/s; perhaps to those only who have a token."""
         modules = folder.with_name("modules") if slow else None
         if modules is not None:
             modules.mkdir()
             (modules / "sitecustomize.py").write_text(SLOW_DISK)
         options = ["--web", "--bind", f"127.0.0.1:{port}", "--allow", "get,list,put"]
+        if token is not None:
+            (file := folder.with_name("token")).write_text(token)
+            options += ["--token-file", str(file)]
         return self.start("serve", "files", str(folder), *options, modules=modules)
 
     def kill(self) -> int:
@@ -130,8 +134,12 @@ def servers() -> Iterator[Servers]:
 
 
 @asynccontextmanager
-async def opened(browser: str, tmp_path: Path, url: str, *scripts: str) -> AsyncIterator[Any]:
-    """The page in a browser; at the end, nothing may have gone wrong in its scripts or with its policy."""
+async def opened(
+    browser: str, tmp_path: Path, url: str, *scripts: str, token: str = ""
+) -> AsyncIterator[Any]:
+    """The page in a browser, logged in if there is a token; at the end, nothing may have gone wrong in its
+    scripts or with its policy.
+    """
     home = tmp_path / "browser"
     home.mkdir()
     with anyio.fail_after(TIME_LIMIT):
@@ -139,9 +147,20 @@ async def opened(browser: str, tmp_path: Path, url: str, *scripts: str) -> Async
             for script in (WATCH, *scripts):
                 await page.before_load(script)
             await page.open(url)
-            await until(page, "document.querySelector('#connection').dataset.state === 'open'")
+            if token:
+                await log_in(page, token)
+            await until(page, CONNECTED)
             yield page
             assert await page.run("problems") == []
+
+
+async def log_in(page: Page, token: str) -> None:
+    """Fill in the form, once the page asks."""
+    await until(page, "!document.querySelector('#login').hidden")
+    await page.run(
+        f"(() => {{ document.querySelector('#token').value = {json.dumps(token)};"
+        " document.querySelector('#login-form').requestSubmit(); })()"
+    )
 
 
 async def slow_down(page: Page, name: str, position: int) -> None:
@@ -349,6 +368,56 @@ async def test_a_slow_reader_slows_the_server(servers: Servers, tmp_path: Path) 
         await done(page)
 
 
+# -- the token -----------------------------------------------------------------------------------------
+
+
+async def test_people_log_in_once_and_out(
+    servers: Servers, tmp_path: Path, folder: Path, browser: str
+) -> None:
+    file = tmp_path / "file.bin"
+    file.write_bytes(os.urandom(MIB))
+    url = servers.serve(folder, token="t0ken")
+    refused = "document.querySelector('#login-error').textContent"
+    async with opened(browser, tmp_path, url, token="t0ken") as page:
+        assert await page.run("document.querySelector('#login').hidden")
+        assert await page.run("document.activeElement.id") == "title"
+        await page.choose("#picker", file)
+        await done(page)
+        assert await page.run("document.cookie + location.href + JSON.stringify({...localStorage})") == (
+            f'{url}{{"wsstream.unfinished":"[]"}}'
+        )
+        await page.open("about:blank")
+        await page.open(url)  # the browser still has the cookie
+        await until(page, CONNECTED)
+        assert await page.run("document.querySelector('#login').hidden")
+        await page.run("document.querySelector('#logout').click()")
+        await until(page, "document.querySelector('#login')?.hidden === false")
+        assert await page.run("document.querySelector('main').hidden && document.activeElement.id") == "token"
+        if isinstance(page, Chromium):
+            await _check_names_and_widths(page, "textbox")
+        for wrong in ("other", "caf\xe9"):
+            await log_in(page, wrong)
+            await until(page, f"{refused} === 'The server does not know this token.'")
+            assert await page.run("document.querySelector('#token').getAttribute('aria-invalid')") == "true"
+        await log_in(page, "t0ken")
+        await until(page, CONNECTED)
+    assert (folder / "file.bin").read_bytes() == file.read_bytes()
+
+
+async def test_when_the_token_changes_the_page_asks_and_the_upload_goes_on(
+    servers: Servers, tmp_path: Path, folder: Path, file: Path
+) -> None:
+    url = servers.serve(folder, slow=True, token="t0ken")
+    async with opened("chromium", tmp_path, url, token="t0ken") as page:
+        await page.choose("#picker", file)
+        await acknowledged(page, 0.1)
+        port = servers.kill()
+        servers.serve(folder, port, token="another")
+        await log_in(page, "another")
+        await done(page)
+    assert (folder / "file.bin").read_bytes() == file.read_bytes()
+
+
 # -- for people ----------------------------------------------------------------------------------------
 
 
@@ -373,19 +442,51 @@ async def test_pause_cancel_and_keyboard(servers: Servers, tmp_path: Path, folde
         assert "Cancelled" in await page.run("document.querySelector('#announce').textContent")
 
 
+async def test_the_keyboard_keeps_its_place_in_folders(
+    servers: Servers, tmp_path: Path, folder: Path, browser: str
+) -> None:
+    (folder / "outer" / "inner").mkdir(parents=True)
+    for number in range(201):  # one more than the page shows at a time
+        (folder / "outer" / "inner" / f"{number:03}.txt").touch()
+    focused = "document.activeElement.textContent"
+    buttons = "Array.from(document.querySelectorAll('#files button'))"
+    async with opened(browser, tmp_path, servers.serve(folder)) as page:
+        for button, place in (("outer/", "outer"), ("inner/", "inner")):
+            await until(page, f"{buttons}.some((each) => each.textContent === '{button}')")
+            await page.run(f"{buttons}.find((each) => each.textContent === '{button}').click()")
+            await until(page, f"{focused} === '{place}'")
+        await until(page, "!document.querySelector('#more').hidden")
+        await page.run("document.querySelector('#more').click()")
+        await until(page, "document.activeElement.ariaLabel === 'Download 200.txt'")
+        await page.run(f"{buttons}.find((each) => each.textContent === 'All files').click()")
+        await until(page, f"{focused} === 'On the server'")
+
+
+async def test_numbers_that_change_all_the_time_are_not_read_out(servers: Servers, tmp_path: Path) -> None:
+    async with opened("chromium", tmp_path, servers.start("demo", "--web")) as page:
+        live = "Array.from(document.querySelectorAll('output'), (each) => each.ariaLive)"
+        assert await page.run(live) == ["off"] * 5
+
+
 async def test_each_control_has_a_name_and_nothing_is_wider_than_a_phone(
     servers: Servers, tmp_path: Path
 ) -> None:
     async with opened("chromium", tmp_path, servers.start("demo", "--web")) as page:
         await until(page, "document.querySelector('#file-list button') !== null")
-        tree = await page.call("Accessibility.getFullAXTree")
-        roles = ("button", "slider", "progressbar", "image", "heading", "region", "navigation")
-        for node in tree["nodes"]:
-            if not node["ignored"] and node["role"]["value"] in roles:
-                assert node["name"]["value"], node
-        for width in (320, 390, 800):
-            await page.look(width=width, height=800)
-            assert await page.run("document.documentElement.scrollWidth <= innerWidth"), width
+        await _check_names_and_widths(page, "slider")
+
+
+async def _check_names_and_widths(page: Chromium, expected: str) -> None:
+    tree = await page.call("Accessibility.getFullAXTree")
+    roles = ("button", "slider", "progressbar", "image", "heading", "region", "navigation", "textbox")
+    seen = {node["role"]["value"] for node in tree["nodes"] if not node["ignored"]}
+    assert expected in seen
+    for node in tree["nodes"]:
+        if not node["ignored"] and node["role"]["value"] in roles:
+            assert node["name"]["value"], node
+    for width in (320, 390, 800):
+        await page.look(width=width, height=800)
+        assert await page.run("document.documentElement.scrollWidth <= innerWidth"), width
 
 
 async def test_a_page_of_another_site_may_not_connect(servers: Servers, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_the_settings_tell_of_the_control() -> None:
         response = ask(web_page(control=control), "/settings.json")
         assert response is not None
         assert response.headers["content-type"] == "application/json"
-        assert response.body == b'{"control": %b}' % said
+        assert response.body == b'{"control": %b, "login": false}' % said
 
 
 @pytest.mark.parametrize("path", ["", "files/", "/files"])

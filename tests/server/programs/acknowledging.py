@@ -1,6 +1,6 @@
 """A server that writes each message to a file and then sends it back; SIGTERM drains it.
 
-Arguments: the port, shared with other processes; the file; the backend.
+Arguments: the port, shared with other processes; the file; the backend; the code for draining.
 """
 
 import os
@@ -8,9 +8,9 @@ import sys
 
 import anyio
 
-from wsstream import CloseCode, serve
+from wsstream import serve
 
-port, path, backend = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+port, path, backend, code = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
 file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
@@ -25,7 +25,7 @@ async def main():
 
         async def stop():
             server.close()  # new clients reach the other process
-            await server.drain(timeout=20, spread=4, code=CloseCode.GOING_AWAY)
+            await server.drain(timeout=20, spread=4, code=code)
 
         print(server.port, flush=True)
         await server.serve_forever(stop=stop)

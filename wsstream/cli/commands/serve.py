@@ -40,7 +40,8 @@ def _add_files(things: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--web",
         action="store_true",
-        help="serve a web page, too, on which people send and receive the files; its URL is reported",
+        help="serve a web page, too, on which people send and receive the files; its URL is reported. With a"
+        " token, people log in with it",
     )
     add_bind_option(parser, path="; clients then name the file by their own option, as the URL does not")
     group = parser.add_argument_group("files", "SIZE is 64k, 1M, 2G or none")

@@ -29,7 +29,7 @@ def add_bind_option(parser: argparse.ArgumentParser, *, path: str = "") -> None:
 
 
 def add_server_options(
-    parser: argparse.ArgumentParser, *, shared: bool = False, title: str = "server", once: bool = True
+    parser: argparse.ArgumentParser, *, shared: bool = False, title: str = "server", lasting: bool = True
 ) -> None:
     """Add the options of a server.
 
@@ -37,10 +37,12 @@ def add_server_options(
         parser: the command's.
         shared: those that clients have too are not added again.
         title: of the group.
-        once: with ``--once``; a command without it knows when it has been served.
+        lasting: with ``--once`` and ``--drain``; a command without them ends when it has been served.
     """
     group = parser.add_argument_group(
-        title, "'GET /healthz' is answered with 200 while it listens; SIGHUP loads --cert and --key again"
+        title,
+        "'GET /healthz' is answered with 200 while new clients are welcome; SIGHUP loads --cert and --key"
+        " again",
     )
     if not shared:
         add_tls_files(group, "server")
@@ -110,7 +112,15 @@ def add_server_options(
         default=10.0,
         help="how long connections may take to end after a signal (10s)",
     )
-    if once:
-        group.add_argument("--once", action="store_true", help="serve one connection, then exit")
-    else:
-        parser.set_defaults(once=False)
+    if not lasting:
+        parser.set_defaults(once=False, drain=0.0)
+        return
+    group.add_argument(
+        "--drain",
+        metavar="TIME",
+        type=duration,
+        default=0.0,
+        help="after a signal, first send the clients away one by one, with 1012, over this time; meanwhile"
+        " /healthz and new WebSockets get 503 (0)",
+    )
+    group.add_argument("--once", action="store_true", help="serve one connection, then exit")

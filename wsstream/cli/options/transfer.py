@@ -45,6 +45,6 @@ def add_transfer_options(
         help="the most bytes a second, of all files together: 64k, 1M or none (none)",
     )
     add_client_options(parser, subprotocols=False, may_serve=True)
-    add_server_options(parser, shared=True, title="side that listens", once=False)
+    add_server_options(parser, shared=True, title="side that listens", lasting=False)
     add_connection_options(parser)
     add_common_options(parser)

@@ -33,10 +33,6 @@ def serve_files_command(options: argparse.Namespace) -> int:
     Raises:
         CommandFailed: an option or the folder is wrong, or the system refuses to listen.
     """
-    if options.web and read_token(options) is not None:
-        raise CommandFailed(
-            Exit.USAGE, "--web: web pages cannot send a token; put a proxy in front that asks"
-        )
     if options.web and not (options.path or "/").endswith("/"):
         raise CommandFailed(
             Exit.USAGE, "--web: the path must end with a slash, as the page has files below it"
@@ -67,7 +63,7 @@ async def _serve(options: argparse.Namespace, root: SafeRoot, stopping: Stopping
             if options.once:
                 ended.set()
 
-    page = web_page(options.path or "/") if options.web else None
+    page = web_page(options.path or "/", token=read_token(options)) if options.web else None
     async with listening(
         options, handle, binds_of(options), path=options.path, subprotocols=[SUBPROTOCOL], page=page
     ):

@@ -7,10 +7,13 @@ import json
 from importlib.resources import files
 from typing import NamedTuple
 
+from wsstream.files.web.login import Login
 from wsstream.opening.headers import Headers
 from wsstream.opening.http import Request, Response
 
 __all__ = ["WebPage", "web_page"]
+
+_SESSION = "session"  # below the page's path: where the page logs in
 
 _TYPES = {
     "html": "text/html; charset=utf-8",
@@ -51,7 +54,7 @@ class _File(NamedTuple):
     body: bytes
 
 
-def web_page(path: str = "/", *, control: str | None = None) -> WebPage:
+def web_page(path: str = "/", *, control: str | None = None, token: str | None = None) -> WebPage:
     """Make a ``process_request`` for :func:`~wsstream.serve` that answers requests for the web page.
 
     The page opens its WebSockets at `path` with the subprotocol ``wsstream.file.v1``, for a handler made by
@@ -60,27 +63,33 @@ def web_page(path: str = "/", *, control: str | None = None) -> WebPage:
         async with serve(serve_files("shared"), port=8080, process_request=web_page()) as server:
             await server.wait_closed()
 
-    Who may connect is not decided here: give :func:`~wsstream.serve` the `origins` from which pages may.
+    With a `token`, the page asks people for it, and opens its WebSockets with a cookie that it gets in
+    return. Requests for a WebSocket at `path`, or below it, that have neither this cookie nor the token as
+    ``Authorization: Bearer`` get 401. The page itself is shown to everybody, and has nothing to hide. From
+    which other pages WebSockets may be opened is not decided here: :func:`~wsstream.serve` has `origins`.
 
     Args:
         path: of the page; with a slash at its end, as the page's files are below it.
         control: a subprotocol by which the page's slider for the server's disk tells the server, as
             ``{"disk": bytes per second or null}``. ``None``: the page has no such slider.
+        token: one word of printable ASCII that people have to know; best a long, random one. ``None``: no
+            token is asked for.
 
     Raises:
-        ValueError: `path` does not begin and end with a slash.
+        TypeError: `token` is no text.
+        ValueError: `path` does not begin and end with a slash, or `token` is not one word of printable ASCII.
     """
     if not (path.startswith("/") and path.endswith("/")):
         raise ValueError(f"path must begin and end with a slash, got {path!r}")
-    return WebPage(path, control)
+    return WebPage(path, control, None if token is None else Login(token))
 
 
 class WebPage:
     """Answers for the web page. Made by :func:`web_page`.
 
     Called with a request, it returns the response: 200 with the file, 304 if the client has it, 404, or 405
-    for other methods than GET and HEAD. It returns ``None`` for requests that open a WebSocket, and for those
-    outside the page's path, so that another function may answer them::
+    for other methods than GET and HEAD. It returns ``None`` for requests that open a WebSocket, unless the
+    token is missing, and for those outside the page's path, so that another function may answer them::
 
         page = web_page("/files/")
 
@@ -88,20 +97,30 @@ class WebPage:
             return page(request) or answer_others(request)
     """
 
-    def __init__(self, path: str, control: str | None) -> None:
+    def __init__(self, path: str, control: str | None, login: Login | None) -> None:
         self._path = path
+        self._login = login
         self._files = {
             entry.name: _make(entry.name, entry.read_bytes())
             for entry in files("wsstream.files.web").joinpath("static").iterdir()
             if entry.name.rpartition(".")[2] in _TYPES
         }
         self._files[""] = self._files.pop("index.html")
-        self._files["settings.json"] = _make("settings.json", json.dumps({"control": control}).encode())
+        settings = {"control": control, "login": login is not None}
+        self._files["settings.json"] = _make("settings.json", json.dumps(settings).encode())
+
+    def knows(self, request: Request) -> bool:
+        """Whether the client has the token, or the page's cookie for it. True if the page has no token."""
+        return self._login is None or self._login.knows(request)
 
     def __call__(self, request: Request) -> Response | None:
         """Answer a request, or return ``None``."""
-        if "upgrade" in request.headers or not (request.path + "/").startswith(self._path):
+        if not (request.path + "/").startswith(self._path):
             return None
+        if "upgrade" in request.headers:
+            return None if self._login is None else self._login.check(request)
+        if self._login is not None and request.path == self._path + _SESSION:
+            return self._login.answer(request)
         if request.method not in ("GET", "HEAD"):
             return Response(405, {"Allow": "GET, HEAD"}, "The page is read with GET.\n")
         if not request.path.startswith(self._path):

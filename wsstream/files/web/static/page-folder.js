@@ -1,7 +1,7 @@
 /** The files on the server: one folder of them, page by page. */
 
 import { explain, formatDate, formatSize } from "./page-format.js";
-import { element } from "./page-transfers.js";
+import { element, focusOn } from "./page-transfers.js";
 
 const SHOWN = 200;
 
@@ -11,6 +11,7 @@ const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 export class Folder {
   #client;
   #download;
+  #onError;
   #name = "";
   /** @type {AsyncGenerator<import("./wsstream-files.js").Entry> | null} */
   #entries = null;
@@ -18,12 +19,14 @@ export class Folder {
   /**
    * @param {import("./wsstream-files.js").FilesClient} client
    * @param {((name: string, size?: number) => void) | null} download null: the server does not let files be got
+   * @param {() => void} onError called when a folder could not be shown
    */
-  constructor(client, download) {
+  constructor(client, download, onError) {
     this.#client = client;
     this.#download = download;
+    this.#onError = onError;
     find("refresh").addEventListener("click", () => this.open(this.#name));
-    find("more").addEventListener("click", () => this.#show());
+    find("more").addEventListener("click", () => this.#showMore());
     find("files").hidden = false;
   }
 
@@ -38,6 +41,20 @@ export class Folder {
     this.#entries = this.#client.list(name);
     this.#showCrumbs();
     await this.#show(true);
+  }
+
+  /** Open a folder from a button of the list or of the path, which goes away with what it is in. */
+  async #enter(name) {
+    const opened = this.open(name);
+    focusOn(find("crumbs").querySelector("[aria-current]") ?? find("files-title"));
+    await opened;
+  }
+
+  async #showMore() {
+    const shown = find("file-list").children.length;
+    await this.#show();
+    const first = /** @type {HTMLElement | null} */ (find("file-list").children[shown]?.querySelector("button"));
+    focusOn(first ?? find("files-title"));
   }
 
   async #show(anew = false) {
@@ -55,6 +72,7 @@ export class Folder {
     } catch (error) {
       note = explain(error);
       over = true;
+      this.#onError();
     }
     if (entries !== this.#entries) return; // another folder was opened meanwhile
     if (anew) find("file-list").replaceChildren(...items);
@@ -66,7 +84,7 @@ export class Folder {
 
   #item({ name, kind, size, mtime }) {
     const path = this.#name ? `${this.#name}/${name}` : name;
-    if (kind === "folder") return element("li", {}, this.#button(`${name}/`, "folder", () => this.open(path)));
+    if (kind === "folder") return element("li", {}, this.#button(`${name}/`, "folder", () => this.#enter(path)));
     const figures = element("p", { className: "figures", textContent: formatSize(size ?? 0) });
     if (mtime) figures.title = formatDate(mtime);
     const item = element("li", {}, element("p", { className: "name", title: name, textContent: name }), figures);
@@ -89,12 +107,12 @@ export class Folder {
     const parts = this.#name ? this.#name.split("/") : [];
     const crumbs = parts.map((part, i) => {
       const path = parts.slice(0, i + 1).join("/");
-      if (i < parts.length - 1) return this.#button(part, "", () => this.open(path));
-      const here = element("span", { textContent: part });
+      if (i < parts.length - 1) return this.#button(part, "", () => this.#enter(path));
+      const here = element("span", { textContent: part, tabIndex: -1 });
       here.setAttribute("aria-current", "true");
       return here;
     });
-    if (parts.length) crumbs.unshift(this.#button("All files", "", () => this.open("")));
+    if (parts.length) crumbs.unshift(this.#button("All files", "", () => this.#enter("")));
     find("crumbs").replaceChildren(...crumbs);
   }
 }

@@ -30,7 +30,6 @@ const SAYS = {
   "invalid-name": "The server does not take this name.",
   "not-found": "The server has no such file.",
   exists: "The server has another file of this name, and does not replace it.",
-  "too-large": "The file is larger than the server takes.",
   quota: "Your share of the server’s storage is used up.",
   "no-space": "The storage is full.",
   busy: "The server is busy.",
@@ -47,4 +46,8 @@ const SAYS = {
 };
 
 /** @param {any} error */
-export const explain = (error) => SAYS[error?.error] ?? String(error?.reason || error?.message || error);
+export function explain(error) {
+  // The server has a limit, and so has a browser that keeps a download in memory: the reason tells which.
+  if (error?.error === "too-large") return `The file is too large: ${error.reason}`;
+  return SAYS[error?.error] ?? String(error?.reason || error?.message || error);
+}

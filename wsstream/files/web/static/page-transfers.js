@@ -32,6 +32,12 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/**
+ * Move the focus here, as what has it goes away, and the keyboard would begin again at the top of the page.
+ * @param {HTMLElement} target
+ */
+export const focusOn = (target) => target.focus({ preventScroll: true });
+
 /** @param {string} path */
 function icon(path) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -60,6 +66,7 @@ export class TransferList {
     this.#clear.addEventListener("click", () => {
       for (const item of [...this.#list.children]) if (/** @type {HTMLElement} */ (item).dataset.over) item.remove();
       this.#update();
+      focusOn(/** @type {any} */ (document.getElementById(this.#section.hidden ? "title" : "transfers-title")));
     });
   }
 
@@ -148,6 +155,7 @@ class Item {
     this.root.dataset.phase = phase;
     const moving = phase === "sending" || phase === "receiving";
     if (size) this.#bar.value = acknowledged / size;
+    else if (size === null) this.#bar.removeAttribute("value"); // of unknown length
     const figures = [size === null ? formatSize(acknowledged) : `${formatSize(acknowledged)} of ${formatSize(size)}`];
     if (moving && rate) figures.push(formatRate(rate));
     if (moving && secondsLeft) figures.push(`${formatTime(secondsLeft)} left`);

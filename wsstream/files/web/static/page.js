@@ -1,22 +1,27 @@
 /** The page: what the parts of it do together. */
 
-import { FilesClient } from "./wsstream-files.js";
+import { FilesClient, TransferError } from "./wsstream-files.js";
 import { pickSink } from "./wsstream-sinks.js";
 import { Folder } from "./page-folder.js";
 import { explain, formatRate, formatSize } from "./page-format.js";
 import { Graph } from "./page-graph.js";
+import { Login } from "./page-login.js";
 import { forget, keepHandle, keyOf, notes, remember, reopen } from "./page-store.js";
-import { element, TransferList } from "./page-transfers.js";
+import { element, focusOn, TransferList } from "./page-transfers.js";
 
 const find = (id) => /** @type {any} */ (document.getElementById(id));
 const here = new URL("./", location.href);
 here.protocol = here.protocol.replace("http", "ws");
 const CONNECTED = "Connected";
+const CHECK_EVERY = 3000; // milliseconds
+let checked = 0;
 const make = () => new FilesClient(here.href, { retries: Infinity });
 const [uploads, downloads, lists] = [make(), make(), make()];
 const transfers = new TransferList();
 /** @type {Folder | null} */
 let folder = null;
+/** @type {Login} */
+let login;
 
 find("api").textContent = "WebSocketStream" in globalThis ? "WebSocketStream" : "WebSocket";
 new Graph(() => /** @type {any} */ (transfers.active));
@@ -25,12 +30,16 @@ start();
 async function start() {
   for (let pause = 500; ; pause = Math.min(2 * pause, 10000)) {
     try {
+      const { control, login: needed } = await settings();
+      if (!login && control) bindDisk(control);
+      login ??= new Login(needed);
+      await login.check();
       const allowed = await lists.operations();
       showConnection("open", CONNECTED);
       find("send").hidden = !allowed.includes("put");
       if (allowed.includes("put")) acceptFiles();
       if (allowed.includes("list")) {
-        folder = new Folder(lists, allowed.includes("get") ? download : null);
+        folder = new Folder(lists, allowed.includes("get") ? download : null, () => login.check());
         await folder.refresh();
       }
       break;
@@ -49,9 +58,28 @@ function showConnection(state, text) {
   shown.textContent = text;
 }
 
+/** Tell the person something that no transfer tells. "" takes back what was told. */
+function say(text) {
+  find("notice").textContent = text;
+  find("notice").hidden = !text;
+  find("announce").textContent = text;
+}
+
 function watch() {
   const lost = transfers.active.some(({ phase, error }) => phase === "retrying" || (phase === "connecting" && error));
   showConnection(lost ? "lost" : "open", lost ? "No connection" : CONNECTED);
+  // A browser does not tell a page why a WebSocket was refused.
+  if (lost && Date.now() - checked > CHECK_EVERY) {
+    checked = Date.now();
+    login.check();
+  }
+}
+
+/** What this server has of all that the page can do. */
+async function settings() {
+  const answer = await fetch("settings.json").catch(() => null);
+  if (!answer?.ok) throw new TransferError("lost");
+  return answer.json();
 }
 
 // -- sending -----------------------------------------------------------------------------------
@@ -81,8 +109,12 @@ function acceptFiles() {
 /** A file that was dropped: with a handle where there are handles, so that a reload needs no choice. */
 async function take(item) {
   const file = item.getAsFile();
-  const handle = await item.getAsFileSystemHandle?.();
-  if (handle?.kind === "directory" || !file) return;
+  const isFolder = item.webkitGetAsEntry?.()?.isDirectory;
+  const handle = isFolder ? null : await item.getAsFileSystemHandle?.();
+  if (isFolder || !file) {
+    say("A page cannot send a folder: choose the files in it, or use wsstream send.");
+    return;
+  }
   if (handle) await keepHandle(file, handle);
   upload(file);
 }
@@ -103,6 +135,7 @@ async function choose() {
 
 /** @param {File} file */
 function upload(file) {
+  say("");
   const key = keyOf(file);
   const token = notes().find((note) => note.key === key)?.token;
   let kept = Date.now();
@@ -152,6 +185,7 @@ function unfinishedItem(note) {
   drop.addEventListener("click", () => {
     forget(note.key);
     showUnfinished();
+    focusOn(find("unfinished").hidden ? find("title") : find("unfinished-title"));
   });
   const buttons = element("div", { className: "actions" }, resume, drop);
   return element("li", {}, name, element("p", { className: "figures", textContent: text }), buttons);
@@ -160,8 +194,13 @@ function unfinishedItem(note) {
 /** Go on with an upload: with the handle of its file, or once the person has chosen the file again. */
 async function goOn(note) {
   const file = await reopen(note.key);
-  if (file) upload(file);
-  else choose();
+  if (file) {
+    upload(file);
+    focusOn(find("transfers-title"));
+    return;
+  }
+  say(`Choose “${note.name}” again: then it goes on where it stopped.`);
+  choose();
 }
 
 // -- receiving ---------------------------------------------------------------------------------
@@ -171,9 +210,10 @@ async function download(name) {
   try {
     sink = await pickSink(name);
   } catch (error) {
-    find("announce").textContent = explain(error);
+    if (error?.error !== "cancelled") say(explain(error));
     return;
   }
+  say("");
   const write = sink.write;
   sink.write = async (bytes) => {
     await write(bytes);
@@ -205,12 +245,9 @@ function bindSlider(name, use) {
 bindSlider("reader", (rate) => {
   readerRate = rate;
 });
-bindDisk();
 
 /** The slider of the server's disk, where the server has one: it is told by a WebSocket of its own. */
-async function bindDisk() {
-  const { control } = await (await fetch("settings.json")).json();
-  if (!control) return;
+function bindDisk(control) {
   const ws = new WebSocket(here.href, [control]);
   ws.onopen = () => {
     find("disk-control").hidden = false;
@@ -218,6 +255,6 @@ async function bindDisk() {
   };
   ws.onclose = () => {
     find("disk-control").hidden = true;
-    if (ws.protocol) setTimeout(bindDisk, 2000);
+    if (ws.protocol) setTimeout(() => bindDisk(control), 2000);
   };
 }
