@@ -82,7 +82,7 @@ async def test_a_rule_in_memory(name: str) -> None:
     case, log = RULES[name], Log()
     if name == "a message above the limit closes with 1009":
         case = Case(case.app, ["x" * (1 << 24) + "y"], case.app_sees, case.client_sees)
-    connecting = asgi_connect(scripted_app(case, log), subprotocols=case.subprotocols)
+    connecting = asgi_connect(scripted_app(case, log), lifespan="off", subprotocols=case.subprotocols)
     if name in FAILS:
         with pytest.raises(KeyError, match="own"):
             async with connecting as ws:

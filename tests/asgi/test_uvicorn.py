@@ -201,8 +201,6 @@ HANDSHAKE = (
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
 async def test_the_scope_tells_of_the_request(http: str, tmp_path: Path) -> None:
-    if http == "httptools":
-        pytest.importorskip("httptools")
     scopes: list[dict[str, Any]] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -302,17 +300,26 @@ async def test_shutting_down_closes_with_1012_and_waits_for_the_application(tmp_
     assert statuses == [500]
 
 
-async def test_a_cancelled_application_closes_with_1001(tmp_path: Path) -> None:
+async def test_an_application_that_stays_at_shutdown_is_cancelled_after_its_client_has_seen_1012(
+    tmp_path: Path,
+) -> None:
+    cancelled: list[bool] = []
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send(ACCEPT)
         await receive()  # disconnect, as uvicorn shuts down
-        await anyio.sleep_forever()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.append(True)
 
     with serving(app, None, tmp_path, timeout_graceful_shutdown=1) as (server, url):
         async with connect(url) as ws:
             server.should_exit = True
             assert (await ws.wait_closed()).code == 1012
+            assert not cancelled
+    assert cancelled
 
 
 async def test_a_client_that_drops_tcp_before_the_answer_is_told_as_1006(tmp_path: Path) -> None:

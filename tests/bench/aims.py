@@ -52,7 +52,11 @@ AIMS = {
     "tls-produce": Aim(0.9, 0.9, 2, "cpu"),
     "handshakes": Aim(1, 1, 2, "cpu"),
 }
-SYNC_AIMS = {"sync-consume-256": 1.0, "sync-produce-256": 1.0}  # times the rate of websockets.sync
+SYNC_AIMS = {
+    "sync-consume-256": 1.0,
+    "sync-produce-256": 1.0,
+    "sync-echo-256": 1.0,
+}  # times the rate of websockets.sync
 INSTRUCTIONS = 32_000  # of wsstream on asyncio for one echo, at most
 IDLE = {"asyncio": 10, "uvloop": 10, "trio": 11}  # KiB
 PURE_AIM = 2  # times websockets' rate

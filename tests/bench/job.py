@@ -90,7 +90,7 @@ class Job:
     @property
     def sends(self) -> bool:
         """The work waits for the start of the measurement."""
-        return self.work in ("produce", "produce_chunks", "send_file", "feed")
+        return self.work in ("produce", "produce_chunks", "send_file", "feed", "ask")
 
     @property
     def lasts(self) -> bool:

@@ -143,8 +143,8 @@ def _work(case: Case, spec: dict[str, Any], subject: Child, partners: list[Child
         partner.tell("absorb", **spec)
         subject.ask("begin")
         return partner.answer(), subject.ask("end")
-    if case.action == "swallow":  # its clock starts with the first byte
-        partner.tell("swallow", **spec)
+    if case.action in ("swallow", "answer"):  # its clock starts with the first byte
+        partner.tell(case.action, **spec)
         subject.ask("begin")
         return partner.answer(), subject.ask("end")
     if case.forwards:
@@ -165,7 +165,9 @@ def _check(case: Case, sent: Sample, got: Sample) -> None:
         return  # the partner checked each response
     if case.work != "send_file":  # elsewhere a file may be sent as several messages
         _equal("messages", sent["messages"], got["messages"])
-    if case.action in ("blast", "swallow", "absorb") and not (case.level and case.action == "swallow"):
+    if case.action in ("blast", "swallow", "answer", "absorb") and not (
+        case.level and case.action == "swallow"
+    ):
         _equal("bytes", sent["bytes"], got["bytes"])
     if case.action == "swallow":
         _check_content(case, bytes.fromhex(sent["start"]))

@@ -1,7 +1,7 @@
 """The other end of every measurement: plain sockets, frames encoded before, lengths counted.
 
 It is told by lines of JSON what to do: ``listen`` and ``accept``, or ``open``; then one of ``blast``,
-``swallow``, ``exchange``, ``hold`` and ``shake``; then ``close``.
+``swallow``, ``answer``, ``exchange``, ``hold`` and ``shake``; then ``close``.
 """
 
 from __future__ import annotations
@@ -155,6 +155,25 @@ class Partner:
         frame = frames.frame(frames.BINARY, content, masked=False)
         total, seconds = _absorb(self.sockets, frame, frames.end_of_feed(masked=False))
         return {"messages": total, "bytes": total * spec["size"], "seconds": seconds}
+
+    def answer(self, spec: Spec) -> Spec:
+        """Send each message back, of which one is in flight, until Close; the clock starts with the first."""
+        (sock,) = self.sockets
+        content = frames.payload(spec["size"])
+        size = frames.message_size(spec["size"], masked=True)
+        back = frames.frame(frames.BINARY, content, masked=False)
+        data, count = sock.recv(size), 0
+        start = time.perf_counter()
+        while data and data[0] & 0xF != frames.CLOSE:
+            while len(data) < size:
+                data += sock.recv(size - len(data))
+            sock.sendall(back)
+            count += 1
+            data = sock.recv(size)
+        seconds = time.perf_counter() - start
+        sock.sendall(frames.close_frame(masked=False))
+        self._end(sock)
+        return {"messages": count, "bytes": count * spec["size"], "seconds": seconds}
 
     def exchange(self, spec: Spec) -> Spec:
         """One message in flight on each connection: when it has come back, it goes out again."""

@@ -16,7 +16,13 @@ from wsstream.sync import WebSocketStream, serve
 
 Interrupt = Callable[[], AbstractContextManager[None]]
 
-WAITS = {"_read_mail", "wait", "start"}  # functions in which a thread of ours waits
+WAITS = {
+    "_give_up",
+    "_read_mail",
+    "_wait_for_arrival",
+    "wait",
+    "start",
+}  # functions in which a thread of ours waits
 
 
 def echo(ws: WebSocketStream) -> None:

@@ -94,7 +94,7 @@ def test_a_call_whose_event_loop_has_ended_says_so() -> None:
     call = Call(never)
     call.end()
     with pytest.raises(RuntimeError, match="the event loop has ended"):
-        call.wait(background().post, None)
+        call.wait(background().spawn, lambda callback: None, None)
 
 
 def test_a_forgotten_connection_is_dropped_with_a_warning() -> None:

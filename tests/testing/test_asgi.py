@@ -21,7 +21,8 @@ async def test_the_scope_is_as_asked() -> None:
         seen.append(scope)
         await send(ACCEPT)
 
-    async with asgi_connect(app, "/a?b=1", client=("192.0.2.1", 7), root_path="/r", state={"db": 1}):
+    options: Any = {"client": ("192.0.2.1", 7), "root_path": "/r", "state": {"db": 1}, "lifespan": "off"}
+    async with asgi_connect(app, "/a?b=1", **options):
         pass
     (scope,) = seen
     assert (scope["path"], scope["query_string"], scope["client"]) == ("/r/a", b"b=1", ["192.0.2.1", 7])

@@ -66,13 +66,13 @@ class UvicornProtocol:
     def data_received(self, data: bytes) -> None:
         """Pass on `data`, and start the application once its request is complete."""
         self._transport.data_received(data)
-        if self._session.request is not None:
+        if self._session.opening.request is not None:
             return
         try:
-            complete = self._session.advance()
+            complete = self._session.opening.advance()
         except RequestRejected as rejected:
             reason = rejected
-            self._spawn(lambda: self._session.reject(reason))
+            self._spawn(lambda: self._session.opening.reject(reason))
         except (HandshakeError, anyio.BrokenResourceError):
             self._transport.close()
         else:
@@ -82,14 +82,14 @@ class UvicornProtocol:
     def eof_received(self) -> bool:
         """The client sends no more. Returns whether asyncio keeps the connection open for our Close."""
         self._transport.eof_received()
-        self._session.peer_left()
+        self._session.opening.peer_left()
         return self._session.ws is not None and self._transport.extra("ssl_object") is None
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self._server_state.connections.discard(self)
         self._transport.connection_lost(error)
-        self._session.peer_left()
+        self._session.opening.peer_left()
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -120,7 +120,7 @@ class UvicornProtocol:
             logger.error("ASGI callable should return None, but returned '%s'.", result)
 
     def _make_scope(self) -> Scope:
-        request, transport = self._session.request, self._transport
+        request, transport = self._session.opening.request, self._transport
         assert request is not None
         return websocket_scope(
             request,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -94,6 +95,7 @@ class Intake:
         reading: whether the transport is read.
         relay: reads in place of the intake, where it can.
         arrived: notified when something may be in the inbox, or how the connection ends is certain.
+        on_arrival: called then, too.
         read_step: receives, and decodes the usual messages.
         limit: of the rate at which the peer sends, if there is one.
     """
@@ -110,6 +112,7 @@ class Intake:
         "_undecoded",
         "arrived",
         "limit",
+        "on_arrival",
         "read_step",
         "reading",
         "relay",
@@ -130,6 +133,7 @@ class Intake:
     ) -> None:
         self.reading = _ON
         self.arrived = Signal()
+        self.on_arrival: Callable[[], object] | None = None
         self.relay: Relaying | None = None
         self._transport = transport
         self._connection = connection
@@ -203,9 +207,11 @@ class Intake:
         self._failures.reading_failed(error)
 
     def wake_receiver(self) -> None:
-        """Wake the tasks that wait for data."""
+        """Wake those who wait for data."""
         self._inbox.queue.wake()
         self.arrived.notify()
+        if self.on_arrival is not None:
+            self.on_arrival()
 
     def keep_beginnings(self, keep: bool) -> None:
         """Keep the beginning of a message for the next read; or decode it, as its parts are asked for."""
@@ -372,6 +378,7 @@ class Intake:
         """Nothing is left of the connection: refer to no more than data."""
         self._failures = NO_FAILURES
         self.read_step.owner = self.read_step.otherwise = None
+        self.on_arrival = None
 
     def read_last(self) -> None:
         """Sending failed. Read what the peer sent before that, perhaps a Close."""

@@ -145,15 +145,23 @@ class Pump:
 
     def send_rest(self, frame: bytes, sent: int, error: Exception | None) -> None:
         """Queue a frame of which `sent` bytes have left; `error`: the transport takes no more."""
+        self.keep_rest(frame, sent)
+        self.rest_was_kept(error)
+
+    def keep_rest(self, frame: bytes, sent: int) -> None:
+        """The first half of `send_rest`; the event loop does the second one before anything else."""
         queue = self._connection.queue
         queue.put_data(frame)
-        if error is not None:
-            self._failures.writing_failed(error)
-            return
         if sent:
             queue.advance(sent)
         self._full = True
-        self._after_step()
+
+    def rest_was_kept(self, error: Exception | None) -> None:
+        """The second half of `send_rest`."""
+        if error is not None:
+            self._failures.writing_failed(error)
+        else:
+            self._after_step()
 
     def fail(self) -> None:
         """Send nothing any more: the transport takes nothing for good."""

@@ -143,6 +143,28 @@ class Receiver:
             finally:
                 self.inbox.queue.closed_for &= ~CLOSED_FOR_RECEIVER
 
+    # -- without a task --------------------------------------------------------------------------
+
+    def start_watching(self) -> bool:
+        """Have `Intake.on_arrival` called when a message arrives.
+
+        False: one may be here, or all is not as usual. A thread that acts in place of the event loop may call
+        this. Only one may watch or wait at a time.
+        """
+        step, inbox = self.intake.read_step, self.inbox
+        if (
+            not (step.open and step.keeps)
+            or inbox.queue.closed_for & ~CLOSED_FOR_RECEIVER
+            or len(inbox.queue)
+        ):
+            return False
+        inbox.queue.closed_for |= CLOSED_FOR_RECEIVER
+        return True
+
+    def stop_watching(self) -> None:
+        """Messages may be taken again."""
+        self.inbox.queue.closed_for &= ~CLOSED_FOR_RECEIVER
+
     def check_not_busy(self) -> None:
         """Raise ``anyio.BusyResourceError`` if another task waits for data: it would take what is its."""
         if self.inbox.queue.closed_for & CLOSED_FOR_RECEIVER:

@@ -18,6 +18,7 @@ import anyio
 
 from wsstream.sync.call import Call, check_timeout
 from wsstream.transports.eventloop import event_loop
+from wsstream.transports.gate import Gate
 
 __all__ = ["Background", "background"]
 
@@ -39,11 +40,13 @@ class Background:
 
     Attributes:
         forked: this process is a fork of the one that has the thread.
+        gate: through which threads act in place of the event loop.
         guests: what is open. Only the event loop's thread adds to it.
     """
 
     def __init__(self) -> None:
         self.forked = False
+        self.gate = Gate()
         self.guests: WeakSet[Guest] = WeakSet()
         self._ready = threading.Event()
         self._loop: Any = None
@@ -59,7 +62,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            anyio.run(self._main, backend="asyncio")
+            anyio.run(self._main, backend="asyncio", backend_options={"loop_factory": self.gate.loop_factory})
         finally:
             self._ready.set()
 
@@ -103,8 +106,12 @@ class Background:
         function: Callable[[], Coroutine[Any, Any, T]],
         timeout: float | None = None,
         attempt: Callable[[], bool] | None = None,
+        *,
+        begun: float | None = None,
     ) -> T:
         """Run a coroutine in the event loop, wait for it, and return its result; see :class:`Call`.
+
+        The `timeout` began at `begun`, by ``time.monotonic``, or else now.
 
         Raises:
             TimeoutError: `timeout` seconds have passed.
@@ -112,14 +119,18 @@ class Background:
         """
         if timeout is not None:
             check_timeout(timeout)
-        return self.run(Call(function, attempt), timeout)
+        return self.run(Call(function, attempt), timeout, begun)
 
-    def run(self, call: Call[T], timeout: float | None = None) -> T:
+    def run(self, call: Call[T], timeout: float | None = None, begun: float | None = None) -> T:
         """The same, for a call that was made before."""
-        if threading.get_ident() == self._thread.ident and not self.forked:
+        if self.is_current and not self.forked:
             raise RuntimeError("this was called in the event loop's thread, which must not wait for itself")
-        self.post(lambda: call.start(self.spawn))
-        return call.wait(self.post, timeout)
+        return call.wait(self.spawn, self.post, timeout, begun)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the event loop's own thread."""
+        return threading.get_ident() == self._thread.ident
 
     # -- for the event loop's thread -------------------------------------------------------------
 

@@ -39,7 +39,18 @@ class Call(Generic[T]):
         attempt: called first, in the event loop; if it returns true, that was all, and no task is started.
     """
 
-    __slots__ = ("_attempt", "_cancelled", "_error", "_function", "_mail", "_scope", "_succeeded", "_value")
+    __slots__ = (
+        "_attempt",
+        "_cancelled",
+        "_ended",
+        "_error",
+        "_function",
+        "_mail",
+        "_scope",
+        "_started",
+        "_succeeded",
+        "_value",
+    )
 
     _value: T
 
@@ -50,6 +61,7 @@ class Call(Generic[T]):
         self._attempt = attempt
         self._mail: SimpleQueue[Callable[[], object] | None] = SimpleQueue()  # None: the call has ended
         self._scope: CancelScope | None = None
+        self._started = self._ended = False
         self._cancelled = False
         self._succeeded = False
         self._error: BaseException | None = None
@@ -58,6 +70,7 @@ class Call(Generic[T]):
 
     def start(self, spawn: Spawn) -> None:
         """Make the attempt or start the task."""
+        self._started = True
         try:
             if self._attempt is not None and self._attempt():
                 self._succeeded = True
@@ -83,6 +96,7 @@ class Call(Generic[T]):
 
     def end(self) -> None:
         """Let the thread see the outcome."""
+        self._ended = True  # first: Ctrl-C may make the thread forget that it has read the mail
         self._mail.put(None)
 
     def tell(self, note: Callable[[], object]) -> None:
@@ -94,18 +108,25 @@ class Call(Generic[T]):
         self._cancelled = True
         if self._scope is not None:
             self._scope.cancel()
+        elif not self._started:
+            self.end()
 
     # -- in the thread -------------------------------------------------------------------------
 
-    def wait(self, post: Post, timeout: float | None) -> T:
-        """Wait for the outcome; `post` has the event loop call a function.
+    def wait(self, spawn: Spawn, post: Post, timeout: float | None, begun: float | None = None) -> T:
+        """Start it in the event loop, and wait for the outcome.
+
+        `post` has the event loop call a function, `spawn` starts a task there. The timeout began at `begun`,
+        or else now.
 
         Raises:
             TimeoutError: there was none within `timeout` seconds; the coroutine was cancelled.
             RuntimeError: the event loop ended first.
         """
         try:
-            self._read_mail(None if timeout is None else monotonic() + timeout)
+            begun = monotonic() if begun is None else begun
+            post(lambda: self.start(spawn))
+            self._read_mail(None if timeout is None else begun + timeout)
         except Empty:
             self._give_up(post)
             if not self._succeeded and self._error is None:
@@ -125,18 +146,18 @@ class Call(Generic[T]):
             raise RuntimeError("the event loop has ended, as the program ends")
         return getattr(self, "_value", None)  # type: ignore[return-value]
 
-    def _read_mail(self, deadline: float | None, *, heed_notes: bool = True) -> None:
+    def _read_mail(self, deadline: float | None) -> None:
         while True:
             left = None if deadline is None else max(0.0, deadline - monotonic())
             note = self._mail.get(timeout=left)
             if note is None:
                 return
-            if heed_notes:
-                note()
+            note()
 
     def _give_up(self, post: Post) -> None:
         try:
             post(self.cancel)
         except RuntimeError:
             return  # the event loop has ended, and so has the call
-        self._read_mail(None, heed_notes=False)
+        while not self._ended:
+            self._mail.get()

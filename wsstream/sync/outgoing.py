@@ -1,9 +1,10 @@
 """Messages on their way from threads to the event loop: many for each trip.
 
 A thread puts a small message into a queue of at most `send_high_water` bytes and goes on; one callback of the
-event loop hands all of them over to the connection. When the queue is full, because the connection takes
-nothing more, threads wait. All else (a large message, one in chunks, a file) takes the turn: it begins when
-the queue is empty, and other threads wait for its end.
+event loop hands all of them over to the connection. One that comes alone leaves in its thread, without the
+queue, while the event loop is asleep. When the queue is full, because the connection takes nothing more,
+threads wait. All else (a large message, one in chunks, a file) takes the turn: it begins when the queue is
+empty, and other threads wait for its end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from time import monotonic
 from typing import NamedTuple
 
 from wsstream.codec.events import PIECE_OVERHEAD, Kind
+from wsstream.codec.speedups import COMPILED
 from wsstream.driver.ending import Ending
+from wsstream.driver.fairness import SENDS_BETWEEN_YIELDS
 from wsstream.driver.sender import Sender
 from wsstream.driver.signals import Signal
 from wsstream.errors import NOT_CLOSED, ClosedLocally, ConnectionClosed
@@ -44,18 +47,22 @@ class Outgoing:
 
     def __init__(self, background: Background, sender: Sender, ending: Ending) -> None:
         self._background = background
+        self._gate = background.gate
         self._sender = sender
         self._ending = ending
         self._bound = sender.high_water
         self.largest = min(self._bound, sender.outbox.frame_size)
         self._queue: deque[_Waiting] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # not the condition, which Ctrl-C may leave locked
+        self._changed = threading.Condition(self._lock)
         self._put_in = 0  # bytes that threads have put into the queue, in all
         self._taken_out = 0  # bytes that the event loop has taken from it
         self._holder: int | None = None  # the thread that has the turn
         self._waiting = 0  # threads
         self._scheduled = False  # the event loop will look at the queue
         self._emptied = Signal()
+        self._directly = COMPILED and sender.batch.fileno is not None  # Ctrl-C cannot cut the call in two
+        sender.batch.send_rest = self._send_rest
         self.closing = False
 
     @property
@@ -79,17 +86,52 @@ class Outgoing:
             RuntimeError: this thread has an unfinished message.
         """
         self._check_usable()
+        if self._directly and not self._scheduled and self._gate.asleep and self._send_directly(item):
+            return
         kind: Kind = "text" if type(item) is str else "binary"
         size = len(payload) + PIECE_OVERHEAD
-        with self._changed:
+        with self._lock:
             if self._holder is not None or self.size + size > self._bound:
                 self._wait(lambda: self._holder is None and self._has_room(size), timeout)
             self._check_open()
-            self._queue.append(_Waiting(item, kind, payload, compress))
-            self._put_in += size
-            if not self._scheduled:
+            if not self._scheduled:  # first: Ctrl-C must leave no message that nobody will look at
                 self._background.post(self._hand_over)
                 self._scheduled = True
+            self._queue.append(_Waiting(item, kind, payload, compress))
+            self._put_in += size
+
+    def _send_directly(self, item: str | bytes) -> bool:
+        """Send a message in this thread, if nothing waits but the event loop; false: it goes another way.
+
+        Whatever comes, also Ctrl-C, nothing of the message has left or all of it, or the connection breaks.
+        """
+        gate, batch = self._gate, self._sender.batch
+        with gate.lock:
+            if not gate.asleep or self._scheduled or self._queue or len(batch):
+                return False
+            if self._holder is not None or self.closing:
+                return False
+            left_at, sent = batch.left_at, batch.sent
+            try:
+                full = batch.put(item)
+            except BaseException:
+                if batch.left_at != left_at and batch.sent == sent:  # a part has left, and the rest is lost
+                    self._background.post_if_alive(self._ending.abort)
+                raise
+        if full:
+            batch.sends_until_yield = SENDS_BETWEEN_YIELDS  # no task waits for this thread
+        return full is not None
+
+    def _send_rest(self, frame: bytes, sent: int, error: Exception | None) -> None:
+        """As `Pump.send_rest`, in any thread."""
+        pump = self._sender.pump
+        if self._background.is_current:
+            pump.send_rest(frame, sent, error)
+        else:
+            self._background.post_if_alive(
+                lambda: pump.rest_was_kept(error)
+            )  # not before this thread is done
+            pump.keep_rest(frame, sent)
 
     def _has_room(self, size: int) -> bool:
         return not self._queue or self.size + size <= self._bound
@@ -112,7 +154,7 @@ class Outgoing:
     def take_turn(self, timeout: float | None) -> None:
         """Begin what `turn` does."""
         self._check_usable()
-        with self._changed:
+        with self._lock:
             if self._holder is not None:
                 self._wait(lambda: self._holder is None, timeout)
             self._check_open()
@@ -121,7 +163,7 @@ class Outgoing:
     def pass_turn(self) -> None:
         """End what `turn` does."""
         if not self._background.forked:
-            with self._changed:
+            with self._lock:
                 self._holder = None
                 self._changed.notify_all()
 
@@ -202,11 +244,13 @@ class Outgoing:
 
     def _rest(self) -> None:
         """The queue is empty: the next message calls the event loop again."""
-        with self._changed:
+        with self._lock:
             self._scheduled = False
             if self._queue:  # put there since the last look
                 self._scheduled = True
                 self._background.post(self._hand_over)
+            else:
+                self._taken_out = self._put_in  # Ctrl-C may have come before a message was counted
             if self._waiting:
                 self._changed.notify_all()
         if not self._queue:
@@ -214,7 +258,7 @@ class Outgoing:
 
     def _wake(self) -> None:
         if self._waiting:
-            with self._changed:
+            with self._lock:
                 self._changed.notify_all()
 
     def _clear(self) -> None:

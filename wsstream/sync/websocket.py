@@ -149,6 +149,7 @@ class WebSocketStream:
             found,
             receive_buffered=found.receive_buffered + link.incoming.cost,
             send_buffered=found.send_buffered + link.outgoing.size,
+            tasks_waiting_receive=found.tasks_waiting_receive + link.incoming.threads_waiting,
             tasks_waiting_send=found.tasks_waiting_send + link.outgoing.threads_waiting,
         )
 

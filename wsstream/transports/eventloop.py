@@ -16,6 +16,7 @@ here, when it is made.
 from __future__ import annotations
 
 import select
+import selectors
 import signal
 import socket
 import sys
@@ -34,7 +35,7 @@ from wsstream.transports.alarms import Alarms
 from wsstream.transports.asyncio_waits import SocketWaits, settle
 from wsstream.transports.poller import Guest, Poller
 
-__all__ = ["Clock", "EventLoop", "Task", "event_loop"]
+__all__ = ["Clock", "EventLoop", "Task", "event_loop", "selector_loop"]
 
 Task: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 Clock: TypeAlias = Callable[[], float]
@@ -97,6 +98,13 @@ def event_loop() -> EventLoop:
     if trio is not None and trio.lowlevel.in_trio_run():  # between two tasks: a signal handler
         return _trio()
     raise RuntimeError("no event loop is running in this thread")
+
+
+def selector_loop(selector: selectors.BaseSelector) -> Any:
+    """A new event loop of asyncio's that waits by `selector`."""
+    import asyncio  # noqa: TID251 - see the module's docstring
+
+    return asyncio.SelectorEventLoop(selector)
 
 
 def _asyncio_runs() -> bool:

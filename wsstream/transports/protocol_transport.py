@@ -19,6 +19,7 @@ import anyio
 
 from wsstream.transports.base import Backlog, Delivery, Transport
 from wsstream.transports.eventloop import event_loop
+from wsstream.transports.readiness import Readiness
 from wsstream.transports.slices import slices
 from wsstream.transports.sockets import backlog, limit_unsent, set_options
 from wsstream.transports.tcp_info import delivery
@@ -53,39 +54,31 @@ class ProtocolTransport(Transport):
     """
 
     __slots__ = (
-        "_again",
         "_blocked",
         "_closed",
         "_ended",
         "_error",
         "_is_over",
-        "_loop",
         "_lost",
-        "_on_readable",
-        "_on_writable",
         "_paused",
         "_readable",
         "_transport",
         "_unread",
         "_unread_size",
         "_writable",
-        "_write_again",
     )
 
     def __init__(self, transport: _AsyncioTransport) -> None:
         self._transport = transport
-        self._loop: Any = event_loop().callbacks()
+        loop = event_loop().callbacks()
         self._unread: deque[memoryview] = deque()
         self._unread_size = 0
         self._paused = False  # asyncio's reading
         self._blocked = False  # asyncio holds bytes that the kernel has not taken
         self._ended = self._lost = self._closed = False
         self._error: Exception | None = None
-        self._on_readable: Callable[[], object] | None = None
-        self._on_writable: Callable[[], object] | None = None
-        self._again = self._write_again = False  # a call of theirs is scheduled
-        self._readable: anyio.Event | None = None
-        self._writable: anyio.Event | None = None
+        self._readable = Readiness(loop, lambda: bool(self._unread) or self._ended)
+        self._writable = Readiness(loop, lambda: not self._blocked)
         self._is_over: anyio.Event | None = None
         # Not 0: over TLS, asyncio would then pause at 0 bytes, and never resume.
         transport.set_write_buffer_limits(high=1, low=0)
@@ -101,7 +94,7 @@ class ProtocolTransport(Transport):
             return
         self._unread.append(memoryview(data))
         self._unread_size += len(data)
-        self._wake_reader()
+        self._readable.changed()
         self._pause_if_full()
 
     def _pause_if_full(self) -> None:
@@ -112,7 +105,7 @@ class ProtocolTransport(Transport):
     def eof_received(self) -> None:
         """The peer sends no more."""
         self._ended = True
-        self._wake_reader()
+        self._readable.changed()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Nothing can be received or sent any more."""
@@ -121,8 +114,8 @@ class ProtocolTransport(Transport):
         self._blocked = False
         if self._is_over is not None:
             self._is_over.set()
-        self._wake_reader()
-        self._wake_writer()
+        self._readable.changed()
+        self._writable.changed()
 
     def pause_writing(self) -> None:
         """The kernel did not take all that was written."""
@@ -131,7 +124,7 @@ class ProtocolTransport(Transport):
     def resume_writing(self) -> None:
         """It has taken the rest."""
         self._blocked = False
-        self._wake_writer()
+        self._writable.changed()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -170,42 +163,17 @@ class ProtocolTransport(Transport):
             anyio.ClosedResourceError: the transport is closed, or was closed meanwhile.
         """
         self._check_open()
-        if self._has_news():
-            await anyio.lowlevel.checkpoint()
-        else:
-            self._readable = anyio.Event()
-            await self._readable.wait()
+        await self._readable.wait()
         self._check_open()
 
     def watch_readable(self, callback: Callable[[], object]) -> bool:
         """Call `callback` when bytes arrive, and as long as it leaves some unread."""
-        self._on_readable = callback
-        self._call_again_soon()
+        self._readable.watch(callback)
         return True
 
     def unwatch_readable(self) -> None:
         """Call back no more."""
-        self._on_readable = None
-
-    def _has_news(self) -> bool:
-        return bool(self._unread) or self._ended
-
-    def _wake_reader(self) -> None:
-        if self._readable is not None:
-            self._readable.set()
-            self._readable = None
-        if self._on_readable is not None and self._has_news():
-            self._on_readable()
-            self._call_again_soon()
-
-    def _call_again_soon(self) -> None:
-        if self._on_readable is not None and self._has_news() and not self._again:
-            self._again = True
-            self._loop.call_soon(self._read_on)
-
-    def _read_on(self) -> None:
-        self._again = False
-        self._wake_reader()
+        self._readable.unwatch()
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -240,43 +208,19 @@ class ProtocolTransport(Transport):
             anyio.ClosedResourceError: the transport is closed, or was closed meanwhile.
         """
         self._check_open()
-        if self._blocked:
-            self._writable = anyio.Event()
-            await self._writable.wait()
-        else:
-            await anyio.lowlevel.checkpoint()
+        await self._writable.wait()
         self._check_open()
         if self._lost:
             raise self._broken()
 
     def watch_writable(self, callback: Callable[[], object]) -> bool:
         """Call `callback` when `send` takes more, until `unwatch_writable`."""
-        self._on_writable = callback
-        self._call_writer_soon()
+        self._writable.watch(callback)
         return True
 
     def unwatch_writable(self) -> None:
         """Call back no more."""
-        self._on_writable = None
-
-    def _wake_writer(self) -> None:
-        if self._blocked:
-            return
-        if self._writable is not None:
-            self._writable.set()
-            self._writable = None
-        if self._on_writable is not None:
-            self._on_writable()
-            self._call_writer_soon()
-
-    def _call_writer_soon(self) -> None:
-        if self._on_writable is not None and not (self._blocked or self._write_again):
-            self._write_again = True
-            self._loop.call_soon(self._write_on)
-
-    def _write_on(self) -> None:
-        self._write_again = False
-        self._wake_writer()
+        self._writable.unwatch()
 
     def backlog(self) -> Backlog:
         """The bytes that the kernel holds for the peer."""
@@ -320,7 +264,6 @@ class ProtocolTransport(Transport):
         if self._closed:
             return
         self._closed = True
-        self._on_readable = self._on_writable = None
         self._unread.clear()
         if self._lost:
             pass
@@ -329,8 +272,8 @@ class ProtocolTransport(Transport):
         else:
             self._transport.close()
         self._blocked = False
-        self._wake_reader()
-        self._wake_writer()
+        self._readable.end()
+        self._writable.end()
 
     @property
     def released(self) -> bool:

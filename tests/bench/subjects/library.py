@@ -106,6 +106,10 @@ class Threads(Library):
     def connect(self, job: Job) -> AbstractContextManager[Any]:
         """Connect to the port of `job`."""
 
+    @abstractmethod
+    def receive_of(self, ws: Any) -> Callable[[], str | bytes]:
+        """The method that returns the next message."""
+
     def can(self, job: Job) -> bool:
         return hasattr(self, job.work) and job.side == "client"
 
@@ -144,3 +148,14 @@ class Threads(Library):
             rounds += 1
         ws.close()
         anyio.from_thread.run_sync(job.sent, rounds, payloads)
+
+    def ask(self, ws: Any, job: Job) -> None:
+        payload, rounds, receive = job.payloads()[0], 0, self.receive_of(ws)
+        stop = anyio.from_thread.run(job.started)
+        while time.perf_counter() < stop:
+            ws.send(payload)
+            if receive() != payload:
+                raise ConnectionError("the echo is not what was sent")
+            rounds += 1
+        ws.close()
+        anyio.from_thread.run_sync(job.sent, rounds, [payload])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,6 +23,10 @@ class WebSocketsSync(Threads):
             max_queue=64,
             ping_interval=None,
         )
+
+    def receive_of(self, ws: Any) -> Callable[[], str | bytes]:
+        receive: Callable[[], str | bytes] = ws.recv
+        return receive
 
 
 LIBRARY = WebSocketsSync()

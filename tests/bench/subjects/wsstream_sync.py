@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from job import Job
@@ -18,6 +19,9 @@ class WSStreamSync(Threads):
     def connect(self, job: Job) -> AbstractContextManager[WebSocketStream]:
         context = job.client_context()
         return connect(job.url(), ssl=context, max_message_size=None, ping_interval=None)
+
+    def receive_of(self, ws: WebSocketStream) -> Callable[[], str | bytes]:
+        return ws.receive
 
 
 LIBRARY = WSStreamSync()
