@@ -52,7 +52,7 @@ nitpick_ignore_regex = [
     ("py:class", r"wsstream\.opening\.headers\.HeaderItems"),  # "a mapping", in the words of its users
     ("py:class", r"wsstream\.streams\.only\.Payload"),  # "str or bytes"
     ("py:class", r"wsstream\.sync\.readable\.Only"),  # said in words
-    ("py:class", r"wsstream\.streams\.save\.Hash"),  # "such as hashlib.sha256()"
+    ("py:class", r"wsstream\.streams\.file_writer\.Hash"),  # "such as hashlib.sha256()"
     ("py:class", r"wsstream\.files\.server\.FileHandler"),  # "a handler"
     ("py:class", r"wsstream\.files\.web\.login\.Login"),  # made by web_page of its token
     ("py:class", r"wsstream\.routing\.router\._AnyHandler"),  # "the async function below it"

@@ -397,6 +397,79 @@ def test_after_a_signal_the_same_command_finishes(
     assert target.read_bytes() == CONTENT
 
 
+# -- the other side connects ---------------------------------------------------------------------
+
+
+def url_of(process: subprocess.Popen[bytes]) -> str:
+    """Where a command with ``--json`` listens."""
+    assert process.stderr is not None
+    return str(json.loads(process.stderr.readline())["url"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_receiver_that_listens(
+    command: Command, spawn: Spawn, path: Path, folder: Path, backend: str
+) -> None:
+    (folder / "old").write_bytes(b"old")
+    receiver = spawn("receive", "ws-listen:0", str(folder), "--json", "--backend", backend)
+    url = url_of(receiver)
+    assert command("send", str(path), url + "old").returncode == 10, "and the receiver waits on"
+    done = command("send", str(path), url + "new")
+    assert done.returncode == 0, done.stderr
+    _, stderr = receiver.communicate(timeout=20)
+    assert receiver.returncode == 0, stderr
+    (file,) = (event for event in events(stderr) if event["event"] == "file")
+    assert (file["name"], file["size"]) == ("new", len(CONTENT))
+    assert (folder / "new").read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slow_disk")
+def test_a_receiver_that_listens_gets_the_rest_from_a_sender_that_was_killed(
+    command: Command, spawn: Spawn, path: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    receiver = spawn("receive", "ws-listen:0", str(target), "--json")
+    url = url_of(receiver)
+    sender = spawn("send", str(path), url, "--json")
+    wait_for_progress(sender, 1 << 20)
+    sender.kill()
+    sender.wait()
+    wait_for_record(tmp_path)
+    done = command("send", str(path), url, "--json")
+    assert done.returncode == 0, done.stderr
+    (file,) = (event for event in events(done.stderr) if event["event"] == "file")
+    assert file["sent"] < len(CONTENT)
+    _, stderr = receiver.communicate(timeout=20)
+    assert receiver.returncode == 0, stderr
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_sender_that_listens(
+    command: Command, spawn: Spawn, path: Path, folder: Path, tmp_path: Path, backend: str
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    (folder / "a").mkdir()
+    (folder / "a" / "b").write_bytes(CONTENT)
+    for sent, asked, got in ((link, "file.bin", "file.bin"), (folder, "", "a/b")):
+        target = tmp_path / f"to {sent.name}"
+        target.mkdir()
+        sender = spawn("send", str(sent), "ws-listen:0", "--json", "--backend", backend)
+        url = url_of(sender)
+        assert command("receive", f"{url}{asked or '/../secret'}/", str(target)).returncode == 10
+        done = command("receive", url + asked, str(target))
+        assert done.returncode == 0, done.stderr
+        _, stderr = sender.communicate(timeout=20)
+        assert sender.returncode == 0, stderr
+        assert [each for each in target.rglob("*") if each.is_file()] == [target / got]
+        assert (target / got).read_bytes() == CONTENT
+
+
 # -- what does not work ----------------------------------------------------------------------------
 
 
@@ -423,6 +496,8 @@ def test_the_exit_status_says_what_was_wrong(
         "nobody listens": (["send", str(small), dead], 3),
         "the file exists": (["send", str(small), url + "old"], 10),
         "and it is skipped": (["send", str(small), url + "old", "--on-exist", "skip"], 0),
+        "the server replaces no file": (["send", str(small), url + "old", "--on-exist", "overwrite"], 10),
+        "both are kept": (["send", str(small), url + "old", "--on-exist", "rename"], 0),
         "may not put": (["send", str(small), reading], 10),
         "larger than the server takes": (["send", str(large), url], 10),
         "a name that is not UTF-8": (["send", latin, url], 10),
@@ -433,7 +508,8 @@ def test_the_exit_status_says_what_was_wrong(
         "a rate below 1k": (["receive", url + "old", there, "--limit-rate", "5"], 2),
         "another path than the server's": (["receive", alone + "old", there], 5),
         "the server's path": (["receive", alone + "files", there + "2", "--name", "old"], 0),
-        "it exists here": (["receive", url + "old", there], 10),
+        "it is here already": (["receive", url + "old", there], 0),
+        "another one is here": (["receive", url + "old", str(small)], 10),
         "it exists here, and is the other file": (
             ["receive", url + "old", there, "--on-exist", "skip", "--expect", DIGEST],
             9,

@@ -24,7 +24,9 @@ from wsstream.files import (
     Progress,
     TransferError,
     download,
+    receive_file,
     receiver,
+    send_file,
     serve_files,
     upload,
 )
@@ -390,6 +392,41 @@ async def test_a_file_that_is_there_is_not_sent_again(serving: Any, folder: Path
     assert result.digest == blake3.blake3(CONTENT).hexdigest()
 
 
+@pytest.mark.parametrize("size", [0, 1, len(CONTENT)])
+async def test_a_file_that_was_received_is_compared_and_not_received_again(
+    serving: Any, folder: Path, tmp_path: Path, size: int
+) -> None:
+    """So a program goes on that was killed between the last file and its own end."""
+    (folder / "files").mkdir()
+    (folder / "files" / "a").write_bytes(CONTENT[:size])
+    async with serving() as server:
+        await download(server.url + "/files/", tmp_path)
+        (folder / "files" / "b").write_bytes(b"another")
+        first, second = await download(server.url + "/files/", tmp_path)
+    assert (first.name, first.size, first.sent) == ("files/a", size, 0)
+    assert first.digest == blake3.blake3(CONTENT[:size]).hexdigest()
+    assert (second.name, second.sent) == ("files/b", 7)
+    assert not parts(tmp_path)
+
+
+@pytest.mark.parametrize("at", [0, len(CONTENT) - 1], ids=["start", "end"])
+async def test_another_file_of_the_same_size_is_kept(
+    serving: Any, folder: Path, tmp_path: Path, at: int
+) -> None:
+    (folder / "file").write_bytes(CONTENT)
+    mine = bytearray(CONTENT)
+    mine[at] ^= 1
+    (tmp_path / "file").write_bytes(mine)
+    async with serving() as server:
+        assert await refused(download(server.url + "/file", tmp_path)) == "exists"
+        async with wsstream.connect(server.url, subprotocols=[SUBPROTOCOL]) as ws:
+            with pytest.raises(TransferError, match="another file"):
+                await receive_file(ws, tmp_path, name="file")
+            assert (await receive_file(ws, tmp_path, name="file", on_exist="rename")).name == "file (1)"
+    assert (tmp_path / "file").read_bytes() == mine
+    assert (tmp_path / "file (1)").read_bytes() == CONTENT
+
+
 async def test_the_first_connection_must_succeed(path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -412,7 +449,8 @@ async def test_another_file_of_that_name_is_kept(
     (folder / "file.bin").write_bytes(b"another")
     async with serving() as server:
         assert await refused(upload(server.url, path)) == "exists"
-        assert await upload(server.url, path, skip_existing=True) == []
+        assert await upload(server.url, path, on_exist="skip") == []
+        assert await refused(upload(server.url, path, on_exist="overwrite")) == "exists"
         path.write_bytes(b"mine")
         assert await refused(download(server.url, path, name="file.bin")) == "exists"
         assert await download(server.url, path, name="file.bin", on_exist="skip") == []
@@ -427,8 +465,28 @@ async def test_another_file_of_that_name_is_kept(
 async def test_a_server_that_allows_it_replaces_files(serving: Any, folder: Path, path: Path) -> None:
     (folder / "file.bin").write_bytes(b"another")
     async with serving(allow=("put", "overwrite")) as server:
-        await upload(server.url, path)
+        assert await refused(upload(server.url, path)) == "exists"
+        async with wsstream.connect(server.url, subprotocols=[SUBPROTOCOL]) as ws:
+            with pytest.raises(TransferError, match="there is a file of that name"):
+                await send_file(ws, path, replace=False)
+        assert (folder / "file.bin").read_bytes() == b"another"
+        await upload(server.url, path, on_exist="overwrite")
     assert (folder / "file.bin").read_bytes() == CONTENT
+
+
+async def test_a_number_keeps_both_files_and_the_same_call_adds_no_third(
+    serving: Any, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.txt").write_bytes(CONTENT)
+    (folder / "a").mkdir()
+    (folder / "a" / "b.txt").write_bytes(b"another")
+    for sent in (len(CONTENT), 0):
+        async with serving(allow=("put", "overwrite")) as server:
+            (result,) = await upload(server.url, tmp_path / "a", on_exist="rename")
+        assert (result.name, result.sent) == ("a/b (1).txt", sent)
+        assert visible(folder) == {"a/b.txt", "a/b (1).txt"}
+    assert (folder / "a" / "b.txt").read_bytes() == b"another"
 
 
 @pytest.mark.parametrize(

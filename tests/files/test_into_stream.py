@@ -229,3 +229,32 @@ async def test_a_wrong_digest_is_found_and_not_tried_again() -> None:
         error = await failed(download_into(server.url, sink, name="file.bin", delays=[0.0] * 9))
     assert (error.error, error.retry) == ("digest-mismatch", "never")
     assert sink.data == b"12345", "once"
+
+
+async def test_a_connection_that_is_lost_after_the_last_byte_loses_nothing() -> None:
+    lost = anyio.Event()
+
+    async def send_and_vanish(ws: wsstream.WebSocketStream) -> None:
+        channel = Channel(ws, hello("get"), client=False)
+        async with channel.run():
+            await until_ready(channel)
+            request = await channel.event()
+            assert isinstance(request, Get)
+            channel.post(Offer(request.id, request.name, 5, None, ("sha256",), "v1"))
+            await channel.event()
+            assert await channel.send_data(memoryview(b"12345"))
+            channel.post(End(request.id, 5, sha256(b"12345").hexdigest()))
+            await anyio.sleep(0.1)
+            ws.abort()
+        lost.set()
+
+    class Waiting(Sink):
+        async def send(self, item: bytes) -> None:
+            await super().send(item)
+            await lost.wait()
+            await anyio.sleep(0.1)
+
+    sink = Waiting()
+    async with wsstream.serve(send_and_vanish, "127.0.0.1", subprotocols=[SUBPROTOCOL]) as server:
+        result = await download_into(server.url, sink, name="file.bin", delays=[])
+    assert (sink.data, result.size) == (b"12345", 5)

@@ -22,6 +22,7 @@ from wsstream.driver.phase import Phase
 from wsstream.driver.pump import Pump
 from wsstream.driver.ratelimit import RateLimit, ends_message
 from wsstream.driver.signals import Signal
+from wsstream.heap import keep_freed
 from wsstream.protocol.connection import Connection
 from wsstream.protocol.state import State
 from wsstream.transports.base import Transport
@@ -36,10 +37,7 @@ class _ReadBuffer(threading.local):
     """The buffer into which the connections of one thread read: a step decodes all it reads."""
 
     def __init__(self) -> None:
-        # Once a block of this size was freed, glibc takes smaller ones from the heap instead of mapping each:
-        # that spares a page fault for every 4 KiB of the chunks.
-        block = bytearray(2 * _READ_BUFFER)
-        del block
+        keep_freed(4 * _READ_BUFFER)
         self.view = memoryview(bytearray(_READ_BUFFER))
 
 

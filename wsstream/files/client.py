@@ -18,7 +18,7 @@ from wsstream.files.result import TransferResult
 from wsstream.files.steps import DeleteFile, Download, ListFolder, PassOn, Step, Transfers, Upload
 from wsstream.files.storage.names import normal_name
 from wsstream.files.storage.safe_root import SafeRoot
-from wsstream.files.storage.target import OnExist
+from wsstream.files.storage.target import OnExist, check_on_exist
 from wsstream.files.transfer import name_of
 from wsstream.opening.retry import Backoff
 from wsstream.opening.url import parse_url
@@ -36,7 +36,7 @@ async def upload(
     path: Path | Iterable[Path],
     *,
     name: str | None = None,
-    skip_existing: bool = False,
+    on_exist: OnExist = "fail",
     limit_rate: int | None = None,
     delays: Iterable[float] = DELAYS,
     progress: OnProgress | None = None,
@@ -54,7 +54,9 @@ async def upload(
         path: a file; a folder, for all regular files in it and below, which are called by the folder's name
             and their own; or several of them.
         name: what to call the one file or folder; replaces the path of `url`.
-        skip_existing: leave out files of whose name the server has another one, in place of an error.
+        on_exist: what happens if the server has another file of that name: ``"fail"``; ``"skip"``, which
+            leaves this file out; ``"rename"``, which sends it as ``name (1)``; or ``"overwrite"``, if the
+            server allows that.
         limit_rate: the most bytes a second, at least 1,024. ``None``: no limit.
         delays: seconds to wait before each further attempt; they begin again after a connection that lasted
             a minute. If they end, the last error is raised. The first attempt to connect must succeed.
@@ -67,9 +69,10 @@ async def upload(
         OSError, HandshakeError, ConnectionClosed: as :func:`~wsstream.reconnect`.
         TypeError, ValueError: an argument is wrong, or the names do not fit.
     """
+    check_on_exist(on_exist)
     sources = [path] if isinstance(path, str | os.PathLike) else list(path)
     files = await to_thread.run_sync(_find_files, sources, target_of(url, name))
-    steps = [Upload(file, called, size, skip_existing) for file, called, size in files]
+    steps = [Upload(file, called, size, on_exist) for file, called, size in files]
     return await Transfers(
         url, steps, delays=delays, progress=progress, limit_rate=limit_rate, options=options
     ).run()
@@ -96,8 +99,9 @@ async def download(
         url: the server's; its path is the name of the file. A path that ends in ``/`` is a folder.
         dest: a folder that exists, for the file under its own name; or else the path to store it under.
         name: the file or folder to ask for; replaces the path of `url`.
-        on_exist: what happens if there is a file of that name: ``"fail"``, ``"skip"``, ``"overwrite"`` or
-            ``"rename"``, which stores the new one as ``name (1)``.
+        on_exist: what happens if there is a file of that name: ``"fail"``, unless it is the same file, by
+            size and digest; ``"skip"``, ``"overwrite"``, or ``"rename"``, which stores the new one as
+            ``name (1)``.
         max_size: the most bytes of one file to take. ``None``: any number.
         expect: the SHA-256 that the file must have, or its digest of the kind that the two ends use, as 64
             hexadecimal digits. Another file fails with ``digest-mismatch``, and is not stored.

@@ -14,7 +14,7 @@ from wsstream.files.progress import Meter, Phase
 from wsstream.files.protocol.digests import new_digest
 from wsstream.files.protocol.messages import Accept, Done, End, Offer, Prefix
 from wsstream.files.protocol.window import MIN_WINDOW
-from wsstream.files.reception import check_size, choose_digest, refuse, tell, verify
+from wsstream.files.reception import check_size, choose_digest, refuse, say_done, tell, verify
 from wsstream.files.result import TransferResult
 
 __all__ = ["ByteSink", "StreamTarget", "receive_into"]
@@ -138,8 +138,7 @@ class _Passing:
         digest = target.digest.hexdigest()
         verify(channel, digest)
         target.digest.check()
-        channel.check()
-        channel.post(Done(offer.id, end.size, digest, target.kind, offer.name, 0))
+        say_done(channel, Done(offer.id, end.size, digest, target.kind, offer.name, 0))
         self._meter.tell("done", end.size)
         return TransferResult(offer.name, end.size, digest, target.kind, end.size - self._began)
 

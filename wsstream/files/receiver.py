@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 import anyio
 from anyio import CancelScope, current_time, to_thread
 
-from wsstream.errors import ConnectionClosed
 from wsstream.files.beside import beside
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
@@ -20,13 +18,13 @@ from wsstream.files.progress import Meter, Phase
 from wsstream.files.protocol.digests import new_digest
 from wsstream.files.protocol.messages import MAX_CHECK, Accept, Done, End, Offer, Prefix
 from wsstream.files.protocol.window import MIN_WINDOW
-from wsstream.files.reception import check_size, choose_digest, refuse, tell, verify
+from wsstream.files.reception import check_size, choose_digest, refuse, say_done, tell, verify
 from wsstream.files.result import TransferResult
 from wsstream.files.storage.fence import Fence
 from wsstream.files.storage.locker import FileLocker, Locker
 from wsstream.files.storage.partial import Partial
 from wsstream.files.storage.safe_root import SafeRoot
-from wsstream.files.storage.target import OnExist
+from wsstream.files.storage.target import OnExist, check_on_exist
 
 __all__ = ["Storage", "receive_one"]
 
@@ -64,6 +62,7 @@ class Storage:
         locker: Locker | None = None,
         expect: str | None = None,
     ) -> None:
+        check_on_exist(on_exist)
         self.root = root
         self.on_exist: OnExist = on_exist
         self.identity = identity
@@ -72,6 +71,10 @@ class Storage:
         self.max_size = max_size
         self.expect = expect
         self.locker: Locker = FileLocker(root) if locker is None else locker
+
+    def on_exist_for(self, offer: Offer) -> OnExist:
+        """What happens if there is a file of that name: none is replaced that the sender wants to be kept."""
+        return "fail" if offer.keep and self.on_exist == "overwrite" else self.on_exist
 
     def token(self, name: str, offer: Offer) -> str:
         """The name of the part: the same for each attempt to send this version of the file here."""
@@ -144,7 +147,7 @@ class _Receiving:
             offer.digest,
             token=self._storage.token(self._name, offer),
             new_hash=partial(new_digest, kind),
-            on_exist=self._storage.on_exist,
+            on_exist=self._storage.on_exist_for(offer),
         )
         async with self._channel.telling("hashing", lambda: 0, offer.size):
             found = await to_thread.run_sync(find)
@@ -152,9 +155,7 @@ class _Receiving:
 
     def _done(self, size: int, digest: str, name: str) -> TransferResult:
         done = Done(self._offer.id, size, digest, self._hash, name, size)
-        with suppress(ConnectionClosed):  # the file is complete all the same: another attempt would find it
-            self._channel.check()
-            self._channel.post(done)
+        say_done(self._channel, done)
         self._meter.tell("done", size, size)
         return TransferResult(name, size, digest, self._hash, self._moved)
 
@@ -178,7 +179,7 @@ class _Receiving:
             etag=offer.etag,
             identity=storage.identity,
             fence=fence,
-            on_exist=storage.on_exist,
+            on_exist=storage.on_exist_for(offer),
         )
         opened.append(part)
         rest = 0 if offer.size is None else offer.size - part.durable

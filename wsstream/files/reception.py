@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from anyio import current_time
 
+from wsstream.errors import ConnectionClosed
 from wsstream.files.channel import Channel
 from wsstream.files.errors import TransferError
 from wsstream.files.progress import Meter, Phase
 from wsstream.files.protocol.digests import available
-from wsstream.files.protocol.messages import Cancel, Offer, Reject
+from wsstream.files.protocol.messages import Cancel, Done, Offer, Reject
 from wsstream.files.protocol.session import Session
 from wsstream.files.protocol.states import State
 
-__all__ = ["check_size", "choose_digest", "refuse", "tell", "verify"]
+__all__ = ["check_size", "choose_digest", "refuse", "say_done", "tell", "verify"]
 
 _CANCELS = frozenset({State.RESUMING, State.RECEIVING, State.VERIFYING, State.ASKED, State.DELETED})
 _REJECTS = frozenset({State.DECIDING, State.REQUESTED, State.LOOKING, State.DELETING})
@@ -41,6 +44,17 @@ def verify(channel: Channel, digest: str) -> None:
     if not channel.session.verify(digest, current_time()):
         channel.notify()
         channel.check()
+
+
+def say_done(channel: Channel, done: Done) -> None:
+    """Tell the sender that its file is complete, which it is also if the connection was lost. Never waits.
+
+    Raises:
+        TransferError: the sender has ended the transfer.
+    """
+    with suppress(ConnectionClosed):
+        channel.check()
+        channel.post(done)
 
 
 def tell(meter: Meter, phase: Phase, session: Session) -> None:

@@ -88,7 +88,14 @@ def open_path(path: str | os.PathLike[str]) -> Source:
 
 
 async def send_one(
-    channel: Channel, source: FileSource, name: str, meter: Meter, *, digest: str | None = None, id: int = 0
+    channel: Channel,
+    source: FileSource,
+    name: str,
+    meter: Meter,
+    *,
+    digest: str | None = None,
+    keep: bool = False,
+    id: int = 0,
 ) -> TransferResult:
     """Offer a file and send it; return what the receiver has.
 
@@ -100,6 +107,7 @@ async def send_one(
         name: what to call it.
         meter: is told how far it is.
         digest: of the whole file by the first of the digests here, if it is known.
+        keep: the receiver must not replace a file of that name.
         id: of the peer's Get that this answers; 0: it was not asked for.
 
     Raises:
@@ -115,6 +123,7 @@ async def send_one(
             hashes=available(),
             etag=source.etag,
             digest=digest,
+            keep=keep,
         )
     except ValueError as error:  # the name is too long, or no text
         raise TransferError("invalid-name", str(error)) from None

@@ -31,10 +31,11 @@ from wsstream.files.protocol.messages import (
 )
 from wsstream.files.receiver import Storage, receive_one
 from wsstream.files.reception import refuse
+from wsstream.files.result import TransferResult
 from wsstream.files.sender import send_one
 from wsstream.files.storage.locker import FileLocker, Locker
 from wsstream.files.storage.safe_root import SafeRoot
-from wsstream.files.storage.target import OnExist
+from wsstream.files.storage.target import OnExist, check_on_exist
 from wsstream.files.windows import Windows
 from wsstream.log import Log
 from wsstream.streams.websocket import WebSocketStream
@@ -81,6 +82,7 @@ def serve_files(
     locker: Locker | None = None,
     max_windows: int = 256 << 20,
     on_progress: Callable[[WebSocketStream, Progress], object] | None = None,
+    on_result: Callable[[WebSocketStream, TransferResult], object] | None = None,
 ) -> FileHandler:
     """Make a handler for :func:`~wsstream.serve` that serves the files of a folder.
 
@@ -112,6 +114,7 @@ def serve_files(
         max_windows: most bytes that all clients together may have on the way.
         on_progress: called with the connection and a :class:`Progress`, at most 20 times a second for each
             file.
+        on_result: called with the connection and a :class:`TransferResult`, when a file has been moved.
 
     Raises:
         TransferError: the folder cannot be opened.
@@ -120,6 +123,7 @@ def serve_files(
     ops = tuple(allow)
     if unknown := [op for op in ops if op not in _OPS]:
         raise ValueError(f"allow must have some of {', '.join(_OPS)}, got {unknown[0]!r}")
+    check_on_exist(on_exist)
     check_int("max_size", max_size, 0, optional=True)
     check_int("min_free", min_free, 0)
     check_int("quota", quota, 0, optional=True)
@@ -139,6 +143,7 @@ def serve_files(
         FileLocker(folder) if locker is None else locker,
         Windows(max_windows),
         on_progress,
+        on_result,
     )
 
 
@@ -166,6 +171,7 @@ class FileHandler:
         locker: Locker,
         windows: Windows,
         on_progress: Callable[[WebSocketStream, Progress], object] | None,
+        on_result: Callable[[WebSocketStream, TransferResult], object] | None,
     ) -> None:
         self.root = root
         self._ops = ops
@@ -178,6 +184,7 @@ class FileHandler:
         self._locker = locker
         self.windows = windows
         self._on_progress = on_progress
+        self._on_result = on_result
         self._expire_at = -inf
 
     async def __call__(self, ws: WebSocketStream) -> None:
@@ -206,6 +213,11 @@ class FileHandler:
         """What measures one file."""
         tell: OnProgress | None = None if self._on_progress is None else partial(self._on_progress, ws)
         return Meter(tell, name, size)
+
+    def moved(self, ws: WebSocketStream, result: TransferResult) -> None:
+        """A file has been moved."""
+        if self._on_result is not None:
+            self._on_result(ws, result)
 
     def storage(self, identity: str | None) -> Storage:
         """Where the files of a client go."""
@@ -278,7 +290,8 @@ class _Client:
         source = await to_thread.run_sync(self._handler.root.open_source, name)
         with source:
             meter = self._handler.meter(self._ws, get.name, source.size)
-            await send_one(self._channel, source, get.name, meter, id=get.id)
+            result = await send_one(self._channel, source, get.name, meter, id=get.id)
+        self._handler.moved(self._ws, result)
 
     async def _list(self, request: List) -> None:
         name = request.name
@@ -300,7 +313,9 @@ class _Client:
         name = await self._handler.decide(self._identity, "put", offer.name, offer.size)
         with self._handler.windows.share(self._channel.session):
             meter = self._handler.meter(self._ws, name, offer.size)
-            await receive_one(self._channel, offer, self._handler.storage(self._identity), name, meter)
+            storage = self._handler.storage(self._identity)
+            result = await receive_one(self._channel, offer, storage, name, meter)
+        self._handler.moved(self._ws, result)
 
     async def _delete(self, request: Delete) -> None:
         name = await self._handler.decide(self._identity, "delete", request.name, None)

@@ -25,6 +25,7 @@ from wsstream.files.reception import refuse
 from wsstream.files.result import TransferResult
 from wsstream.files.sender import open_path
 from wsstream.files.storage.safe_root import digest_of
+from wsstream.files.storage.target import OnExist, names_for
 from wsstream.files.transfer import ask_for, ask_into, offer_file, request, until_ready
 
 __all__ = ["DeleteFile", "Download", "ListFolder", "PassOn", "Step", "Transfers", "Upload"]
@@ -52,33 +53,51 @@ class Step:
 
 
 class Upload(Step):
-    """Sends the file at `path` as `name`."""
+    """Sends the file at `path` as `name`, or under a name with a number if `on_exist` is ``"rename"``."""
 
-    def __init__(self, path: _Path, name: str, size: int, skip_existing: bool) -> None:
+    def __init__(self, path: _Path, name: str, size: int, on_exist: OnExist) -> None:
         self._path = path
         self.name = name
         self.size = size
-        self._skip = skip_existing
+        self._on_exist: OnExist = on_exist
+        self._digest: str | None = None
 
     async def run(self, channel: Channel, progress: OnProgress | None) -> TransferResult | None:
         """See `Step`. ``None``: the server has another file of that name, and it is left out."""
+        refused = TransferError("exists")
+        for name in names_for(self.name, self._on_exist):
+            try:
+                return await self._send(channel, name, progress)
+            except TransferError as error:
+                if not _exists(error, channel):
+                    raise
+                refused = error
+        if self._on_exist == "skip":
+            return None
+        raise refused
+
+    async def _send(self, channel: Channel, name: str, progress: OnProgress | None) -> TransferResult:
+        """Raises TransferError: ``exists``: the server has another file of this name, which it keeps."""
+        keep = self._on_exist != "overwrite"
         try:
-            return await offer_file(channel, self._path, self.name, progress)
+            return await offer_file(channel, self._path, name, progress, keep=keep)
         except TransferError as error:
-            if error.error != "exists" or channel.session.close is not None:
+            if not _exists(error, channel):
                 raise
         # Perhaps it is this file: an earlier attempt ended after the last byte, and before Done.
-        digest = await to_thread.run_sync(self._digest)
-        try:
-            return await offer_file(channel, self._path, self.name, progress, digest)
-        except TransferError as error:
-            if error.error == "exists" and self._skip:
-                return None
-            raise
+        if self._digest is None:
+            self._digest = await to_thread.run_sync(_digest_of_file, self._path)
+        return await offer_file(channel, self._path, name, progress, self._digest, keep=keep)
 
-    def _digest(self) -> str:
-        with open_path(self._path) as source:
-            return digest_of(source, new_digest(available()[0]))
+
+def _exists(error: TransferError, channel: Channel) -> bool:
+    """Whether the peer refuses a file for another one of that name, and the connection goes on."""
+    return error.error == "exists" and channel.session.close is None
+
+
+def _digest_of_file(path: _Path) -> str:
+    with open_path(path) as source:
+        return digest_of(source, new_digest(available()[0]))
 
 
 class Download(Step):

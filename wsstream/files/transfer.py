@@ -15,6 +15,7 @@ from wsstream.files.channel import Channel, hello
 from wsstream.files.errors import TransferError
 from wsstream.files.expected import check_expected
 from wsstream.files.into_stream import StreamTarget, receive_into
+from wsstream.files.present import compare
 from wsstream.files.progress import Meter, OnProgress
 from wsstream.files.protocol.messages import Bye, Get, Message, Offer
 from wsstream.files.rate import RateLimit
@@ -67,6 +68,7 @@ async def send_file(
     *,
     name: str | None = None,
     size: int | None = None,
+    replace: bool = True,
     limit_rate: int | None = None,
     progress: OnProgress | None = None,
 ) -> TransferResult:
@@ -85,6 +87,8 @@ async def send_file(
         name: what to call it; by default the last part of `path`.
         size: how many bytes a file object has, so that the peer can refuse it and progress can tell the time
             left. ``None``: not known.
+        replace: false: the peer must not replace a file of that name, and refuses this one with ``exists``.
+            True: it does what it does with files that exist.
         limit_rate: the most bytes a second, at least 1,024. ``None``: no limit.
         progress: called with a :class:`Progress`, at most 20 times a second.
 
@@ -95,7 +99,7 @@ async def send_file(
     """
     check_int("size", size, 0, optional=True)
     async with _channel_of(ws, limit_rate) as channel:
-        return await offer_file(channel, path, name, progress, size=size)
+        return await offer_file(channel, path, name, progress, size=size, keep=not replace)
 
 
 async def offer_file(
@@ -105,24 +109,32 @@ async def offer_file(
     progress: OnProgress | None,
     digest: str | None = None,
     size: int | None = None,
+    *,
+    keep: bool = False,
 ) -> TransferResult:
     """As `send_file`, on a channel that is run. `digest`: that of the file, by the first kind, if known."""
     if isinstance(path, str | os.PathLike):
         shown = name_of(path) if name is None else name
         with await to_thread.run_sync(open_path, path) as source:
-            return await _offer(channel, source, shown, progress, digest)
+            return await _offer(channel, source, shown, progress, digest, keep)
     if not hasattr(path, "read"):
         raise TypeError(f"path must be a path or a binary file, got {type(path).__name__}")
     if name is None:
         raise TypeError("name must be given for a file object")
-    return await _offer(channel, StreamSource(path, size), name, progress, None)
+    return await _offer(channel, StreamSource(path, size), name, progress, None, keep)
 
 
 async def _offer(
-    channel: Channel, source: FileSource, name: str, progress: OnProgress | None, digest: str | None
+    channel: Channel,
+    source: FileSource,
+    name: str,
+    progress: OnProgress | None,
+    digest: str | None,
+    keep: bool,
 ) -> TransferResult:
     await until_ready(channel)
-    return await send_one(channel, source, name, Meter(progress, name, source.size), digest=digest)
+    meter = Meter(progress, name, source.size)
+    return await send_one(channel, source, name, meter, digest=digest, keep=keep)
 
 
 async def receive_file(
@@ -183,9 +195,15 @@ async def ask_for(
     store_as: str,
     progress: OnProgress | None,
 ) -> TransferResult:
-    """Ask the peer for the file `name`, and receive it as `store_as`, on a channel that is run."""
+    """Ask the peer for the file `name`, and receive it as `store_as`, on a channel that is run.
+
+    A file that is here already, and would be in the way, is compared with the peer's.
+    """
     offer = await _get(channel, name, Meter(progress, store_as, None))
-    return await receive_one(channel, offer, storage, store_as, Meter(progress, store_as, offer.size))
+    meter = Meter(progress, store_as, offer.size)
+    if (there := await compare(channel, offer, storage, store_as, meter)) is not None:
+        return there
+    return await receive_one(channel, offer, storage, store_as, meter)
 
 
 async def ask_into(

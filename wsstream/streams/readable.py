@@ -17,9 +17,9 @@ from wsstream.driver.receiver import Receiver
 from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
+from wsstream.streams.file_writer import Hash
 from wsstream.streams.only import Only, Payload
 from wsstream.streams.reader import MessageReader, next_reader
-from wsstream.streams.save import Hash
 
 __all__ = ["Readable"]
 

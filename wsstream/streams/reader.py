@@ -14,7 +14,8 @@ from anyio.lowlevel import checkpoint
 from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.driver.receiver import Receiver
-from wsstream.streams.save import Hash, save_message
+from wsstream.streams.file_writer import Hash
+from wsstream.streams.save import save_message
 
 __all__ = ["MessageReader", "next_reader"]
 
@@ -136,9 +137,9 @@ class MessageReader(ByteReceiveStream):
         """Write the rest of the message to a file, whatever its size. Returns the number of bytes.
 
         `file` is a path, whose file is created or replaced, or a binary file object, which is written from
-        its position and stays open; what it has in a buffer of its own is not flushed. Worker threads write,
-        up to 1 MiB at once, while as much is received. A file that was given by its path is closed, and keeps
-        what it has if the call fails or is cancelled.
+        its position and stays open; what it has in a buffer of its own is not flushed. A worker thread writes
+        while more is received: at most 3 MiB wait for it. A file that was given by its path is closed, and
+        keeps what it has if the call fails or is cancelled.
 
         If cancelled, the bytes received so far are written first. Then the file has all that the reader
         handed out, no byte is lost, and the reader can be used on.

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import IO, Any, Protocol, TypeAlias
+from typing import IO, TypeAlias
 
 import anyio
 from anyio import CancelScope, to_thread
@@ -14,23 +14,16 @@ from anyio import CancelScope, to_thread
 from wsstream.arguments import check_int
 from wsstream.driver.signals import Signal
 from wsstream.errors import MessageTooBig
+from wsstream.streams.file_writer import MOST_PIECES, FileWriter, Hash
 from wsstream.streams.progress import ProgressReport
 
-__all__ = ["Hash", "check_hash", "check_target", "save_message", "too_big", "write_all"]
+__all__ = ["check_hash", "check_target", "save_message", "too_big"]
 
 Receive: TypeAlias = Callable[[int], Awaitable[bytes]]
 Refuse: TypeAlias = Callable[[MessageTooBig], object]
 
-_ENOUGH = 512 * 1024  # bytes that are worth a trip to a worker thread
-_MOST = 1 << 20  # bytes that gather while a worker thread writes
+_ENOUGH = 512 * 1024  # bytes that are worth waking a worker thread
 _PATIENCE = 0.05  # seconds that fewer bytes wait for more
-
-
-class Hash(Protocol):
-    """What digests bytes on their way, as the objects of :mod:`hashlib` do."""
-
-    def update(self, data: Any, /) -> object:
-        """Add `data`, a bytes-like object. It is called in a worker thread."""
 
 
 def check_hash(hash: object) -> None:
@@ -79,7 +72,7 @@ async def save_message(
 
 
 class _Saving:
-    """A message on their way into a file: a worker thread writes a batch while the next one gathers."""
+    """A message on its way into a file: a worker thread writes while the next bytes gather."""
 
     def __init__(
         self,
@@ -92,23 +85,20 @@ class _Saving:
     ) -> None:
         self._receive = receive
         self._refuse = refuse
-        self._file = file
         self._max_bytes = max_bytes
         self._report = ProgressReport(progress)
-        self._hash = hash
+        self._writer = FileWriter(file, hash)
         self._batch: list[bytes] = []
         self._gathered = 0  # bytes in the batch
         self._taken = 0  # bytes taken from the message
-        self._written = 0
         self._complete = False  # nothing will be added to the batch
         self._error: Exception | None = None
         self._gathering = CancelScope()
         self._added = Signal()
-        self._removed = Signal()
 
     async def run(self) -> int:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._write_batches)
+            tasks.start_soon(self._write)
             try:
                 with self._gathering:
                     await self._gather()
@@ -117,12 +107,13 @@ class _Saving:
             except Exception as error:
                 self._error = self._error or error
             finally:
-                self._complete = True
-                self._added.notify()
+                self._end()
         if self._error is not None:
             raise self._error
-        self._report.complete(self._written)
-        return self._written
+        self._report.complete(self._writer.written)
+        return self._writer.written
+
+    # -- gathering -----------------------------------------------------------------------------
 
     async def _gather(self) -> None:
         """Take chunks until the message ends."""
@@ -136,56 +127,50 @@ class _Saving:
             self._taken += len(chunk)
             self._batch.append(chunk)
             self._gathered += len(chunk)
-            if self._gathered >= _ENOUGH or len(self._batch) == 1:
+            if self._gathered >= _ENOUGH or len(self._batch) == MOST_PIECES:
+                self._hand_over()
                 self._added.notify()
-            while self._gathered >= _MOST:
-                await self._removed.wait()
+                await self._writer.wait_for_room()
+            elif len(self._batch) == 1:
+                self._added.notify()
 
     def _next_size(self) -> int:
         if self._max_bytes is None:
             return _ENOUGH
         return min(_ENOUGH, self._max_bytes - self._taken + 1)  # one byte more shows that it is too large
 
-    async def _write_batches(self) -> None:
+    def _hand_over(self) -> None:
+        if self._batch:
+            self._writer.put(self._batch)
+            self._batch, self._gathered = [], 0
+
+    def _end(self) -> None:
+        """No more bytes come: the worker thread need not wait for any."""
+        self._hand_over()
+        self._writer.put([])
+        self._complete = True
+        self._added.notify()
+
+    # -- writing -------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
         """Write what is gathered, to the last byte, also when the saving is cancelled."""
         with CancelScope(shield=True):
             try:
-                while self._batch or not self._complete:
-                    if not self._batch:
-                        await self._added.wait()
-                    if self._gathered < _ENOUGH and not self._complete:
-                        with anyio.move_on_after(_PATIENCE):
-                            await self._added.wait()
-                    await self._write_batch()
+                while await self._something_to_write():
+                    await self._writer.write()
+                    self._report.update(self._writer.written)
             except Exception as error:  # of the file, the hash or `progress`
                 self._error = error
                 self._gathering.cancel()
 
-    async def _write_batch(self) -> None:
-        batch, size = self._batch, self._gathered
-        self._batch, self._gathered = [], 0
-        self._removed.notify()
-        if batch:
-            await to_thread.run_sync(self._write, batch)
-            self._written += size
-            self._report.update(self._written)
-
-    def _write(self, batch: list[bytes]) -> None:
-        for chunk in batch:
-            if self._hash is not None:
-                self._hash.update(chunk)
-            write_all(self._file, chunk)
-
-
-def write_all(file: IO[bytes] | io.FileIO, chunk: bytes) -> None:
-    """Write `chunk` to `file`, which may take a part at a time, as files without a buffer do.
-
-    Raises:
-        OSError: as ``file.write`` does; also if the file does not block and is full.
-    """
-    written = file.write(chunk)
-    while written != len(chunk):
-        if not written:
-            raise BlockingIOError("the file took no bytes: it must block while it is full")
-        chunk = chunk[written:]
-        written = file.write(chunk)
+    async def _something_to_write(self) -> bool:
+        """Wait for enough bytes to write, or a short time for a few; false at the end of the message."""
+        if not (self._writer.waiting or self._batch or self._complete):
+            await self._added.wait()
+        if not (self._writer.waiting or self._complete):
+            with anyio.move_on_after(_PATIENCE):
+                await self._added.wait()
+        if not self._writer.waiting:
+            self._hand_over()
+        return self._writer.waiting

@@ -14,8 +14,8 @@ from wsstream.driver.outgoing import OutgoingMessage
 from wsstream.driver.sender import Sender
 from wsstream.errors import ConnectionBroken, MessageAborted
 from wsstream.protocol.file_frames import FileEnded, FileRange
+from wsstream.streams.file_writer import Hash
 from wsstream.streams.progress import ProgressReport
-from wsstream.streams.save import Hash
 from wsstream.transports.file import RegularFile, regular_file
 
 __all__ = ["send_open_file"]

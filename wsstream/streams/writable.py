@@ -20,7 +20,8 @@ from wsstream.driver.sender import Sender
 from wsstream.errors import check_close_arguments
 from wsstream.streams.block import AsyncBlock
 from wsstream.streams.condition import described
-from wsstream.streams.save import Hash, check_hash
+from wsstream.streams.file_writer import Hash
+from wsstream.streams.save import check_hash
 from wsstream.streams.send_chunks import AnyChunks, is_chunks, send_chunks
 from wsstream.streams.send_file import send_open_file
 from wsstream.streams.writer import MessageWriter, check_message, payload_of

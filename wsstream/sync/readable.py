@@ -12,8 +12,8 @@ from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.errors import StreamEnded, check_close_arguments
 from wsstream.streams.condition import described
+from wsstream.streams.file_writer import Hash
 from wsstream.streams.only import Payload, kind_of, refuse_kind
-from wsstream.streams.save import Hash
 from wsstream.sync.block import Block
 from wsstream.sync.link import Link
 from wsstream.sync.reader import MessageReader

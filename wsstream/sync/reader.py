@@ -15,9 +15,10 @@ from wsstream.arguments import check_int
 from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.errors import MessageTooBig
+from wsstream.streams.file_writer import Hash, write_all
 from wsstream.streams.progress import ProgressReport
 from wsstream.streams.reader import MessageReader as AsyncReader
-from wsstream.streams.save import Hash, check_hash, check_target, too_big, write_all
+from wsstream.streams.save import check_hash, check_target, too_big
 from wsstream.sync.link import Link
 
 __all__ = ["MessageReader"]

@@ -12,7 +12,7 @@ from wsstream.codec.events import Kind
 from wsstream.display import never_raises
 from wsstream.errors import check_close_arguments
 from wsstream.streams.condition import described
-from wsstream.streams.save import Hash
+from wsstream.streams.file_writer import Hash
 from wsstream.streams.send_chunks import Chunk, check_kind, kind_of_chunk
 from wsstream.streams.writer import MessageWriter as AsyncWriter
 from wsstream.streams.writer import check_message, payload_of

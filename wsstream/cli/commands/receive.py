@@ -16,8 +16,13 @@ Receive a file or a folder from a server such as 'wsstream serve files'.
 A lost connection is opened again, and the file goes on where this disk has
 it. After an interruption the same command goes on there, too: what has
 arrived is kept beside DEST in files whose names begin with '.wsstream-'. A
-file gets its name once all of it is on the disk with the right digest.
+file gets its name once all of it is on the disk with the right digest. A
+file that is here already is compared with the server's, not received again.
 Progress and the digest are shown on stderr; stdout stays empty.
+
+In place of URL, ws-listen:[HOST:]PORT[/PATH] waits for 'wsstream send': this
+side listens, on loopback without HOST, and ends when a sender has sent a file
+and has gone in good order. One that was cut off comes back, and goes on.
 
 With - as DEST the file goes to stdout while it arrives, and nothing else
 does. A lost connection is opened again, and the file goes on after the last
@@ -37,7 +42,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "url",
         metavar="URL",
-        help="ws:// or wss://; its path is the name of the file, or with / at its end that of a folder",
+        help="ws:// or wss://; its path is the name of the file, or with / at its end that of a folder;"
+        " or ws-listen:[HOST:]PORT[/PATH]",
     )
     parser.add_argument(
         "dest",

@@ -9,7 +9,7 @@ from wsstream.cli.options.values import address
 
 __all__ = ["add_client_options"]
 
-_OR_SERVER = ", or if ws-listen is an end, let in requests with it and no others"
+_OR_SERVER = ", or if this side listens for WebSockets, let in requests with it and no others"
 
 
 def add_client_options(

@@ -28,10 +28,19 @@ def add_bind_option(parser: argparse.ArgumentParser, *, path: str = "") -> None:
     )
 
 
-def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False) -> None:
-    """Add the options of a server. With `shared`, those that clients have too are not added again."""
+def add_server_options(
+    parser: argparse.ArgumentParser, *, shared: bool = False, title: str = "server", lasting: bool = True
+) -> None:
+    """Add the options of a server.
+
+    Args:
+        parser: the command's.
+        shared: those that clients have too are not added again.
+        title: of the group.
+        lasting: with ``--once`` and ``--drain``; a command without them ends when it has been served.
+    """
     group = parser.add_argument_group(
-        "server",
+        title,
         "'GET /healthz' is answered with 200 while new clients are welcome; SIGHUP loads --cert and --key"
         " again",
     )
@@ -103,6 +112,9 @@ def add_server_options(parser: argparse.ArgumentParser, *, shared: bool = False)
         default=10.0,
         help="how long connections may take to end after a signal (10s)",
     )
+    if not lasting:
+        parser.set_defaults(once=False, drain=0.0)
+        return
     group.add_argument(
         "--drain",
         metavar="TIME",

@@ -6,6 +6,7 @@ import argparse
 
 from wsstream.cli.options.client import add_client_options
 from wsstream.cli.options.common import add_common_options, add_connection_options
+from wsstream.cli.options.server import add_server_options
 from wsstream.cli.options.values import number, rate
 
 __all__ = ["add_transfer_options"]
@@ -43,6 +44,7 @@ def add_transfer_options(
         type=rate,
         help="the most bytes a second, of all files together: 64k, 1M or none (none)",
     )
-    add_client_options(parser, subprotocols=False)
+    add_client_options(parser, subprotocols=False, may_serve=True)
+    add_server_options(parser, shared=True, title="side that listens", lasting=False)
     add_connection_options(parser)
     add_common_options(parser)

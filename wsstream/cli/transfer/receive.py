@@ -16,6 +16,7 @@ from wsstream.cli.running import run_command
 from wsstream.cli.signals import Stopping
 from wsstream.cli.standard_stream import StandardStream
 from wsstream.cli.terminal import printable
+from wsstream.cli.transfer.listen import end_that_listens, receive_by_listening
 from wsstream.cli.transfer.run import delays_of, run_transfer
 from wsstream.files.client import download, download_into, is_folder, split_dest, target_of
 from wsstream.files.progress import OnProgress
@@ -32,6 +33,8 @@ def receive_command(options: argparse.Namespace) -> int:
     Raises:
         CommandFailed: an option is wrong, the transfer failed, or this is not the expected file.
     """
+    if (end := end_that_listens(options.url)) is not None:
+        return receive_by_listening(options, end)
     keywords = {
         **client_keywords(options, options.url),
         "name": options.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import IO, Any, cast
 
@@ -13,6 +13,7 @@ from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.opening import Dial, client_keywords, dial_of
 from wsstream.cli.running import run_command
 from wsstream.cli.signals import Stopping
+from wsstream.cli.transfer.listen import end_that_listens, send_by_listening
 from wsstream.cli.transfer.run import delays_of, run_transfer
 from wsstream.cli.transfer.stdin import StandardInput
 from wsstream.errors import ConnectionClosed
@@ -21,6 +22,7 @@ from wsstream.files.errors import TransferError
 from wsstream.files.progress import OnProgress
 from wsstream.files.protocol.messages import SUBPROTOCOL
 from wsstream.files.result import TransferResult
+from wsstream.files.storage.target import names_for
 from wsstream.files.transfer import send_file
 
 __all__ = ["send_command"]
@@ -34,6 +36,9 @@ def send_command(options: argparse.Namespace) -> int:
     Raises:
         CommandFailed: an option or a file is wrong, or the transfer failed.
     """
+    if (end := end_that_listens(options.url)) is not None:
+        _check_files(path for path in options.files if path != _STDIN)
+        return send_by_listening(options, end)
     keywords = client_keywords(options, options.url)
     target = target_of(options.url, options.name)
     folder_is_meant = is_folder(target)
@@ -48,7 +53,7 @@ def send_command(options: argparse.Namespace) -> int:
     return run_command(options, partial(_send, options, keywords))
 
 
-def _check_files(paths: Sequence[str]) -> None:
+def _check_files(paths: Iterable[str]) -> None:
     """Find wrong paths before anything is sent."""
     for path in paths:
         try:
@@ -65,7 +70,7 @@ async def _send(options: argparse.Namespace, keywords: dict[str, Any], stopping:
             options.url,
             options.files,
             name=options.name,
-            skip_existing=options.on_exist == "skip",
+            on_exist=options.on_exist,
             limit_rate=options.limit_rate,
             delays=delays_of(options),
             progress=progress,
@@ -82,20 +87,27 @@ async def _send_stdin(options: argparse.Namespace, dial: Dial, name: str, stoppi
 
         async def transfer(progress: OnProgress) -> list[TransferResult]:
             async with dial() as ws:
-                try:
-                    result = await send_file(
-                        ws,
-                        cast(IO[bytes], stdin),
-                        name=name,
-                        size=stdin.size,
-                        limit_rate=options.limit_rate,
-                        progress=progress,
-                    )
-                except TransferError as error:
-                    if error.error == "exists" and options.on_exist == "skip":
-                        return []
-                    raise
-                return [result]
+                refused = TransferError("exists")
+                for candidate in names_for(name, options.on_exist):
+                    try:
+                        result = await send_file(
+                            ws,
+                            cast(IO[bytes], stdin),
+                            name=candidate,
+                            size=stdin.size,
+                            replace=options.on_exist == "overwrite",
+                            limit_rate=options.limit_rate,
+                            progress=progress,
+                        )
+                    except TransferError as error:
+                        if error.error != "exists" or stdin.begun:
+                            raise
+                        refused = error
+                    else:
+                        return [result]
+                if options.on_exist == "skip":
+                    return []
+                raise refused
 
         try:
             await run_transfer(options, stopping, transfer, resumable=False, stop=stdin.stop)

@@ -159,6 +159,8 @@ class Offer(Message):
     """The one in the `Accept` of an earlier attempt, to resume it."""
     fresh: bool = field(default=False, metadata=kinds.of(kinds.boolean))
     """The transfer has to start at 0."""
+    keep: bool = field(default=False, metadata=kinds.of(kinds.boolean))
+    """A file of that name must not be replaced, even where the receiver would."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,21 @@ class SafeRoot:
         return None
 
     @storage_call
+    def find_sized(self, name: str, size: int, token: str) -> Source | None:
+        """Open a file if it has this size; ``None`` also if the transfer `token` has a record, as above."""
+        *folders, part = parse_name(name)
+        try:
+            with self._open_folder(folders) as folder:
+                status = folder.status(part)
+                if status is None or not stat.S_ISREG(status.st_mode) or status.st_size != size:
+                    return None
+                if folder.status(record_name(check_token(token))) is not None:
+                    return None
+                return Source(folder.open_file(part))
+        except FileNotFoundError:
+            return None
+
+    @storage_call
     def delete(self, name: str, etag: str | None = None) -> int:
         """Remove a file for good; return how many bytes it had. A folder that gets empty stays.
 

@@ -6,18 +6,31 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from wsstream.files.errors import TransferError
 from wsstream.files.storage.folder import Folder, same_file
 from wsstream.files.storage.names import numbered
 
-__all__ = ["OnExist", "Target"]
+__all__ = ["OnExist", "Target", "check_on_exist", "names_for"]
 
 OnExist = Literal["fail", "skip", "overwrite", "rename"]
 """If there is a file of that name. ``"fail"`` and ``"skip"``: the error is ``exists``, and it is for the
 caller to tell a failure from a file that it skips. ``"rename"``: the new one gets a number, as in ``a
 (1).txt``."""
+
+
+def check_on_exist(value: object) -> None:
+    """Raise ValueError, unless `value` is an `OnExist`."""
+    if value not in (choices := get_args(OnExist)):
+        raise ValueError(f"on_exist must be one of {', '.join(choices)}, got {value!r}")
+
+
+def names_for(name: str, on_exist: OnExist) -> Iterator[str]:
+    """The names under which a file may be offered, in the order in which they are tried."""
+    folder, slash, part = name.rpartition("/")
+    for candidate in Target(part, on_exist).candidates():
+        yield f"{folder}{slash}{candidate}"
 
 
 @dataclass(frozen=True, slots=True)
