@@ -20,6 +20,7 @@ from wsstream.feeds import (
     Latest,
     MemoryEngine,
     Position,
+    RedisEngine,
     Wait,
     shared,
 )
@@ -34,6 +35,11 @@ KIB = 1024
 
 async def followed(feed: Feed, count: int = 1) -> None:
     await until(lambda: len(feed._live) == count)
+
+
+def test_a_feed_and_its_engines_are_made_where_no_event_loop_runs() -> None:
+    for engine in (MemoryEngine(), RedisEngine("redis://127.0.0.1:1")):
+        assert Feed("prices", engine=engine).statistics().followers == 0
 
 
 # -- what followers get ------------------------------------------------------------------------------

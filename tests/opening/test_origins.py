@@ -56,7 +56,13 @@ from wsstream.opening.origins import Hosts, Origins
     ],
 )
 def test_origins(origins: str | list[str | None], origin: str | None, host: str, admitted: bool) -> None:
-    assert Origins(origins).admit(origin, host) is admitted
+    judge = Origins.of(origins)
+    assert judge is not None
+    assert judge.admit(origin, host) is admitted
+
+
+def test_none_is_all_pages() -> None:
+    assert Origins.of(None) is None
 
 
 @pytest.mark.parametrize("origin", ["null", "https://a.example", "http://[::1]:80", "chrome-extension://abc"])

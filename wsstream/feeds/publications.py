@@ -49,7 +49,7 @@ class Publications:
         self._unconfirmed: deque[Awaitable[Position]] = deque()
         self._confirmed = Signal()
         self._confirming = False
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None  # of the last confirming: a feed is made without a loop
 
     def __len__(self) -> int:
         """How many the engine does not have yet."""
@@ -69,8 +69,13 @@ class Publications:
         else:
             self._unconfirmed.append(appended)
             if not self._confirming:
-                self._confirming, self._scope = True, anyio.CancelScope()
-                spawn(self._confirm, "wsstream publications", partial(self._confirm_ended, self._scope))
+                self._confirming, scope = True, anyio.CancelScope()
+                self._scope = scope
+                spawn(
+                    partial(self._confirm, scope),
+                    "wsstream publications",
+                    partial(self._confirm_ended, scope),
+                )
 
     async def append(self, data: str | bytes, key: str | None) -> Position:
         """Append an item after those that were published, and return its position.
@@ -90,7 +95,8 @@ class Publications:
 
     def stop(self) -> None:
         """Wait for the engine no more. What it takes in a coroutine that has not begun is dropped."""
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
         for appended in list(self._unconfirmed)[1:]:  # the first one is awaited
             if inspect.iscoroutine(appended):
                 appended.close()
@@ -106,8 +112,8 @@ class Publications:
         keep = max(self._keep, self._undelivered + 1 if self._alone else _LEAST_SHARED)
         return self._engine.append(self._topic, data, key=key, keep=keep)
 
-    async def _confirm(self) -> None:
-        with self._scope:
+    async def _confirm(self, scope: anyio.CancelScope) -> None:
+        with scope:
             while self._unconfirmed:
                 try:
                     await self._unconfirmed[0]

@@ -61,7 +61,7 @@ class RedisEngine:
         self._appends = RedisAppends(self._append_all, self._passing)
         self._seen: dict[str, Position] = {}  # what `after` returned last, while it was waiting
         self._check_at = -math.inf
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope | None = None  # an engine is made without an event loop
         self._ready = Latch()  # or failed
         self._over = Latch()
         self._open = False
@@ -74,7 +74,8 @@ class RedisEngine:
 
     async def __aenter__(self) -> Self:
         # Not in this task: what leaves the block would come out of coredis' task groups in groups of its own.
-        spawn(self._keep_clients, "wsstream Redis", self._ended)
+        self._scope = anyio.CancelScope()
+        spawn(partial(self._keep_clients, self._scope), "wsstream Redis", self._ended)
         try:
             await self._ready.wait()
         except BaseException:
@@ -92,15 +93,16 @@ class RedisEngine:
 
     async def _stop(self) -> None:
         self._open = False
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._over.wait()
         self._appends.fail(OSError("the engine was closed before"))
 
-    async def _keep_clients(self) -> None:
+    async def _keep_clients(self, scope: anyio.CancelScope) -> None:
         """What coredis needs is open while this runs."""
         try:
-            with self._scope:
+            with scope:
                 async with self._new_client() as self._reader, self._new_client() as self._writer:
                     await self._writer.ping()
                     self._ready.set()
