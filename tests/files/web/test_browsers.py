@@ -156,7 +156,7 @@ async def opened(
 
 async def log_in(page: Page, token: str) -> None:
     """Fill in the form, once the page asks."""
-    await until(page, "!document.querySelector('#login').hidden")
+    await until(page, "!document.querySelector('#login').hidden", TIME_LIMIT / 2)
     await page.run(
         f"(() => {{ document.querySelector('#token').value = {json.dumps(token)};"
         " document.querySelector('#login-form').requestSubmit(); })()"
@@ -405,13 +405,16 @@ async def test_people_log_in_once_and_out(
 
 
 async def test_when_the_token_changes_the_page_asks_and_the_upload_goes_on(
-    servers: Servers, tmp_path: Path, folder: Path, file: Path
+    servers: Servers, tmp_path: Path, folder: Path
 ) -> None:
+    file = tmp_path / "file.bin"
+    file.write_bytes(os.urandom(MIB) * 80)  # 10 s: not all of it has arrived when the server is killed
     url = servers.serve(folder, slow=True, token="t0ken")
     async with opened("chromium", tmp_path, url, token="t0ken") as page:
         await page.choose("#picker", file)
         await acknowledged(page, 0.1)
         port = servers.kill()
+        assert not (folder / "file.bin").exists()
         servers.serve(folder, port, token="another")
         await log_in(page, "another")
         await done(page)
