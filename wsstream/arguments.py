@@ -1,7 +1,7 @@
 """Checks of arguments. What is wrong with one is said in one way: "X must be …, got …".
 
-Each raises TypeError for a wrong type, with the type that was given, and ValueError for a wrong value.
-Neither shows a text that was given: it may be a secret.
+Each `check_...` raises TypeError for a wrong type, with the type that was given, and ValueError for a wrong
+value. Neither shows a text that was given: it may be a secret.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import isfinite
 from types import UnionType
 
-__all__ = ["check_int", "check_number", "check_type"]
+__all__ = ["check_int", "check_number", "check_type", "is_word"]
 
 
 def check_type(name: str, value: object, kind: type | UnionType, wanted: str) -> None:
@@ -51,3 +51,8 @@ def check_number(
         raise ValueError(f"{name} must {'be greater than 0' if positive else 'not be negative'}, got {value}")
     if finite and not isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
+
+
+def is_word(text: str) -> bool:
+    """Whether `text` is one word of printable ASCII, as a token has to be."""
+    return text != "" and text.isascii() and text.isprintable() and " " not in text

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from wsstream.arguments import is_word
 from wsstream.cli.exits import CommandFailed, Exit
 from wsstream.cli.report import hide
 
@@ -31,7 +32,7 @@ def read_token(options: argparse.Namespace) -> str | None:
     else:
         token, where = _read(options.token_file), options.token_file
     token = token.strip()
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
+    if not is_word(token):
         raise CommandFailed(Exit.USAGE, f"{where}: not a token: it must be one word of printable ASCII")
     hide(token)
     return token

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import time
 
+from wsstream.arguments import check_type, is_word
 from wsstream.opening.http import Request, Response
 
 __all__ = ["HOLDS", "Login", "has_bearer"]
@@ -42,9 +43,8 @@ class Login:
     """
 
     def __init__(self, token: str) -> None:
-        if not isinstance(token, str):
-            raise TypeError(f"token must be a str or None, got {type(token).__name__}")
-        if not token or not token.isascii() or not token.isprintable() or " " in token:
+        check_type("token", token, str, "a str or None")
+        if not is_word(token):
             raise ValueError("token must be one word of printable ASCII")  # it is not shown: it is a secret
         self._token = token
         # Browsers keep one set of cookies for all ports of a host, so each token has a name of its own.
