@@ -207,19 +207,24 @@ async def test_a_slow_sink_holds_the_server_back(serving: Any) -> None:
     assert max(windows) <= 32 << 20
 
 
+async def send_five_bytes(channel: Channel, digest: str) -> None:
+    """Send a client the file that it asks for, ``12345``, and say that it has this digest."""
+    await until_ready(channel)
+    request = await channel.event()
+    assert isinstance(request, Get)
+    channel.post(Offer(request.id, request.name, 5, None, ("sha256",), "v1"))
+    await channel.event()
+    assert await channel.send_data(memoryview(b"12345"))
+    channel.post(End(request.id, 5, digest))
+
+
 class Lying:
     """A server whose file has another digest than it says."""
 
     async def __call__(self, ws: wsstream.WebSocketStream) -> None:
         channel = Channel(ws, hello("get"), client=False)
         async with channel.run():
-            await until_ready(channel)
-            request = await channel.event()
-            assert isinstance(request, Get)
-            channel.post(Offer(request.id, request.name, 5, None, ("sha256",), "v1"))
-            await channel.event()
-            assert await channel.send_data(memoryview(b"12345"))
-            channel.post(End(request.id, 5, "0" * 64))
+            await send_five_bytes(channel, "0" * 64)
             await channel.event()
 
 
@@ -237,13 +242,7 @@ async def test_a_connection_that_is_lost_after_the_last_byte_loses_nothing() -> 
     async def send_and_vanish(ws: wsstream.WebSocketStream) -> None:
         channel = Channel(ws, hello("get"), client=False)
         async with channel.run():
-            await until_ready(channel)
-            request = await channel.event()
-            assert isinstance(request, Get)
-            channel.post(Offer(request.id, request.name, 5, None, ("sha256",), "v1"))
-            await channel.event()
-            assert await channel.send_data(memoryview(b"12345"))
-            channel.post(End(request.id, 5, sha256(b"12345").hexdigest()))
+            await send_five_bytes(channel, sha256(b"12345").hexdigest())
             await anyio.sleep(0.1)
             ws.abort()
         lost.set()
