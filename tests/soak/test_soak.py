@@ -15,7 +15,8 @@ BROKEN = {
     "reading is never resumed": (
         "from wsstream.driver.intake import Intake; Intake.resume_if_low = lambda self: None",
         ["--only", "13"],
-        ["nothing moves any more", "'reading_paused': True", "task 'soak 13 server receiver' waits in"],
+        # of either side: which one stops first depends on the order in which Trio runs its tasks
+        ["nothing moves any more", "'reading_paused': True", " receiver' waits in"],
     ),
     "who waits for room is never told": (
         "from wsstream.driver.pump import Pump\n"
