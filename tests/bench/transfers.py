@@ -3,7 +3,8 @@
 Each program sends one file of random bytes over the loopback interface, from one process to another one, with
 a digest computed at both ends, and leaves it on the disk. The time goes from the start of the sender to its
 end, when it knows that the file is there. A file of one byte is sent, too: what that takes is the start of
-the programs and their agreeing, and the rate is that of the rest.
+the programs and their agreeing, and the rate is that of the rest. What earlier ones left to be written is
+written before each begins: wsstream waits until its file is on the disk, the others leave theirs to the system.
 
 magic-wormhole runs with servers of its own, and needs a virtual environment of its own::
 
@@ -202,6 +203,7 @@ def transfer(start: Start, file: Path, folder: Path) -> Sample:
     ) as receiver:
         try:
             command = pair.send(receiver)
+            os.sync()
             began = time.perf_counter()
             sender = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             _, status, of_sender = os.wait4(sender.pid, 0)

@@ -23,7 +23,7 @@ from wsstream.transports.eventloop import event_loop
 __all__ = ["MOST_PIECES", "FileWriter", "Hash", "write_all"]
 
 MOST_PIECES = 1024  # in one batch; IOV_MAX of Linux, macOS and the BSDs
-_MOST = 1 << 21  # bytes that wait to be written, 64 for each piece included
+_MOST = 3 << 20  # bytes that wait to be written, 64 for each piece included
 _FEW = _MOST // 2  # those at which more are taken again
 _TURN = 0.05  # seconds; then the thread is free for another file, and `progress` is called
 _LINGER = 0.005  # seconds that a worker thread waits for more
@@ -69,7 +69,7 @@ class FileWriter:
         self._batches.put(batch)
 
     async def wait_for_room(self) -> None:
-        """Return at once if less than 2 MiB wait to be written, otherwise once that is down to a half."""
+        """Return at once if less than 3 MiB wait to be written, otherwise once that is down to a half."""
         if self._put - self._done < _MOST:
             return
         while True:

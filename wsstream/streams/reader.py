@@ -138,7 +138,7 @@ class MessageReader(ByteReceiveStream):
 
         `file` is a path, whose file is created or replaced, or a binary file object, which is written from
         its position and stays open; what it has in a buffer of its own is not flushed. A worker thread writes
-        while more is received: at most 3 MiB wait for it. A file that was given by its path is closed, and
+        while more is received: at most 5 MiB wait for it. A file that was given by its path is closed, and
         keeps what it has if the call fails or is cancelled.
 
         If cancelled, the bytes received so far are written first. Then the file has all that the reader

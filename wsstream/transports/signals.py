@@ -43,8 +43,12 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         current: object = signal.getsignal(self._number)
-        first = [action for action in self._actions if not isinstance(action, _Interrupt)]
-        if self._call(first) or any(self._call([action]) for action in tuple(self._actions)):
+        interrupts = [action for action in self._actions if isinstance(action, _Interrupt)]
+        if self._call([action for action in self._actions if action not in interrupts]):
+            return
+        for action in interrupts:  # the second signal is for whoever was there before
+            self.remove(action)
+        if any(action(self._number) for action in interrupts):
             return
         if current is self:
             signal.signal(self._number, self.before)
@@ -178,7 +182,10 @@ def on_signal(number: signal.Signals, callback: Callable[[], object]) -> Iterato
 
 
 def sigterm_as_ctrl_c(soon: _Soon | None = None) -> Callable[[], None]:
-    """Have SIGTERM do what SIGINT does, until the function that this returns is called.
+    """Have SIGTERM do what SIGINT does, once, until the function that this returns is called.
+
+    A second SIGTERM is the system's again: a second SIGINT would raise KeyboardInterrupt inside asyncio's event
+    loop, which may lose a wake-up by that and wait for ever.
 
     Only where the program leaves SIGTERM to the system, which would kill it without any ``finally``, and
     where SIGINT does something. Does nothing in a thread that is not the main one, and no more once the event
