@@ -47,6 +47,7 @@ def _within(at: int, edit: Any) -> bool:
     return bool(edit.start <= at < edit.end)
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.anyio
 async def test_copies_become_the_same_through_lost_connections_and_answers() -> None:
     async with Feed("text", keep=1000) as feed:

@@ -138,6 +138,7 @@ def within(*parts: str) -> list[Import]:
     return found
 
 
+@pytest.mark.heavy
 def test_all_kinds_of_imports_are_found() -> None:
     """Or all that follows would prove nothing."""
     seen = {(each.source, each.target) for each in imports()}
@@ -332,6 +333,7 @@ def test_the_program_in_the_help_runs(backend: str, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == "hello\n"
 
 
+@pytest.mark.heavy
 def test_a_traceback_names_an_exception_as_users_import_it() -> None:
     command = [sys.executable, "-c", "import wsstream; raise wsstream.InvalidURL('no host')"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

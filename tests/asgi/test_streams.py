@@ -51,6 +51,7 @@ def running(server: str) -> Iterator[str]:
             yield url
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(
     "server", ["hypercorn", "websockets-sansio", "wsproto", "wsstream.asgi:UvicornProtocol"]
 )

@@ -199,6 +199,7 @@ HANDSHAKE = (
 )
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("http", ["h11", "httptools"])
 async def test_the_scope_tells_of_the_request(http: str, tmp_path: Path) -> None:
     scopes: list[dict[str, Any]] = []
@@ -230,6 +231,7 @@ async def test_the_scope_tells_of_the_request(http: str, tmp_path: Path) -> None
     assert scope["state"] == {}
 
 
+@pytest.mark.heavy_after_first
 async def test_the_access_log_has_a_line_for_each_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -300,6 +302,7 @@ async def test_shutting_down_closes_with_1012_and_waits_for_the_application(tmp_
     assert statuses == [500]
 
 
+@pytest.mark.heavy_after_first
 async def test_an_application_that_stays_at_shutdown_is_cancelled_after_its_client_has_seen_1012(
     tmp_path: Path,
 ) -> None:
@@ -322,6 +325,7 @@ async def test_an_application_that_stays_at_shutdown_is_cancelled_after_its_clie
     assert cancelled
 
 
+@pytest.mark.heavy_after_first
 async def test_a_client_that_drops_tcp_before_the_answer_is_told_as_1006(tmp_path: Path) -> None:
     seen: list[Any] = []
 

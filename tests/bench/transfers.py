@@ -3,8 +3,8 @@
 Each program sends one file of random bytes over the loopback interface, from one process to another one, with
 a digest computed at both ends, and leaves it on the disk. The time goes from the start of the sender to its
 end, when it knows that the file is there. A file of one byte is sent, too: what that takes is the start of
-the programs and their agreeing, and the rate is that of the rest. What earlier ones left to be written is
-written before each begins: wsstream waits until its file is on the disk, the others leave theirs to the system.
+the programs and their agreeing, and the rate is that of the rest. Each begins once all that earlier ones left
+is written: wsstream waits until its file is on the disk, the others leave theirs to the system.
 
 magic-wormhole runs with servers of its own, and needs a virtual environment of its own::
 

@@ -150,6 +150,7 @@ def test_test_modules_pass(tmp_path: Path) -> None:
     assert f"{tests} passed" in output
 
 
+@pytest.mark.heavy
 def test_fixtures_in_an_existing_program_work(tmp_path: Path) -> None:
     page = blocks_of(DOCS / "how-to/existing-programs.md")
     (module,) = [block.code for block in page if block.is_test_module]

@@ -64,6 +64,7 @@ async def test_each_item_comes_once_over_connections_that_break() -> None:
         assert str(items.position) == f"{feed.position.epoch}:400"
 
 
+@pytest.mark.heavy_after_first
 async def test_a_server_that_lost_its_items_is_a_gap() -> None:
     async with Feed("prices") as lost, Feed("prices") as feed:
         serving = [lost, feed]

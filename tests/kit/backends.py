@@ -40,7 +40,13 @@ MARKERS = [
 ]
 
 _HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
-UVLOOP = pytest.param("uvloop", marks=pytest.mark.skipif(not _HAS_UVLOOP, reason="uvloop is not installed"))
+UVLOOP = pytest.param(
+    "uvloop",
+    marks=[
+        pytest.mark.skipif(not _HAS_UVLOOP, reason="uvloop is not installed"),
+        pytest.mark.heavy,  # its tests are asyncio's, over again
+    ],
+)
 
 _Loop = asyncio.AbstractEventLoop
 

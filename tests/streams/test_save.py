@@ -335,6 +335,7 @@ async def test_a_slow_disk_slows_the_peer() -> None:
     assert len(gate.content) == message.bytes_sent
 
 
+@pytest.mark.heavy_after_first
 async def test_single_bytes_do_not_pile_up_while_the_disk_is_slow() -> None:
     """They count as 64 bytes more each, as in the connection's own buffer."""
     gate, received = Gate(), 0
@@ -357,6 +358,7 @@ async def test_single_bytes_do_not_pile_up_while_the_disk_is_slow() -> None:
     assert gate.content == b"x" * 80_000
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize(("size", "pause"), [(1000, 0.02), (64 * KIB, 0)], ids=["slow", "fast"])
 async def test_a_file_is_saved_though_another_one_needs_the_same_worker_thread(
     size: int, pause: float

@@ -222,6 +222,7 @@ anyio.run(main, backend={backend!r})
     assert processes.run_program("-c", program) == "X\n"
 
 
+@pytest.mark.heavy
 def test_uvloop_as_the_policy_of_the_program() -> None:
     pytest.importorskip("uvloop")
     program = """

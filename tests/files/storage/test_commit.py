@@ -122,6 +122,7 @@ def test_a_crash_at_any_system_call_is_survived(
         assert sorted(os.listdir(folder)) == sorted(expected(on_exist)), f"{names[at]}, call {at}"
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("barrier", [0, 2])
 def test_a_crash_is_survived_by_a_later_fence(
     tmp_path_factory: pytest.TempPathFactory, on_exist: OnExist, folder: Path, barrier: int

@@ -242,6 +242,7 @@ async def test_a_block_that_is_cancelled_lets_go(locker: FileLocker) -> None:
             pass
 
 
+@pytest.mark.heavy_after_first
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 @pytest.mark.parametrize("delay", [0, 0.0005, 0.001, 0.002, 0.01, 0.1])
 async def test_a_task_of_asyncio_may_be_cancelled_at_any_time(

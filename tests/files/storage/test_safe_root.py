@@ -552,6 +552,7 @@ def test_a_system_without_these_calls_is_told_so(tmp_path: Path, monkeypatch: py
         SafeRoot(tmp_path)
 
 
+@pytest.mark.heavy
 def test_importing_works_without_these_calls() -> None:
     """As on Windows: no fcntl, no flags, no calls by descriptor."""
     program = """
