@@ -184,8 +184,8 @@ def on_signal(number: signal.Signals, callback: Callable[[], object]) -> Iterato
 def sigterm_as_ctrl_c(soon: _Soon | None = None) -> Callable[[], None]:
     """Have SIGTERM do what SIGINT does, once, until the function that this returns is called.
 
-    A second SIGTERM is the system's again: a second SIGINT would raise KeyboardInterrupt inside asyncio's event
-    loop, which may lose a wake-up by that and wait for ever.
+    A second SIGTERM is the system's again: a second SIGINT would raise KeyboardInterrupt inside asyncio's
+    event loop, which may lose a wake-up by that and wait for ever.
 
     Only where the program leaves SIGTERM to the system, which would kill it without any ``finally``, and
     where SIGINT does something. Does nothing in a thread that is not the main one, and no more once the event
