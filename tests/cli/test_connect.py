@@ -141,10 +141,11 @@ def test_it_ends_after_the_number_of_messages_that_is_asked_for(spawn: Spawn, sc
     assert scripted.end_of("/count") == (1000, "")
 
 
+@pytest.mark.parametrize("path", ["/code1000", "/begun"])
 def test_a_message_that_the_peer_does_not_take_to_its_end_is_a_failure(
-    spawn: Spawn, scripted: Scripted
+    spawn: Spawn, scripted: Scripted, path: str
 ) -> None:
-    process = spawn("connect", f"{scripted.url}/code1000", "--whole")
+    process = spawn("connect", f"{scripted.url}{path}", "--whole")
     process.stdin.write(b"the beginning")
     process.stdin.flush()
     assert process.wait(5) == 7

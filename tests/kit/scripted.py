@@ -79,6 +79,12 @@ class Scripted:
         await ws.send(self._hello(ws))
         await ws.aclose(code or None, "go \x1b[2J away" if code else "")
 
+    async def on_begun(self, ws: WebSocketStream) -> None:
+        """Closes with 1000 once a message has begun to arrive."""
+        async with ws.readable.message() as message:
+            await message.receive()
+            await ws.aclose(1000)
+
     @staticmethod
     def _hello(ws: WebSocketStream) -> str | bytes:
         return b"before" if ws.subprotocol == "binary" else "before"

@@ -26,6 +26,7 @@ __all__ = ["connect_command"]
 
 _ROUND = 5.0  # seconds: a timeout of a proxy is a multiple of it, mostly
 _NEAR = 0.7  # seconds: so near to such a multiple the connection was cut
+_CUT = "the peer closed before the message was complete"
 
 
 def connect_command(options: argparse.Namespace) -> int:
@@ -78,7 +79,7 @@ class _Session:
                 tasks.cancel_scope.cancel()
             self._stopping.check()
         if self._sender.in_message:
-            raise CommandFailed(Exit.CLOSED, "the peer closed before the message was complete")
+            raise CommandFailed(Exit.CLOSED, _CUT)
         info = self._ws.close_info
         if self._options.json and info is not None:
             self._reporter.note("closed", "", code=info.code, reason=info.reason)
@@ -112,6 +113,8 @@ class _Session:
         except ConnectionBroken as error:
             if isinstance(error.__cause__, MessageAborted):
                 return  # the input is at fault, and whoever reads it says so
+            if error.__cause__ is None and is_good_end(error.info):  # Close cut a message, either way
+                raise CommandFailed(Exit.CLOSED, _CUT) from None
             raise self._explained(error) from None
         info = self._ws.close_info
         assert info is not None
