@@ -22,7 +22,7 @@ __all__ = ["check_hash", "check_target", "save_message", "too_big"]
 Receive: TypeAlias = Callable[[int], Awaitable[bytes]]
 Refuse: TypeAlias = Callable[[MessageTooBig], object]
 
-_ENOUGH = 3 << 19  # bytes that are worth waking a worker thread
+_ENOUGH = 3 << 19  # bytes (1.5 MiB) that are worth waking a worker thread
 _PATIENCE = 0.05  # seconds that fewer bytes wait for more
 
 
